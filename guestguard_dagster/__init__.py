@@ -1,0 +1,1 @@
+"""GuestGuard's messaging backend: scheduled broadcasts, reminders and event mail, run by Dagster."""

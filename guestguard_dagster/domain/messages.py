@@ -1,0 +1,131 @@
+"""Scheduled messages: audience, channel, kind and the states a message moves through."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+
+class MessageAudience(StrEnum):
+    """Which guests of the event a message is for, by their RSVP."""
+
+    EVERYONE = "everyone"
+    ATTENDING = "attending"
+    PENDING = "pending"
+    DECLINED = "declined"
+    MAYBE = "maybe"
+
+
+class MessageChannel(StrEnum):
+    EMAIL = "email"
+    SMS = "sms"
+
+
+class MessageKind(StrEnum):
+    """A broadcast that a host wrote, or one of the four reminders that every event gets by itself."""
+
+    BROADCAST = "broadcast"
+    REMINDER_7_DAY = "reminder_7_day"
+    REMINDER_3_DAY_LAST_CALL = "reminder_3_day_last_call"
+    REMINDER_1_DAY = "reminder_1_day"
+    REMINDER_DAY_OF = "reminder_day_of"
+
+    @property
+    def label(self) -> str:
+        """The name that people read."""
+        return _KIND_LABELS[self]
+
+
+_KIND_LABELS: Mapping[MessageKind, str] = {
+    MessageKind.BROADCAST: "Broadcast",
+    MessageKind.REMINDER_7_DAY: "7-day reminder",
+    MessageKind.REMINDER_3_DAY_LAST_CALL: "3-day last call",
+    MessageKind.REMINDER_1_DAY: "1-day reminder",
+    MessageKind.REMINDER_DAY_OF: "Day-of reminder",
+}
+
+
+class MessageStatus(StrEnum):
+    DRAFT = "draft"
+    SCHEDULED = "scheduled"
+    SENDING = "sending"
+    SENT = "sent"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+    def can_become(self, target: "MessageStatus") -> bool:
+        """Whether the move is allowed. `sent`/`failed` -> `sending` is the explicit retry of failed rows."""
+        return target in _MESSAGE_MOVES[self]
+
+
+_MESSAGE_MOVES: Mapping[MessageStatus, frozenset[MessageStatus]] = {
+    MessageStatus.DRAFT: frozenset({MessageStatus.SCHEDULED, MessageStatus.CANCELLED}),
+    MessageStatus.SCHEDULED: frozenset({MessageStatus.DRAFT, MessageStatus.SENDING, MessageStatus.CANCELLED}),
+    MessageStatus.SENDING: frozenset({MessageStatus.SENT, MessageStatus.FAILED}),
+    MessageStatus.SENT: frozenset({MessageStatus.SENDING}),
+    MessageStatus.CANCELLED: frozenset(),
+    MessageStatus.FAILED: frozenset({MessageStatus.SENDING}),
+}
+
+EDITABLE_STATUSES = frozenset({MessageStatus.DRAFT, MessageStatus.SCHEDULED})
+
+
+class CancelReason(StrEnum):
+    """Why a message became `cancelled`."""
+
+    HOST = "host"
+    EVENT_CANCELLED = "event_cancelled"
+    EVENT_STARTED = "event_started"
+
+
+@dataclass(frozen=True, slots=True)
+class MessageDraft:
+    """What a host, or a reminder rule, asks for. `send_at` is None only for drafts."""
+
+    event_id: UUID
+    channel: MessageChannel
+    audience: MessageAudience
+    subject: str
+    body: str
+    send_at: datetime | None
+    kind: MessageKind = MessageKind.BROADCAST
+    status: MessageStatus = MessageStatus.SCHEDULED
+    created_by: UUID | None = None
+    survives_event_cancel: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One row of scheduled_messages as readers see it. Instants are timezone-aware UTC.
+
+    `version` grows with every edit (optimistic locking). `send_at_is_custom` marks a reminder that the host re-timed.
+    `not_before` and `waiting_reason` say until when, and in plain words why, a message waits.
+    """
+
+    id: UUID
+    event_id: UUID
+    kind: MessageKind
+    channel: MessageChannel
+    audience: MessageAudience
+    subject: str
+    body: str
+    status: MessageStatus
+    status_reason: str | None
+    send_at: datetime | None
+    send_at_is_custom: bool
+    survives_event_cancel: bool
+    created_by: UUID | None
+    version: int
+    ask_no: int
+    asked_until: datetime | None
+    not_before: datetime | None
+    waiting_reason: str | None
+    held_at: datetime | None
+    held_reason: str | None
+    audience_frozen_at: datetime | None
+    recipient_count: int | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    created_at: datetime
+    updated_at: datetime

@@ -1,0 +1,1 @@
+"""From a host's plain text to a mail or an SMS: placeholders, the sandbox, the HTML shell, the MIME skeleton."""

@@ -1,0 +1,113 @@
+"""The one settings path: environment variables and the project's `.env`, read once into a typed, frozen object.
+
+Dagster loads `.env` over the shell's variables. So does this module, and where the two differ it refuses, naming the
+variables, instead of guessing which one was meant. Values never appear in an error or a repr.
+"""
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+SmtpTls = Literal["none", "starttls", "implicit"]
+
+
+class SettingsInvalid(ValueError):
+    """A setting is missing, malformed or contradicts another; the text names the variable and what to do."""
+
+
+class Settings(BaseModel):
+    """Every setting, under the name of its environment variable in lower case. See .env.example for their meaning."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    env: str = "production"
+    database_url: SecretStr | None = None
+    dagster_database_url: SecretStr | None = None
+    nats_url: SecretStr | None = None
+    public_base_url: str = "http://localhost:8000"
+    rsvp_path: str = "/rsvp/"
+    guestguard_secret_key: SecretStr | None = None
+
+    resend_api_key: SecretStr | None = None
+    resend_from_email: str | None = None
+    resend_from_name: str = "GuestGuard"
+    resend_base_url: str = "https://api.resend.com"
+    resend_requests_per_second: float = Field(default=5, gt=0)
+
+    smtp_host: str | None = None
+    smtp_port: int = Field(default=587, ge=1, le=65535)
+    smtp_username: str | None = None
+    smtp_password: SecretStr | None = None
+    smtp_from_email: str | None = None
+    smtp_from_name: str = "GuestGuard"
+    smtp_tls: SmtpTls = "starttls"
+    smtp_ca_file: Path | None = None
+    smtp_connections: int = Field(default=4, ge=1, le=50)
+    smtp_mails_per_second: float | None = Field(default=None, gt=0)
+
+    ses_region: str | None = None
+    ses_from_email: str | None = None
+    ses_from_name: str = "GuestGuard"
+    ses_configuration_set: str | None = None
+    ses_endpoint_url: str | None = None
+
+    twilio_account_sid: str | None = None
+    twilio_auth_token: SecretStr | None = None
+    twilio_from_number: str | None = None
+    twilio_messaging_service_sid: str | None = None
+    twilio_base_url: str | None = None
+    twilio_messages_per_second: float = Field(default=1, gt=0)
+
+    @property
+    def is_development(self) -> bool:
+        return self.env.casefold() in {"development", "dev", "local"}
+
+    @cached_property
+    def rsvp_link_prefix(self) -> str:
+        """What a guest's token is appended to, e.g. `https://rsvp.example.com/rsvp/`."""
+        return self.public_base_url.rstrip("/") + "/" + self.rsvp_path.strip("/") + "/"
+
+    def require_database_url(self) -> str:
+        if self.database_url is None:
+            raise SettingsInvalid(
+                "DATABASE_URL is not set; write it into .env, or run `guestguard services` for a local database"
+            )
+        return self.database_url.get_secret_value()
+
+    def require_secret_key(self) -> str:
+        if self.guestguard_secret_key is None:
+            raise SettingsInvalid(
+                "GUESTGUARD_SECRET_KEY is not set; it signs the links in mails. "
+                "Write a long random value into .env, or run `guestguard services` for a local one"
+            )
+        return self.guestguard_secret_key.get_secret_value()
+
+
+def load_settings(*, environ: Mapping[str, str] | None = None, env_file: Path | None = None) -> Settings:
+    """Read the settings from `.env` in the working directory and the environment.
+
+    An empty value counts as unset. Raises SettingsInvalid when both name a variable with different values, or when a
+    value cannot be read.
+    """
+    shell = os.environ if environ is None else environ
+    file_path = Path.cwd() / ".env" if env_file is None else env_file
+    file = {name: value for name, value in dotenv_values(file_path).items() if value is not None}
+
+    names = {name.upper() for name in Settings.model_fields}
+    differing = sorted(name for name in names & file.keys() & shell.keys() if file[name] != shell[name])
+    if differing:
+        raise SettingsInvalid(
+            f"{', '.join(differing)}: set in {file_path} and in the shell, with different values. "
+            "Dagster would take the file's. Remove one of the two"
+        )
+    merged = {name.lower(): value for name in names if (value := file.get(name, shell.get(name, "")))}
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        problems = "; ".join(f"{str(problem['loc'][0]).upper()}: {problem['msg']}" for problem in error.errors())
+        raise SettingsInvalid(f"settings cannot be read: {problems}") from None

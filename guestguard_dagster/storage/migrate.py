@@ -1,0 +1,57 @@
+"""Brings the `guestguard` schema to the newest version. Safe to run twice and by several processes at once."""
+
+from importlib.resources import files
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect, text
+
+from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.schema import SCHEMA
+
+# An arbitrary constant that every migrating process locks on.
+_MIGRATION_LOCK = 0x6775657374
+
+
+def migrate(database: Database, *, to: str = "head") -> tuple[str | None, str]:
+    """Upgrade to revision `to`; returns (revision before, revision after). A second process waits for the first."""
+    with database.engine.connect() as connection, connection.begin():
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+        before = _current_revision(connection)
+        command.upgrade(_config(connection), to)
+        after = _current_revision(connection)
+    if after is None:
+        raise RuntimeError(f"migrating to {to!r} left no version in {SCHEMA}.alembic_version")
+    return before, after
+
+
+def current_revision(database: Database) -> str | None:
+    """The version that the database is at, or None if it was never migrated."""
+    with database.engine.connect() as connection:
+        return _current_revision(connection)
+
+
+def newest_revision() -> str:
+    """The version that this code needs."""
+    head = ScriptDirectory.from_config(_config(None)).get_current_head()
+    if head is None:
+        raise RuntimeError("no migrations are packaged with guestguard_dagster")
+    return head
+
+
+def _current_revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version", schema=SCHEMA):
+        return None
+    context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
+    return context.get_current_revision()
+
+
+def _config(connection: Connection | None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(files("guestguard_dagster.storage") / "migrations"))
+    config.attributes["connection"] = connection
+    return config

@@ -1,0 +1,22 @@
+"""Alembic's entry point. The connection is handed in by `storage.migrate`, never opened here."""
+
+from alembic import context
+
+from guestguard_dagster.storage.schema import SCHEMA, metadata
+
+
+def _only_our_schema(name: str | None, type_: str, _parents: object) -> bool:
+    return type_ != "schema" or name == SCHEMA
+
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table="alembic_version",
+    version_table_schema=SCHEMA,
+    include_schemas=True,
+    include_name=_only_our_schema,
+)
+
+with context.begin_transaction():
+    context.run_migrations()

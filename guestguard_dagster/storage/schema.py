@@ -1,0 +1,321 @@
+"""The tables, as SQLAlchemy Core. Changes to them are made by a new file under migrations/versions.
+
+Every instant is `timestamptz` in UTC. States are text with a CHECK that names them:
+a new state is one migration.
+"""
+
+from collections.abc import Iterable
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+
+from guestguard_dagster.domain.deliveries import DeliveryStatus
+from guestguard_dagster.domain.events import CollaboratorRole, RsvpStatus
+from guestguard_dagster.domain.messages import MessageAudience, MessageChannel, MessageKind, MessageStatus
+from guestguard_dagster.domain.outcomes import OutcomeClass
+
+SCHEMA = "guestguard"
+
+metadata = MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    },
+)
+
+
+def _id() -> Column[object]:
+    return Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid())
+
+
+def _instant(name: str, *, required: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=not required)
+
+
+def _created_at() -> Column[object]:
+    return Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now())
+
+
+def _updated_at() -> Column[object]:
+    return Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now())
+
+
+def _one_of(column: str, values: Iterable[str]) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+users = Table(
+    "users",
+    metadata,
+    _id(),
+    Column("email", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    _created_at(),
+    Index("uq_users_email_folded", text("lower(email)"), unique=True),
+)
+
+events = Table(
+    "events",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False),
+    Column("venue", Text, nullable=False),
+    _instant("starts_at", required=True),
+    _instant("ends_at"),
+    Column("timezone", Text, nullable=False),
+    Column("phone_region", Text),
+    _instant("cancelled_at"),
+    _created_at(),
+    _updated_at(),
+)
+
+event_collaborators = Table(
+    "event_collaborators",
+    metadata,
+    Column("event_id", Uuid, ForeignKey(events.c.id, ondelete="CASCADE"), nullable=False),
+    Column("user_id", Uuid, ForeignKey(users.c.id, ondelete="CASCADE"), nullable=False, index=True),
+    Column("role", Text, nullable=False),
+    _created_at(),
+    PrimaryKeyConstraint("event_id", "user_id"),
+    _one_of("role", CollaboratorRole),
+    Index("uq_event_collaborators_owner", "event_id", unique=True, postgresql_where=text("role = 'owner'")),
+)
+
+guests = Table(
+    "guests",
+    metadata,
+    _id(),
+    Column("event_id", Uuid, ForeignKey(events.c.id, ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("email", Text),
+    Column("phone", Text),
+    Column("rsvp_status", Text, nullable=False, server_default=RsvpStatus.PENDING),
+    Column("rsvp_token", Text, nullable=False, unique=True),
+    Column("plus_ones", Integer, nullable=False, server_default="0"),
+    _instant("responded_at"),
+    _instant("removed_at"),
+    _created_at(),
+    _one_of("rsvp_status", RsvpStatus),
+    Index("ix_guests_event_id_rsvp_status", "event_id", "rsvp_status"),
+)
+
+scheduled_messages = Table(
+    "scheduled_messages",
+    metadata,
+    _id(),
+    Column("event_id", Uuid, ForeignKey(events.c.id, ondelete="CASCADE"), nullable=False, index=True),
+    Column("kind", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("audience", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("status_reason", Text),
+    _instant("send_at"),
+    Column("send_at_is_custom", Boolean, nullable=False, server_default=text("false")),
+    Column("survives_event_cancel", Boolean, nullable=False, server_default=text("false")),
+    Column("created_by", Uuid, ForeignKey(users.c.id, ondelete="SET NULL")),
+    Column("version", Integer, nullable=False, server_default="1"),
+    # How many times the due-messages sensor has asked for a run, and until when that ask holds.
+    Column("ask_no", Integer, nullable=False, server_default="0"),
+    _instant("asked_until"),
+    _instant("not_before"),
+    Column("waiting_reason", Text),
+    _instant("held_at"),
+    Column("held_reason", Text),
+    _instant("audience_frozen_at"),
+    Column("recipient_count", Integer),
+    _instant("preflighted_at"),
+    _instant("started_at"),
+    _instant("finished_at"),
+    _created_at(),
+    _updated_at(),
+    _one_of("kind", MessageKind),
+    _one_of("channel", MessageChannel),
+    _one_of("audience", MessageAudience),
+    _one_of("status", MessageStatus),
+    CheckConstraint("status = 'draft' OR status = 'cancelled' OR send_at IS NOT NULL", name="send_at_known"),
+    Index(
+        "uq_scheduled_messages_event_reminder",
+        "event_id",
+        "kind",
+        unique=True,
+        postgresql_where=text("kind <> 'broadcast'"),
+    ),
+    Index("ix_scheduled_messages_due", "send_at", postgresql_where=text("status = 'scheduled'")),
+    Index("ix_scheduled_messages_sending", "id", postgresql_where=text("status = 'sending'")),
+)
+
+message_runs = Table(
+    "message_runs",
+    metadata,
+    Column("message_id", Uuid, ForeignKey(scheduled_messages.c.id, ondelete="CASCADE"), nullable=False),
+    Column("run_id", Text, nullable=False, index=True),
+    _instant("held_at"),
+    _created_at(),
+    PrimaryKeyConstraint("message_id", "run_id"),
+)
+
+run_heartbeats = Table(
+    "run_heartbeats",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("beat_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+provider_batches = Table(
+    "provider_batches",
+    metadata,
+    # Also the idempotency key that the provider is given.
+    _id(),
+    Column("provider", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    # Which endpoint the fixed request goes to, as the sender names it.
+    Column("endpoint", Text, nullable=False),
+    # delivery ids in the order of the request's entries
+    Column("members", ARRAY(BigInteger), nullable=False),
+    # the request exactly as sent, zlib-compressed; emptied by retention
+    Column("body", LargeBinary),
+    Column("first_called_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    _instant("answered_at"),
+)
+
+message_deliveries = Table(
+    "message_deliveries",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("message_id", Uuid, ForeignKey(scheduled_messages.c.id, ondelete="CASCADE")),
+    Column("event_id", Uuid, ForeignKey(events.c.id, ondelete="CASCADE"), nullable=False),
+    Column("guest_id", Uuid, ForeignKey(guests.c.id, ondelete="CASCADE"), nullable=False, index=True),
+    Column("channel", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default=DeliveryStatus.PENDING),
+    Column("reason", Text),
+    Column("retryable", Boolean, nullable=False, server_default=text("false")),
+    Column("round", Integer, nullable=False, server_default="1"),
+    # hand-offs of this round that were answered "not now"
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    _instant("first_attempt_at"),
+    _instant("next_attempt_at"),
+    Column("error_class", Text),
+    Column("error_code", Text),
+    Column("error_detail", Text),
+    Column("provider", Text),
+    Column("account", Text),
+    Column("provider_message_id", Text),
+    Column("batch_id", Uuid, ForeignKey(provider_batches.c.id, ondelete="SET NULL")),
+    Column("lease_token", Uuid),
+    _instant("lease_expires_at"),
+    _instant("handed_off_at"),
+    _instant("settled_at"),
+    _created_at(),
+    _updated_at(),
+    UniqueConstraint("message_id", "guest_id", "channel"),
+    _one_of("channel", MessageChannel),
+    _one_of("status", DeliveryStatus),
+    Index("ix_message_deliveries_pending", "message_id", "id", postgresql_where=text("status = 'pending'")),
+    Index("ix_message_deliveries_sending", "message_id", "id", postgresql_where=text("status = 'sending'")),
+    Index(
+        "ix_message_deliveries_provider_message_id",
+        "provider_message_id",
+        postgresql_where=text("provider_message_id IS NOT NULL"),
+    ),
+    Index("ix_message_deliveries_batch_id", "batch_id", postgresql_where=text("status = 'sending'")),
+    # Every row is updated three times while its message leaves; the free room keeps the lease update on its page.
+    postgresql_with={"fillfactor": "70"},
+)
+
+delivery_attempts = Table(
+    "delivery_attempts",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column(
+        "delivery_id",
+        BigInteger,
+        ForeignKey(message_deliveries.c.id, ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("round", Integer, nullable=False),
+    Column("run_id", Text),
+    Column("provider", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("provider_message_id", Text),
+    Column("error_class", Text),
+    Column("error_code", Text),
+    Column("error_detail", Text),
+    Column("duration_ms", Integer, nullable=False, server_default="0"),
+    Column("attempted_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    _one_of("outcome", OutcomeClass),
+)
+
+suppressions = Table(
+    "suppressions",
+    metadata,
+    _id(),
+    Column("channel", Text, nullable=False),
+    # case-folded for email, E.164 for SMS
+    Column("address", Text, nullable=False),
+    # 'all', 'host:<user id>' or 'number:<sending number>'
+    Column("scope", Text, nullable=False, server_default="all"),
+    Column("reason", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    _created_at(),
+    _instant("lifted_at"),
+    _one_of("channel", MessageChannel),
+    Index(
+        "uq_suppressions_active",
+        "channel",
+        "address",
+        "scope",
+        unique=True,
+        postgresql_where=text("lifted_at IS NULL"),
+    ),
+)
+
+breakers = Table(
+    "breakers",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    _instant("opened_at", required=True),
+    _instant("open_until", required=True),
+    Column("open_seconds", Integer, nullable=False),
+    # the process that won the probe, and until when it may use it
+    Column("probe_token", Uuid),
+    _instant("probe_expires_at"),
+)
+
+rate_buckets = Table(
+    "rate_buckets",
+    metadata,
+    Column("account", Text, primary_key=True),
+    # theoretical arrival time of the generic cell rate algorithm
+    _instant("theoretical_arrival", required=True),
+)
