@@ -64,7 +64,8 @@ _MESSAGE_MOVES: Mapping[MessageStatus, frozenset[MessageStatus]] = {
     MessageStatus.SCHEDULED: frozenset({MessageStatus.DRAFT, MessageStatus.SENDING, MessageStatus.CANCELLED}),
     MessageStatus.SENDING: frozenset({MessageStatus.SENT, MessageStatus.FAILED}),
     MessageStatus.SENT: frozenset({MessageStatus.SENDING}),
-    MessageStatus.CANCELLED: frozenset(),
+    # Only a reminder that ran out of time, when its event moves to a later date.
+    MessageStatus.CANCELLED: frozenset({MessageStatus.SCHEDULED}),
     MessageStatus.FAILED: frozenset({MessageStatus.SENDING}),
 }
 
@@ -77,6 +78,7 @@ class CancelReason(StrEnum):
     HOST = "host"
     EVENT_CANCELLED = "event_cancelled"
     EVENT_STARTED = "event_started"
+    TIME_PASSED = "time_passed"  # the event moved so that this reminder's day is already over
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,269 @@
+"""The four reminders that every event gets by itself: their texts, their times, and what becomes of them when it moves.
+
+Pure rules. Storage writes what they say, in the transaction that creates or moves the event.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from typing import TypeAlias
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from guestguard_dagster.domain.events import Event
+from guestguard_dagster.domain.messages import (
+    CancelReason,
+    Message,
+    MessageAudience,
+    MessageChannel,
+    MessageDraft,
+    MessageKind,
+    MessageStatus,
+)
+
+_DAY_OF_TIME = time(9, 0)
+_EARLY_START = time(11, 0)
+_BEFORE_EARLY_START = timedelta(hours=2)
+
+
+@dataclass(frozen=True, slots=True)
+class ReminderRule:
+    """One reminder: for whom, with which words, and how many days before the event (0: the day itself)."""
+
+    days_before: int
+    audience: MessageAudience
+    subject: str
+    body: str
+
+
+REMINDER_RULES: Mapping[MessageKind, ReminderRule] = {
+    MessageKind.REMINDER_7_DAY: ReminderRule(
+        days_before=7,
+        audience=MessageAudience.PENDING,
+        subject="One week to go: will you join us at {{event_name}}?",
+        body="""\
+Hi {{guest_name}},
+
+{{event_name}} is only a week away, and we would love to have you with us.
+
+Can you make it? One tap is all it takes, and it helps us plan seats, food and drinks:
+
+{{rsvp_link}}
+
+Not sure yet? Answer "maybe" for now; you can change your mind at any time with the same link.
+
+We hope to see you there!
+""",
+    ),
+    MessageKind.REMINDER_3_DAY_LAST_CALL: ReminderRule(
+        days_before=3,
+        audience=MessageAudience.PENDING,
+        subject="Last call: please reply for {{event_name}}",
+        body="""\
+Hi {{guest_name}},
+
+{{event_name}} is three days away and the guest list is about to close. We have not heard from you yet, and there is \
+still a place with your name on it.
+
+Please let us know today whether to expect you:
+
+{{rsvp_link}}
+
+Either answer helps. If you cannot come this time, a quick "no" is just as welcome.
+""",
+    ),
+    MessageKind.REMINDER_1_DAY: ReminderRule(
+        days_before=1,
+        audience=MessageAudience.ATTENDING,
+        subject="See you tomorrow at {{event_name}}",
+        body="""\
+Hi {{guest_name}},
+
+One more sleep! {{event_name}} is tomorrow, and you are on the list.
+
+Here is what you need to find us:
+
+When: {{event_date}}
+Where: {{venue}}
+
+If your plans have changed, please tell us now, so that we can give your place to someone else:
+
+{{rsvp_link}}
+
+We are looking forward to seeing you.
+""",
+    ),
+    MessageKind.REMINDER_DAY_OF: ReminderRule(
+        days_before=0,
+        audience=MessageAudience.ATTENDING,
+        subject="It is nearly time: {{event_name}}",
+        body="""\
+Hi {{guest_name}},
+
+The wait is almost over: {{event_name}} starts soon, and everything is ready for you.
+
+We begin on {{event_date}}. You will find us here: {{venue}}. Leave a little time for the way, and keep this mail at \
+hand for the door.
+
+Running late, or unable to come after all? Let us know here:
+
+{{rsvp_link}}
+
+Have a wonderful time!
+""",
+    ),
+}
+
+
+def reminder_time(kind: MessageKind, starts_at: datetime, zone: ZoneInfo) -> datetime:
+    """When this reminder leaves, in UTC, by the clock of the event's zone.
+
+    The same local time 7, 3 or 1 days before; on the day itself 09:00, or two hours before a start that is before
+    11:00. A local time that a clock change leaves out moves forward by the gap; of one that happens twice, the first
+    is meant.
+    """
+    days = REMINDER_RULES[kind].days_before
+    if days:
+        return _days_before(starts_at, days, zone)
+    local_start = starts_at.astimezone(zone)
+    if local_start.time() < _EARLY_START:
+        return starts_at.astimezone(UTC) - _BEFORE_EARLY_START
+    return _instant(local_start.replace(hour=_DAY_OF_TIME.hour, minute=0, second=0, microsecond=0))
+
+
+def seed_auto_reminders(event: Event, now: datetime) -> list[MessageDraft]:
+    """The reminders of a new event, in the order they leave, without those whose time is already past."""
+    return [
+        _draft(event, kind, send_at)
+        for kind in REMINDER_RULES
+        if _may_still_leave(send_at := reminder_time(kind, event.starts_at, event.zone), event, now)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class CreateReminder:
+    """A reminder that this event has no row for: it was skipped before, now its time lies ahead."""
+
+    draft: MessageDraft
+
+
+@dataclass(frozen=True, slots=True)
+class RescheduleReminder:
+    """An unsent reminder leaves at `send_at` instead; status and text stay."""
+
+    message_id: UUID
+    send_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RearmReminder:
+    """A reminder that became `cancelled` only because its time ran out is `scheduled` again, for `send_at`."""
+
+    message_id: UUID
+    send_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ExpireReminder:
+    """An unsent reminder becomes `cancelled` for `reason`. `send_at` is written too: a later move counts from it."""
+
+    message_id: UUID
+    send_at: datetime
+    reason: CancelReason
+
+
+ReminderChange: TypeAlias = CreateReminder | RescheduleReminder | RearmReminder | ExpireReminder
+
+# Nobody decided against these: they never left because there was no time for them.
+_RAN_OUT_OF_TIME = frozenset({CancelReason.EVENT_STARTED, CancelReason.TIME_PASSED})
+
+
+def plan_event_move(before: Event, after: Event, messages: Iterable[Message], now: datetime) -> list[ReminderChange]:
+    """What moving an event (its start, its zone) does to its reminders. Broadcasts among `messages` are left alone.
+
+    - An unsent reminder moves along. One that the host re-timed keeps its distance to the start.
+    - A new time that is past already: the reminder leaves at once while the event's zone still has that same day, as
+      its words ("tomorrow") still hold; after that day it becomes `cancelled`, reason `time_passed`.
+    - What could only leave after the start becomes `cancelled`, reason `event_started`.
+    - One that ran out of time is armed again, and one never created is created, if its new time lies ahead.
+    - Sent, sending and failed ones, and those that the host cancelled, stay as they are; so does everything of a
+      cancelled event. A draft follows the event, and stays a draft.
+    """
+    if after.cancelled_at is not None:
+        return []
+    reminders: dict[MessageKind, Message] = {message.kind: message for message in messages}
+    changes: list[ReminderChange] = []
+    for kind in REMINDER_RULES:
+        message = reminders.get(kind)
+        if message is None:
+            send_at = reminder_time(kind, after.starts_at, after.zone)
+            change: ReminderChange | None = (
+                CreateReminder(_draft(after, kind, send_at)) if _may_still_leave(send_at, after, now) else None
+            )
+        else:
+            change = _change_of(message, before, after, now)
+        if change is not None:
+            changes.append(change)
+    return changes
+
+
+def _change_of(message: Message, before: Event, after: Event, now: datetime) -> ReminderChange | None:
+    if message.send_at is None:
+        return None
+    if message.send_at_is_custom:
+        send_at = _at_same_distance(message.send_at, before, after)
+    else:
+        send_at = reminder_time(message.kind, after.starts_at, after.zone)
+
+    if message.status is MessageStatus.CANCELLED:
+        if message.status_reason in _RAN_OUT_OF_TIME and _may_still_leave(send_at, after, now):
+            return RearmReminder(message.id, send_at)
+        return None
+    if message.status is MessageStatus.SCHEDULED:
+        if max(send_at, now) >= after.starts_at:
+            return ExpireReminder(message.id, send_at, CancelReason.EVENT_STARTED)
+        if send_at <= now and not _is_same_day(send_at, now, after.zone):
+            return ExpireReminder(message.id, send_at, CancelReason.TIME_PASSED)
+    elif message.status is not MessageStatus.DRAFT:
+        return None
+    return RescheduleReminder(message.id, send_at) if send_at != message.send_at else None
+
+
+def _draft(event: Event, kind: MessageKind, send_at: datetime) -> MessageDraft:
+    rule = REMINDER_RULES[kind]
+    return MessageDraft(
+        event_id=event.id,
+        kind=kind,
+        channel=MessageChannel.EMAIL,
+        audience=rule.audience,
+        subject=rule.subject,
+        body=rule.body,
+        send_at=send_at,
+    )
+
+
+def _may_still_leave(send_at: datetime, event: Event, now: datetime) -> bool:
+    return event.cancelled_at is None and now < send_at < event.starts_at
+
+
+def _is_same_day(one: datetime, other: datetime, zone: ZoneInfo) -> bool:
+    return one.astimezone(zone).date() == other.astimezone(zone).date()
+
+
+def _at_same_distance(send_at: datetime, before: Event, after: Event) -> datetime:
+    """Whole days of the distance are counted on the event's clock, as a host would; what remains is elapsed time."""
+    local_start, local_send_at = before.starts_at.astimezone(before.zone), send_at.astimezone(before.zone)
+    days = (local_start.replace(tzinfo=None) - local_send_at.replace(tzinfo=None)).days
+    remainder = _days_before(before.starts_at, days, before.zone) - send_at
+    return _days_before(after.starts_at, days, after.zone) - remainder
+
+
+def _days_before(starts_at: datetime, days: int, zone: ZoneInfo) -> datetime:
+    if days == 0:
+        return starts_at.astimezone(UTC)
+    return _instant(starts_at.astimezone(zone) - timedelta(days=days))
+
+
+def _instant(local: datetime) -> datetime:
+    # fold=0 reads a skipped time with the offset before the gap, which moves it forward, and a doubled one as the first.
+    return local.replace(fold=0).astimezone(UTC)
