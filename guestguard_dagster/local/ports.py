@@ -1,0 +1,42 @@
+"""TCP ports of this machine's loopback interface."""
+
+import socket
+from collections.abc import Callable
+from typing import TypeVar
+
+from guestguard_dagster.local.errors import PortTaken
+
+LOOPBACK = "127.0.0.1"
+_ATTEMPTS = 5
+
+Server = TypeVar("Server")
+
+
+def is_free(port: int) -> bool:
+    """Whether nothing listens on the port right now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # What servers do as well: a port whose last connections are still in TIME_WAIT counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        return True
+
+
+def free_port() -> int:
+    """A port that nothing listens on right now. Another program may take it before you do."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def start_on_free_port(start: Callable[[int], Server]) -> Server:
+    """Call `start` with free ports until one is still free when the server takes it."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return start(free_port())
+        except PortTaken:
+            continue
+    return start(free_port())
