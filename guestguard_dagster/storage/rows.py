@@ -1,0 +1,45 @@
+"""Rows into the domain's dataclasses, and the columns that each of them needs."""
+
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import Column, Row, Table
+
+from guestguard_dagster.domain.events import Event, Guest, RsvpStatus, User
+from guestguard_dagster.domain.messages import Message, MessageAudience, MessageChannel, MessageKind, MessageStatus
+from guestguard_dagster.storage.schema import events, guests, scheduled_messages, users
+
+
+def columns_of(table: Table, kind: type[Any]) -> list[Column[Any]]:
+    """The table's columns under the names of the dataclass's fields."""
+    return [table.c[field.name] for field in fields(kind)]
+
+
+USER_COLUMNS = columns_of(users, User)
+EVENT_COLUMNS = columns_of(events, Event)
+GUEST_COLUMNS = columns_of(guests, Guest)
+MESSAGE_COLUMNS = columns_of(scheduled_messages, Message)
+
+
+def user_from(row: Row[Any]) -> User:
+    return User(**row._asdict())
+
+
+def event_from(row: Row[Any]) -> Event:
+    return Event(**row._asdict())
+
+
+def guest_from(row: Row[Any]) -> Guest:
+    return Guest(**row._asdict() | {"rsvp_status": RsvpStatus(row.rsvp_status)})
+
+
+def message_from(row: Row[Any]) -> Message:
+    return Message(
+        **row._asdict()
+        | {
+            "kind": MessageKind(row.kind),
+            "channel": MessageChannel(row.channel),
+            "audience": MessageAudience(row.audience),
+            "status": MessageStatus(row.status),
+        }
+    )
