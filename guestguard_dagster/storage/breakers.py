@@ -1,0 +1,108 @@
+"""Circuit breakers, one row per provider account, seen by all processes: a row means that the breaker is open."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+from sqlalchemy import text
+
+from guestguard_dagster.storage.database import Database
+
+FIRST_OPEN_TIME = timedelta(seconds=30)
+LONGEST_OPEN_TIME = timedelta(hours=1)
+_PROBE_HOLDS_FOR = timedelta(minutes=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """An open breaker. `remaining` is the time until one process may probe; zero once that time has come."""
+
+    account: str
+    reason: str
+    opened_at: datetime
+    open_until: datetime
+    remaining: timedelta
+
+
+class BreakerRepo:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, account: str) -> Breaker | None:
+        """The open breaker of this account, or None when it is closed."""
+        with self._database.transaction() as connection:
+            row = connection.execute(
+                text(
+                    "SELECT account, reason, opened_at, open_until, "
+                    "GREATEST(open_until - clock_timestamp(), interval '0') AS remaining "
+                    "FROM guestguard.breakers WHERE account = :account"
+                ),
+                {"account": account},
+            ).one_or_none()
+            return None if row is None else Breaker(*row)
+
+    def open(self, account: str, *, reason: str, at_least: timedelta | None = None) -> Breaker:
+        """Open the breaker, or open it again for twice as long after a failed probe.
+
+        News from hand-offs that were under way when it opened does not lengthen it. `at_least` is the provider's own
+        wish, e.g. until its daily quota is renewed.
+        """
+        first = max(FIRST_OPEN_TIME, at_least or timedelta())
+        with self._database.transaction() as connection:
+            row = connection.execute(
+                text(
+                    """
+                    INSERT INTO guestguard.breakers AS b (account, reason, opened_at, open_until, open_seconds)
+                    VALUES (:account, :reason, clock_timestamp(),
+                            clock_timestamp() + make_interval(secs => :first_seconds), :first_seconds)
+                    ON CONFLICT (account) DO UPDATE SET
+                        reason = :reason,
+                        open_seconds = CASE WHEN b.open_until > clock_timestamp() THEN b.open_seconds
+                            ELSE GREATEST(LEAST(b.open_seconds * 2, :longest), :first_seconds) END,
+                        open_until = CASE WHEN b.open_until > clock_timestamp() THEN b.open_until
+                            ELSE clock_timestamp() + make_interval(
+                                secs => GREATEST(LEAST(b.open_seconds * 2, :longest), :first_seconds)) END,
+                        probe_token = NULL, probe_expires_at = NULL
+                    RETURNING account, reason, opened_at, open_until,
+                        GREATEST(open_until - clock_timestamp(), interval '0')
+                    """
+                ),
+                {
+                    "account": account,
+                    "reason": reason,
+                    "first_seconds": int(first.total_seconds()),
+                    "longest": int(LONGEST_OPEN_TIME.total_seconds()),
+                },
+            ).one()
+            return Breaker(*row)
+
+    def win_probe(self, account: str) -> UUID | None:
+        """After the open time: exactly one process gets a token, and may send one recipient."""
+        token = uuid4()
+        with self._database.transaction() as connection:
+            won = connection.execute(
+                text(
+                    "UPDATE guestguard.breakers SET probe_token = :token, "
+                    "probe_expires_at = clock_timestamp() + :holds "
+                    "WHERE account = :account AND open_until <= clock_timestamp() "
+                    "AND (probe_expires_at IS NULL OR probe_expires_at <= clock_timestamp())"
+                ),
+                {"account": account, "token": token, "holds": _PROBE_HOLDS_FOR},
+            ).rowcount
+            return token if won else None
+
+    def give_back_probe(self, account: str, token: UUID) -> None:
+        """The probe found nothing to send, so it proved nothing: another process may probe at once."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                text(
+                    "UPDATE guestguard.breakers SET probe_token = NULL, probe_expires_at = NULL "
+                    "WHERE account = :account AND probe_token = :token"
+                ),
+                {"account": account, "token": token},
+            )
+
+    def close(self, account: str) -> None:
+        """The account takes mail again: messages that waited for it may go at once."""
+        with self._database.transaction() as connection:
+            connection.execute(text("DELETE FROM guestguard.breakers WHERE account = :account"), {"account": account})

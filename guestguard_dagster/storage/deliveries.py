@@ -1,0 +1,452 @@
+"""Delivery rows as the engine works on them: freeze, lease, mark `sending`, fold outcomes back, reconcile.
+
+A lease is on delivery rows only, for the minute around a hand-off. Rows move forward by the moves of
+`domain.deliveries`; the WHERE clauses here are those moves in SQL.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, Row, text
+
+from guestguard_dagster.domain.deliveries import DeliveryStatus
+from guestguard_dagster.domain.events import RsvpStatus
+from guestguard_dagster.domain.messages import MessageAudience, MessageStatus
+from guestguard_dagster.domain.outcomes import Outcome
+from guestguard_dagster.storage.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientFacts:
+    """What is known now about one delivery's guest. `email`, `phone` and `rsvp_token` never reach a log."""
+
+    delivery_id: int
+    message_id: UUID
+    guest_id: UUID
+    round: int
+    attempts: int
+    first_attempt_at: datetime | None
+    guest_name: str
+    email: str | None
+    phone: str | None
+    rsvp_status: RsvpStatus
+    rsvp_token: str
+    removed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right of one process to hand off `recipients` until the lease expires on the database's clock."""
+
+    token: UUID
+    recipients: tuple[RecipientFacts, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A leased row that is settled without a hand-off: skipped, suppressed, or failed by its own content."""
+
+    delivery_id: int
+    status: DeliveryStatus
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FixedBatch:
+    """A request that the provider recognises when it is repeated; `body` is zlib-compressed."""
+
+    id: UUID
+    endpoint: str
+    members: tuple[int, ...]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What one hand-off means for its row. `outcome` is None when the mail certainly never left.
+
+    `status` is the row's next state: `pending` again from `next_attempt_at`, `sending` still (a repeat follows from
+    `next_attempt_at`), or settled. `burns_attempt` counts it against the bounded retries.
+    """
+
+    delivery_id: int
+    round: int
+    status: DeliveryStatus
+    outcome: Outcome | None
+    reason: str | None = None
+    retryable: bool = False
+    burns_attempt: bool = False
+    next_attempt_in: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """What is left of one message. `next_wake` is when the first of its rows can move."""
+
+    message_id: UUID
+    pending: int
+    sending: int
+    next_wake: datetime
+
+
+FACTS = """
+    d.id AS delivery_id, d.message_id, d.guest_id, d.round, d.attempts, d.first_attempt_at,
+    g.name AS guest_name, g.email, g.phone, g.rsvp_status, g.rsvp_token, g.removed_at IS NOT NULL AS removed
+"""
+
+# nobody holds it: no lease, or one that ran out
+FREE = "(d.lease_expires_at IS NULL OR d.lease_expires_at <= clock_timestamp())"
+
+
+class DeliveryRepo:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def freeze_audience(self, message_id: UUID) -> int | None:
+        """Write the audience down once: one row per guest, the count and the instant, in one transaction.
+
+        Returns the number of recipients, or None when the message is not `sending`. A frozen audience stays as it is.
+        """
+        with self._database.transaction() as connection:
+            message = connection.execute(
+                text(
+                    "SELECT event_id, channel, audience, audience_frozen_at, recipient_count "
+                    "FROM guestguard.scheduled_messages WHERE id = :id AND status = :sending FOR UPDATE"
+                ),
+                {"id": message_id, "sending": MessageStatus.SENDING},
+            ).one_or_none()
+            if message is None:
+                return None
+            if message.audience_frozen_at is not None:
+                return int(message.recipient_count)
+            count = connection.execute(
+                text(
+                    "INSERT INTO guestguard.message_deliveries (message_id, event_id, guest_id, channel) "
+                    "SELECT :id, g.event_id, g.id, :channel FROM guestguard.guests g "
+                    "WHERE g.event_id = :event_id AND g.removed_at IS NULL "
+                    "AND (:audience = :everyone OR g.rsvp_status = :audience) ORDER BY g.id "
+                    "ON CONFLICT DO NOTHING"
+                ),
+                {
+                    "id": message_id,
+                    "channel": message.channel,
+                    "event_id": message.event_id,
+                    "audience": message.audience,
+                    "everyone": MessageAudience.EVERYONE,
+                },
+            ).rowcount
+            connection.execute(
+                text(
+                    "UPDATE guestguard.scheduled_messages SET audience_frozen_at = clock_timestamp(), "
+                    "recipient_count = :count, updated_at = clock_timestamp() WHERE id = :id"
+                ),
+                {"id": message_id, "count": count},
+            )
+            return count
+
+    def pending_page(self, message_id: UUID, *, after: int, limit: int) -> list[RecipientFacts]:
+        """The next `limit` pending rows with an id above `after`, whoever holds them."""
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                text(
+                    f"SELECT {FACTS} FROM guestguard.message_deliveries d "
+                    "JOIN guestguard.guests g ON g.id = d.guest_id "
+                    "WHERE d.message_id = :message_id AND d.status = 'pending' AND d.id > :after "
+                    "ORDER BY d.id LIMIT :limit"
+                ),
+                {"message_id": message_id, "after": after, "limit": limit},
+            )
+            return [facts_from(row) for row in rows]
+
+    def lease(self, cursors: Sequence[tuple[UUID, int]], *, size: int, per_message: int, duration: timedelta) -> Lease:
+        """Lease up to `size` free pending rows, at most `per_message` of each (message, after id) in `cursors`.
+
+        Rows that another process has locked or leased are passed over. The rows stay `pending`.
+        """
+        token = uuid4()
+        # A lease that is lost with the machine only means that the rows are free again: no need to wait for the disk.
+        with self._database.transaction(durable=False) as connection:
+            rows = connection.execute(
+                text(
+                    f"""
+                    WITH picked AS (
+                        SELECT d.id
+                        FROM unnest(CAST(:ids AS uuid[]), CAST(:afters AS bigint[])) AS m (id, after)
+                        CROSS JOIN LATERAL (
+                            SELECT d.id FROM guestguard.message_deliveries d
+                            WHERE d.message_id = m.id AND d.status = 'pending' AND d.id > m.after AND {FREE}
+                              AND (d.next_attempt_at IS NULL OR d.next_attempt_at <= clock_timestamp())
+                            ORDER BY d.id LIMIT :per_message FOR UPDATE SKIP LOCKED
+                        ) d
+                        LIMIT :size
+                    ), leased AS (
+                        UPDATE guestguard.message_deliveries d
+                        SET lease_token = :token, lease_expires_at = clock_timestamp() + :duration
+                        FROM picked WHERE d.id = picked.id
+                        RETURNING d.id, d.message_id, d.guest_id, d.round, d.attempts, d.first_attempt_at
+                    )
+                    SELECT {FACTS} FROM leased d JOIN guestguard.guests g ON g.id = d.guest_id
+                    ORDER BY d.message_id, d.id
+                    """
+                ),
+                {
+                    "ids": [message_id for message_id, _ in cursors],
+                    "afters": [after for _, after in cursors],
+                    "per_message": per_message,
+                    "size": size,
+                    "token": token,
+                    "duration": duration,
+                },
+            )
+            return Lease(token, tuple(facts_from(row) for row in rows))
+
+    def mark_sending(
+        self,
+        connection: Connection,
+        lease: Lease,
+        batches: Sequence[tuple[FixedBatch | None, Sequence[int]]],
+        *,
+        provider: str,
+        account: str,
+        duration: timedelta,
+    ) -> bool:
+        """Write down that these rows are about to leave; renews their lease. The caller's commit must be durable.
+
+        Each entry of `batches` is a fixed request and its delivery ids (None where a repeat cannot be recognised).
+        False means that at least one row is no longer ours: roll back, and hand nothing off.
+        """
+        fixed = [batch for batch, _ in batches if batch is not None]
+        if fixed:
+            connection.execute(
+                text(
+                    "INSERT INTO guestguard.provider_batches (id, provider, account, endpoint, members, body) "
+                    "VALUES (:id, :provider, :account, :endpoint, :members, :body)"
+                ),
+                [
+                    {
+                        "id": batch.id,
+                        "provider": provider,
+                        "account": account,
+                        "endpoint": batch.endpoint,
+                        "members": list(batch.members),
+                        "body": batch.body,
+                    }
+                    for batch in fixed
+                ],
+            )
+        ids = [member for _, members in batches for member in members]
+        marked = connection.execute(
+            text(
+                """
+                UPDATE guestguard.message_deliveries d
+                SET status = 'sending', provider = :provider, account = :account, batch_id = m.batch_id,
+                    lease_expires_at = clock_timestamp() + :duration, next_attempt_at = NULL,
+                    first_attempt_at = COALESCE(d.first_attempt_at, clock_timestamp()),
+                    updated_at = clock_timestamp()
+                FROM unnest(CAST(:ids AS bigint[]), CAST(:batch_ids AS uuid[])) AS m (id, batch_id)
+                WHERE d.id = m.id AND d.lease_token = :token AND d.status = 'pending'
+                  AND d.lease_expires_at > clock_timestamp()
+                """
+            ),
+            {
+                "provider": provider,
+                "account": account,
+                "duration": duration,
+                "token": lease.token,
+                "ids": ids,
+                "batch_ids": [batch.id if batch else None for batch, members in batches for _ in members],
+            },
+        ).rowcount
+        return marked == len(ids)
+
+    def refuse(self, connection: Connection, token: UUID, refusals: Sequence[Refusal]) -> None:
+        """Settle leased rows that are not to be handed off."""
+        if not refusals:
+            return
+        connection.execute(
+            text(
+                """
+                UPDATE guestguard.message_deliveries d
+                SET status = r.status, reason = r.reason, retryable = false, lease_token = NULL,
+                    lease_expires_at = NULL, next_attempt_at = NULL,
+                    settled_at = clock_timestamp(), updated_at = clock_timestamp()
+                FROM unnest(CAST(:ids AS bigint[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]))
+                    AS r (id, status, reason)
+                WHERE d.id = r.id AND d.lease_token = :token AND d.status = 'pending'
+                """
+            ),
+            {
+                "token": token,
+                "ids": [refusal.delivery_id for refusal in refusals],
+                "statuses": [refusal.status for refusal in refusals],
+                "reasons": [refusal.reason for refusal in refusals],
+            },
+        )
+
+    def refuse_pending(self, message_id: UUID, refusals: Sequence[Refusal]) -> None:
+        """Settle pending rows that nobody holds: what the preflight found to be unsendable."""
+        if not refusals:
+            return
+        with self._database.transaction() as connection:
+            connection.execute(
+                text(
+                    f"""
+                    UPDATE guestguard.message_deliveries d
+                    SET status = r.status, reason = r.reason, settled_at = clock_timestamp(),
+                        updated_at = clock_timestamp()
+                    FROM unnest(CAST(:ids AS bigint[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]))
+                        AS r (id, status, reason)
+                    WHERE d.id = r.id AND d.message_id = :message_id AND d.status = 'pending' AND {FREE}
+                    """
+                ),
+                {
+                    "message_id": message_id,
+                    "ids": [refusal.delivery_id for refusal in refusals],
+                    "statuses": [refusal.status for refusal in refusals],
+                    "reasons": [refusal.reason for refusal in refusals],
+                },
+            )
+
+    def refuse_all_pending(self, message_id: UUID, status: DeliveryStatus, reason: str) -> int:
+        """Settle every pending row of a message alike, e.g. because its template is broken; returns how many."""
+        with self._database.transaction() as connection:
+            return connection.execute(
+                text(
+                    f"UPDATE guestguard.message_deliveries d SET status = :status, reason = :reason, "
+                    "settled_at = clock_timestamp(), updated_at = clock_timestamp() "
+                    f"WHERE d.message_id = :message_id AND d.status = 'pending' AND {FREE}"
+                ),
+                {"message_id": message_id, "status": status, "reason": reason},
+            ).rowcount
+
+    def release(self, token: UUID) -> None:
+        """Give pending rows back at once instead of letting the lease run out."""
+        with self._database.transaction(durable=False) as connection:
+            connection.execute(
+                text(
+                    "UPDATE guestguard.message_deliveries SET lease_token = NULL, lease_expires_at = NULL "
+                    "WHERE lease_token = :token AND status = 'pending'"
+                ),
+                {"token": token},
+            )
+
+    def fold(
+        self,
+        connection: Connection,
+        token: UUID,
+        settlements: Sequence[Settlement],
+        *,
+        provider: str,
+        account: str,
+        run_id: str,
+    ) -> None:
+        """Record one attempt per answered hand-off, and move the rows.
+
+        An attempt is never refused: it is proof. A row moves when this process still holds it, or when the news proves
+        a hand-off that nobody knew of (`unknown`, `failed` or taken over meanwhile).
+        """
+        answered = [(s, s.outcome) for s in settlements if s.outcome is not None]
+        if answered:
+            connection.execute(
+                text(
+                    """
+                    INSERT INTO guestguard.delivery_attempts (delivery_id, round, run_id, provider, account, outcome,
+                        provider_message_id, error_class, error_code, error_detail, duration_ms)
+                    SELECT a.delivery_id, a.round, :run_id, :provider, :account, a.outcome, a.provider_message_id,
+                        a.error_class, a.error_code, a.error_detail, a.duration_ms
+                    FROM unnest(CAST(:ids AS bigint[]), CAST(:rounds AS int[]), CAST(:outcomes AS text[]),
+                        CAST(:provider_ids AS text[]), CAST(:classes AS text[]), CAST(:codes AS text[]),
+                        CAST(:details AS text[]), CAST(:durations AS int[]))
+                        AS a (delivery_id, round, outcome, provider_message_id, error_class, error_code,
+                              error_detail, duration_ms)
+                    """
+                ),
+                {
+                    "run_id": run_id,
+                    "provider": provider,
+                    "account": account,
+                    "ids": [s.delivery_id for s, _ in answered],
+                    "rounds": [s.round for s, _ in answered],
+                    "outcomes": [o.outcome for _, o in answered],
+                    "provider_ids": [o.provider_message_id for _, o in answered],
+                    "classes": [o.error_class for _, o in answered],
+                    "codes": [o.error_code for _, o in answered],
+                    "details": [o.detail for _, o in answered],
+                    "durations": [o.duration_ms for _, o in answered],
+                },
+            )
+        if settlements:
+            connection.execute(
+                text(
+                    """
+                    UPDATE guestguard.message_deliveries d
+                    SET status = n.status, reason = n.reason, retryable = n.retryable,
+                        attempts = d.attempts + n.burns, next_attempt_at = clock_timestamp() + n.wait,
+                        error_class = n.error_class, error_code = n.error_code, error_detail = n.error_detail,
+                        provider_message_id = COALESCE(n.provider_message_id, d.provider_message_id),
+                        lease_token = NULL,
+                        lease_expires_at = CASE WHEN n.status = 'sending' THEN clock_timestamp() + n.wait END,
+                        handed_off_at = CASE WHEN n.status = 'sent' THEN clock_timestamp() ELSE d.handed_off_at END,
+                        settled_at = CASE WHEN n.status IN ('pending', 'sending') THEN NULL ELSE clock_timestamp() END,
+                        updated_at = clock_timestamp()
+                    FROM unnest(CAST(:ids AS bigint[]), CAST(:rounds AS int[]), CAST(:statuses AS text[]),
+                        CAST(:reasons AS text[]), CAST(:retryables AS bool[]), CAST(:burns AS int[]),
+                        CAST(:waits AS interval[]), CAST(:provider_ids AS text[]), CAST(:classes AS text[]),
+                        CAST(:codes AS text[]), CAST(:details AS text[]))
+                        AS n (id, round, status, reason, retryable, burns, wait, provider_message_id, error_class,
+                              error_code, error_detail)
+                    WHERE d.id = n.id AND (
+                        (d.status = 'sending' AND d.lease_token = :token)
+                        OR (n.status = 'sent' AND d.status IN ('pending', 'sending', 'unknown', 'failed'))
+                        OR (n.status = 'failed' AND d.status = 'unknown' AND d.round = n.round)
+                    )
+                    """
+                ),
+                {
+                    "token": token,
+                    "ids": [s.delivery_id for s in settlements],
+                    "rounds": [s.round for s in settlements],
+                    "statuses": [s.status for s in settlements],
+                    "reasons": [s.reason for s in settlements],
+                    "retryables": [s.retryable for s in settlements],
+                    "burns": [int(s.burns_attempt) for s in settlements],
+                    "waits": [s.next_attempt_in for s in settlements],
+                    "provider_ids": [s.outcome.provider_message_id if s.outcome else None for s in settlements],
+                    "classes": [s.outcome.error_class if s.outcome else None for s in settlements],
+                    "codes": [s.outcome.error_code if s.outcome else None for s in settlements],
+                    "details": [s.outcome.detail if s.outcome else None for s in settlements],
+                },
+            )
+
+    def close_batch(self, connection: Connection, batch_id: UUID) -> None:
+        """The provider has answered for this batch."""
+        connection.execute(
+            text("UPDATE guestguard.provider_batches SET answered_at = clock_timestamp() WHERE id = :id"),
+            {"id": batch_id},
+        )
+
+    def unsettled(self, message_ids: Sequence[UUID]) -> list[Unsettled]:
+        """What is left of these messages; messages with nothing left are not listed."""
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                text(
+                    """
+                    SELECT message_id, count(*) FILTER (WHERE status = 'pending') AS pending,
+                           count(*) FILTER (WHERE status = 'sending') AS sending,
+                           min(GREATEST(next_attempt_at, lease_expires_at, clock_timestamp())) AS next_wake
+                    FROM guestguard.message_deliveries
+                    WHERE message_id = ANY(CAST(:message_ids AS uuid[])) AND status IN ('pending', 'sending')
+                    GROUP BY message_id
+                    """
+                ),
+                {"message_ids": list(message_ids)},
+            )
+            return [Unsettled(row.message_id, row.pending, row.sending, row.next_wake) for row in rows]
+
+
+def facts_from(row: Row[Any]) -> RecipientFacts:
+    """One row of the FACTS columns."""
+    return RecipientFacts(**row._asdict() | {"rsvp_status": RsvpStatus(row.rsvp_status)})
