@@ -265,5 +265,5 @@ def _days_before(starts_at: datetime, days: int, zone: ZoneInfo) -> datetime:
 
 
 def _instant(local: datetime) -> datetime:
-    # fold=0 reads a skipped time with the offset before the gap, which moves it forward, and a doubled one as the first.
+    # fold=0 reads a skipped time with the offset before the gap, which moves it forward, and takes the first of two.
     return local.replace(fold=0).astimezone(UTC)
