@@ -1,0 +1,35 @@
+"""The dry run: looks at every mail and text, sends none of them, and says so."""
+
+import logging
+from collections.abc import Sequence
+
+from guestguard_dagster.domain.messages import MessageChannel
+from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
+from guestguard_dagster.senders.base import HandOff, Mail, Permit, RateLimit, Text
+
+logger = logging.getLogger(__name__)
+
+
+class LogSender:
+    """Takes everything, sends nothing: the stand-in where no provider is configured, and the dry run of any message."""
+
+    provider = "log"
+    group_size = 50
+    repeatable = True
+    rate_limit: RateLimit | None = None
+
+    def __init__(self, channel: MessageChannel) -> None:
+        self.account = f"log:{channel}"
+
+    def prepare(self, items: Sequence[Mail | Text]) -> list[HandOff]:
+        groups = [items[start : start + self.group_size] for start in range(0, len(items), self.group_size)]
+        return [HandOff(tuple(item.delivery_id for item in group), self.account, body=None) for group in groups]
+
+    def hand_off(self, request: HandOff, permit: Permit) -> list[Outcome | None]:
+        permit()
+        logger.info("%s looked at deliveries %s and sent nothing", self.account, list(request.members))
+        looked_at = Outcome(OutcomeClass.DRY_RUN, detail="the log backend took it; nothing was sent")
+        return [looked_at for _ in request.members]
+
+    def close(self) -> None:
+        """Nothing is held."""

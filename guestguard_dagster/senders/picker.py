@@ -1,0 +1,85 @@
+"""Which provider carries email and which carries SMS: decided by the settings that are present, once, at start."""
+
+import logging
+import socket
+from dataclasses import dataclass
+
+from guestguard_dagster.domain.messages import MessageChannel
+from guestguard_dagster.rendering.addresses import AddressInvalid
+from guestguard_dagster.senders.base import Mail, Sender, Text
+from guestguard_dagster.senders.composing import MailComposer
+from guestguard_dagster.senders.log import LogSender
+from guestguard_dagster.senders.smtp import SmtpSender
+from guestguard_dagster.senders.smtp_connect import SmtpAccess
+from guestguard_dagster.settings import Settings, SettingsInvalid
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Senders:
+    """One sender per channel."""
+
+    email: Sender[Mail]
+    sms: Sender[Text]
+
+    def close(self) -> None:
+        self.email.close()
+        self.sms.close()
+
+
+def pick_senders(settings: Settings) -> Senders:
+    """Resend, else SMTP, else SES, else the log, for email; Twilio, else the log, for SMS.
+
+    The choice is logged. Raises SettingsInvalid where a provider is configured by half.
+    """
+    senders = Senders(_email_sender(settings), LogSender(MessageChannel.SMS))
+    for channel, sender in ((MessageChannel.EMAIL, senders.email), (MessageChannel.SMS, senders.sms)):
+        if sender.provider == "log":
+            logger.warning(
+                "no provider for %s is configured: every %s is only looked at, none is sent", channel, channel
+            )
+        else:
+            logger.info("%s goes through %s, account %s", channel, sender.provider, sender.account)
+    return senders
+
+
+def _email_sender(settings: Settings) -> Sender[Mail]:
+    if settings.smtp_host is not None:
+        return _smtp_sender(settings, settings.smtp_host)
+    return LogSender(MessageChannel.EMAIL)
+
+
+def _smtp_sender(settings: Settings, host: str) -> SmtpSender:
+    composer = _composer("SMTP_FROM_EMAIL", settings.smtp_from_email, because="SMTP_HOST is set")
+    if (settings.smtp_username is None) != (settings.smtp_password is None):
+        raise SettingsInvalid("SMTP_USERNAME and SMTP_PASSWORD belong together: set both, or neither")
+    if settings.smtp_ca_file is not None and not settings.smtp_ca_file.is_file():
+        raise SettingsInvalid(f"SMTP_CA_FILE: there is no file {settings.smtp_ca_file}")
+    access = SmtpAccess(
+        host=host,
+        port=settings.smtp_port,
+        tls=settings.smtp_tls,
+        greeting_name=_greeting_name(composer.from_email),
+        username=settings.smtp_username,
+        password=settings.smtp_password.get_secret_value() if settings.smtp_password else None,
+        ca_file=settings.smtp_ca_file,
+    )
+    return SmtpSender(
+        access, composer, connections=settings.smtp_connections, mails_per_second=settings.smtp_mails_per_second
+    )
+
+
+def _composer(variable: str, from_email: str | None, *, because: str) -> MailComposer:
+    if from_email is None:
+        raise SettingsInvalid(f"{variable} is not set although {because}; write the address that mail comes from")
+    try:
+        return MailComposer(from_email)
+    except AddressInvalid as problem:
+        raise SettingsInvalid(f"{variable}: {problem}") from None
+
+
+def _greeting_name(from_email: str) -> str:
+    """Who EHLO says we are: this host's full name, else the domain that the mail comes from. Asks no DNS."""
+    name = socket.gethostname()
+    return name if "." in name and name.isascii() else from_email.rpartition("@")[2]

@@ -1,0 +1,199 @@
+"""Mail over SMTP: a group of mails spread over a few kept connections, one honest outcome for each."""
+
+import hashlib
+import ssl
+import threading
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+
+from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
+from guestguard_dagster.rendering.addresses import AddressInvalid, ascii_address
+from guestguard_dagster.senders.base import HandOff, LeaseLost, Mail, Permit, RateLimit
+from guestguard_dagster.senders.composing import MailComposer
+from guestguard_dagster.senders.smtp_connect import SessionUnavailable, SmtpAccess, tls_context
+from guestguard_dagster.senders.smtp_replies import RELAY_DENIED
+from guestguard_dagster.senders.smtp_session import ConnectionLost, Envelope, SmtpSession
+
+GROUP_SIZE = 50
+
+# What one member of a hand-off is after `prepare`: a mail for the wire, or why there can be none.
+_Prepared = Envelope | Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class _Payload:
+    members: tuple[_Prepared, ...]
+
+
+class _Group:
+    """The mails of one hand-off: connections take them one by one and write down what became of each."""
+
+    def __init__(self, members: Sequence[_Prepared]) -> None:
+        self.outcomes: list[Outcome | None] = [member if isinstance(member, Outcome) else None for member in members]
+        self._waiting = deque((index, member) for index, member in enumerate(members) if isinstance(member, Envelope))
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def take(self) -> tuple[int, Envelope] | None:
+        with self._lock:
+            return self._waiting.popleft() if self._waiting else None
+
+    def end(self, outcome: Outcome | None) -> None:
+        """No mail is taken any more; those that waited get `outcome`, or None: they certainly never left."""
+        with self._lock:
+            for index, _ in self._waiting:
+                self.outcomes[index] = outcome
+            self._waiting.clear()
+
+    def settled(self) -> list[Outcome | None]:
+        """The outcomes, with "relay denied" read in the light of the others.
+
+        Where the server took other mail of the group, it was this recipient that it would not relay to.
+        """
+        if not any(outcome and outcome.outcome is OutcomeClass.SENT for outcome in self.outcomes):
+            return self.outcomes
+        return [
+            replace(outcome, outcome=OutcomeClass.PERMANENT) if outcome and _is_relay_denied(outcome) else outcome
+            for outcome in self.outcomes
+        ]
+
+
+class SmtpSender:
+    """One account at one mail server. Not repeatable: a mail whose answer never came stays `unknown`."""
+
+    provider = "smtp"
+    group_size = GROUP_SIZE
+    repeatable = False
+
+    def __init__(
+        self, access: SmtpAccess, composer: MailComposer, *, connections: int = 4, mails_per_second: float | None = None
+    ) -> None:
+        """`connections` are kept open at most; a group is spread over them."""
+        self.account = f"smtp:{access.host}:{access.port}:{_account_user(access.username)}"
+        self.rate_limit = RateLimit(mails_per_second, "recipient") if mails_per_second else None
+        self._access = access
+        self._composer = composer
+        self._tls: ssl.SSLContext = tls_context(access.ca_file)
+        self._idle: deque[SmtpSession] = deque()
+        # As many workers as connections, so that no bound on the sessions themselves is needed.
+        self._workers = ThreadPoolExecutor(max_workers=connections, thread_name_prefix="smtp")
+        self._connections = connections
+
+    def prepare(self, items: Sequence[Mail]) -> list[HandOff]:
+        groups = [items[start : start + GROUP_SIZE] for start in range(0, len(items), GROUP_SIZE)]
+        return [
+            HandOff(
+                members=tuple(mail.delivery_id for mail in group),
+                endpoint=f"{self._access.host}:{self._access.port}",
+                body=None,
+                payload=_Payload(tuple(self._envelope(mail) for mail in group)),
+            )
+            for group in groups
+        ]
+
+    def hand_off(self, request: HandOff, permit: Permit) -> list[Outcome | None]:
+        if not isinstance(request.payload, _Payload):
+            raise ValueError(f"hand-off {request.key} was not prepared by this sender; SMTP cannot repeat a hand-off")
+        group = _Group(request.payload.members)
+        work = [self._workers.submit(self._send_all, group, permit) for _ in range(min(self._connections, len(group)))]
+        try:
+            wait(work, return_when=FIRST_EXCEPTION)
+            for worker in work:
+                worker.result()
+        except BaseException:
+            group.end(None)
+            wait(work)
+            raise
+        return group.settled()
+
+    def close(self) -> None:
+        self._workers.shutdown()
+        while self._idle:
+            self._idle.pop().quit()
+
+    def _envelope(self, mail: Mail) -> _Prepared:
+        try:
+            content = dot_stuffed(self._composer.compose(mail))
+            return Envelope(self._composer.from_email, ascii_address(mail.to_email), content)
+        except AddressInvalid as problem:
+            return Outcome(OutcomeClass.PERMANENT, error_class="invalid_address", detail=f"{problem}; correct it")
+
+    def _send_all(self, group: _Group, permit: Permit) -> None:
+        """One worker: mail after mail over one session, until the group is empty or cannot go on."""
+        session: SmtpSession | None = None
+        try:
+            while (taken := group.take()) is not None:
+                index, envelope = taken
+                if session is None or not session.is_open:
+                    session = self._idle_session() or self._fresh_session(permit)
+                outcome, session = self._send_one(session, envelope, permit)
+                group.outcomes[index] = outcome
+                if outcome.outcome is OutcomeClass.PROVIDER_WIDE and not _is_relay_denied(outcome):
+                    group.end(outcome)
+        except SessionUnavailable as unavailable:
+            group.outcomes[index] = unavailable.outcome
+            group.end(unavailable.outcome)
+        except LeaseLost:
+            group.end(None)
+        finally:
+            if session is not None and session.is_open:
+                self._idle.append(session)
+
+    def _send_one(self, session: SmtpSession, envelope: Envelope, permit: Permit) -> tuple[Outcome, SmtpSession]:
+        try:
+            return session.send(envelope, permit), session
+        except ConnectionLost as lost:
+            if not session.was_used:
+                return _not_taken(lost), session
+        # Servers close connections that idled, or carried enough: the mail itself is not at fault yet.
+        session = self._fresh_session(permit)
+        try:
+            return session.send(envelope, permit), session
+        except ConnectionLost as lost:
+            return _not_taken(lost), session
+
+    def _idle_session(self) -> SmtpSession | None:
+        while True:
+            try:
+                session = self._idle.pop()
+            except IndexError:
+                return None
+            if session.still_stands():
+                return session
+            session.drop()
+
+    def _fresh_session(self, permit: Permit) -> SmtpSession:
+        permit()
+        return SmtpSession(self._access, self._tls)
+
+
+def dot_stuffed(content: bytes) -> bytes:
+    """Content as DATA carries it (RFC 5321, 4.5.2), closed by the final dot."""
+    stuffed = content.replace(b"\r\n.", b"\r\n..")
+    if stuffed.startswith(b"."):
+        stuffed = b"." + stuffed
+    return stuffed + (b".\r\n" if stuffed.endswith(b"\r\n") else b"\r\n.\r\n")
+
+
+def _not_taken(lost: ConnectionLost) -> Outcome:
+    return Outcome(
+        OutcomeClass.TRANSIENT,
+        error_class=lost.error_class,
+        detail=f"the mail server broke off at the {lost.stage} stage, before it had the content of the mail",
+    )
+
+
+def _is_relay_denied(outcome: Outcome) -> bool:
+    return outcome.error_class == RELAY_DENIED
+
+
+def _account_user(username: str | None) -> str:
+    """The user as accounts are named: its local part, told apart by a digest where an address is cut."""
+    if username is None:
+        return "anonymous"
+    user, at, _ = username.partition("@")
+    return f"{user}-{hashlib.sha256(username.encode()).hexdigest()[:6]}" if at else user

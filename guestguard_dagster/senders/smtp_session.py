@@ -1,0 +1,210 @@
+"""One open SMTP session, used for mail after mail.
+
+The point of no return is the content of a mail: until it is written, nothing has left, whatever breaks. MAIL, RCPT and
+DATA go out in one piece where the server offers PIPELINING (RFC 2920); the content always waits for the server's 354.
+"""
+
+import contextlib
+import select
+import smtplib
+import socket
+import ssl
+import time
+from dataclasses import dataclass
+
+from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
+from guestguard_dagster.senders.base import Permit
+from guestguard_dagster.senders.scrub import address_parts
+from guestguard_dagster.senders.smtp_connect import SmtpAccess, name_of, open_client
+from guestguard_dagster.senders.smtp_replies import Reply, Stage, classify
+
+_ASK_AFTER_IDLE_SECONDS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One mail on the wire: who from, who for, and the content, dot-stuffed and closed by its final dot."""
+
+    sender: str
+    recipient: str
+    content: bytes
+    needs_utf8: bool = False
+
+
+class ConnectionLost(Exception):
+    """The connection broke before any content of this mail was written: it certainly never left."""
+
+    def __init__(self, error_class: str, stage: Stage) -> None:
+        super().__init__(f"{error_class} at the {stage} stage")
+        self.error_class = error_class
+        self.stage = stage
+
+
+class SmtpSession:
+    """Not thread-safe: one worker holds it at a time."""
+
+    def __init__(self, access: SmtpAccess, context: ssl.SSLContext) -> None:
+        """Open it. Raises SessionUnavailable, with nothing sent."""
+        self._timeouts = access.timeouts
+        self._client = open_client(access, context)
+        features = self._client.esmtp_features
+        self._pipelining = "pipelining" in features
+        self._accepts_8bit = "8bitmime" in features
+        self._accepts_utf8 = "smtputf8" in features
+        self._declares_size = "size" in features
+        self._largest_mail = int(features["size"]) if features.get("size", "").isdigit() else 0
+        if self._client.sock is None:
+            raise RuntimeError("smtplib opened a session without a socket")
+        self._socket: socket.socket = self._client.sock
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._last_used = time.monotonic()
+        self.was_used = False
+
+    @property
+    def is_open(self) -> bool:
+        return self._client.sock is not None
+
+    def still_stands(self) -> bool:
+        """Whether an idle session can be used: the server has said nothing since, and after a while it is asked."""
+        try:
+            readable, _, _ = select.select([self._socket], [], [], 0)
+            if not readable and time.monotonic() - self._last_used < _ASK_AFTER_IDLE_SECONDS:
+                return True
+            self._socket.settimeout(self._timeouts.command)
+            self._socket.sendall(b"NOOP\r\n")
+            return self._read_reply().code == 250
+        except (OSError, ValueError, smtplib.SMTPException):
+            return False
+
+    def send(self, envelope: Envelope, permit: Permit) -> Outcome:
+        """Hand one mail over; look at `is_open` before the next.
+
+        Raises ConnectionLost, or what `permit` raises: then nothing of this mail has left, and the session is closed.
+        """
+        started = time.perf_counter()
+        impossible = self._cannot_carry(envelope)
+        if impossible is not None:
+            return impossible
+        try:
+            refusal = self._announce(envelope)
+            if refusal is None:
+                permit()
+                return self._hand_over(envelope, started)
+        except BaseException:
+            self.drop()
+            raise
+        stage, reply = refusal
+        return classify(stage, reply, address_parts(envelope.recipient), _milliseconds_since(started))
+
+    def drop(self) -> None:
+        """Close without a word, at any stage: a mail whose final dot was not written is void."""
+        self._client.close()
+
+    def quit(self) -> None:
+        with contextlib.suppress(OSError, smtplib.SMTPException):
+            self._socket.settimeout(self._timeouts.command)
+            self._socket.sendall(b"QUIT\r\n")
+        self._client.close()
+
+    def _cannot_carry(self, envelope: Envelope) -> Outcome | None:
+        if 0 < self._largest_mail < len(envelope.content):
+            return Outcome(
+                OutcomeClass.PERMANENT,
+                error_class="message_too_large",
+                detail=f"the mail has {len(envelope.content)} bytes; the mail server takes {self._largest_mail}",
+            )
+        if envelope.needs_utf8 and not self._accepts_utf8:
+            return Outcome(
+                OutcomeClass.PERMANENT,
+                error_class="smtputf8_not_offered",
+                detail="the address has letters beyond ASCII before the @, and the mail server does not offer SMTPUTF8",
+            )
+        return None
+
+    def _announce(self, envelope: Envelope) -> tuple[Stage, Reply] | None:
+        """MAIL, RCPT and DATA; None when the server waits for the content, else the first refusal, rolled back."""
+        commands = (
+            (Stage.SENDER, self._mail_command(envelope)),
+            (Stage.RECIPIENT, f"RCPT TO:<{envelope.recipient}>\r\n".encode()),
+            (Stage.CONTENT, b"DATA\r\n"),
+        )
+        stage, refusal, content_awaited = Stage.SENDER, None, False
+        try:
+            self._socket.settimeout(self._timeouts.command)
+            if self._pipelining:
+                self._socket.sendall(b"".join(command for _, command in commands))
+            for stage, command in commands:
+                if not self._pipelining:
+                    self._socket.sendall(command)
+                reply = self._read_reply()
+                if reply.ends_the_session:
+                    raise ConnectionLost("421", stage)
+                content_awaited = stage is Stage.CONTENT and reply.code == 354
+                if refusal is None and not (content_awaited or (stage is not Stage.CONTENT and reply.is_completion)):
+                    refusal = (stage, reply)
+                    if not self._pipelining:
+                        break
+            if refusal is not None:
+                self._roll_back(content_awaited)
+        except (OSError, smtplib.SMTPException) as error:
+            raise ConnectionLost(name_of(error), stage) from None
+        return refusal
+
+    def _roll_back(self, content_awaited: bool) -> None:
+        """Make room for the next mail, or close the session; the refusal stands either way."""
+        try:
+            if content_awaited:
+                # The server opened DATA without a recipient: an empty mail ends that, for nobody.
+                self._socket.sendall(b".\r\n")
+                self._read_reply()
+            self._socket.sendall(b"RSET\r\n")
+            if not self._read_reply().is_completion:
+                self.drop()
+        except (OSError, smtplib.SMTPException):
+            self.drop()
+
+    def _hand_over(self, envelope: Envelope, started: float) -> Outcome:
+        try:
+            self._socket.settimeout(self._timeouts.content)
+            self._socket.sendall(envelope.content)
+            reply = self._read_reply()
+        except (OSError, smtplib.SMTPException) as error:
+            self.drop()
+            return Outcome(
+                OutcomeClass.UNKNOWN,
+                error_class=name_of(error),
+                detail="the connection to the mail server broke, or fell silent, while it had the content of the mail",
+                duration_ms=_milliseconds_since(started),
+            )
+        self._last_used = time.monotonic()
+        self.was_used = True
+        if reply.is_completion:
+            return Outcome(OutcomeClass.SENT, duration_ms=_milliseconds_since(started))
+        if reply.ends_the_session or not reply.is_refusal:
+            self.drop()
+        if not reply.is_refusal:
+            return Outcome(
+                OutcomeClass.UNKNOWN,
+                error_class="unreadable_reply",
+                detail="the mail server's reply to the content of the mail could not be read",
+                duration_ms=_milliseconds_since(started),
+            )
+        return classify(Stage.CONTENT, reply, address_parts(envelope.recipient), _milliseconds_since(started))
+
+    def _mail_command(self, envelope: Envelope) -> bytes:
+        command = f"MAIL FROM:<{envelope.sender}>"
+        if self._declares_size:
+            command += f" SIZE={len(envelope.content)}"
+        if self._accepts_8bit and not envelope.content.isascii():
+            command += " BODY=8BITMIME"
+        if envelope.needs_utf8:
+            command += " SMTPUTF8"
+        return command.encode() + b"\r\n"
+
+    def _read_reply(self) -> Reply:
+        code, text = self._client.getreply()
+        return Reply(code, text.decode("utf-8", "replace"))
+
+
+def _milliseconds_since(started: float) -> int:
+    return round((time.perf_counter() - started) * 1000)
