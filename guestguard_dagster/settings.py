@@ -1,7 +1,8 @@
 """The one settings path: environment variables and the project's `.env`, read once into a typed, frozen object.
 
-Dagster loads `.env` over the shell's variables. So does this module, and where the two differ it refuses, naming the
-variables, instead of guessing which one was meant. Values never appear in an error or a repr.
+Dagster loads `.env` over the shell's variables, so in its processes the file has already won. Everywhere else this
+module takes the same values, or refuses: where the two differ it names the variables instead of guessing which one was
+meant. Values never appear in an error or a repr.
 """
 
 import os
@@ -11,9 +12,20 @@ from pathlib import Path
 from typing import Literal
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from sqlalchemy.engine import make_url
 
 SmtpTls = Literal["none", "starttls", "implicit"]
+
+# How other mail software spells the same choice.
+_TLS_SPELLINGS = {
+    "true": "starttls",
+    "1": "starttls",
+    "false": "none",
+    "0": "none",
+    "ssl": "implicit",
+    "tls": "implicit",
+}
 
 
 class SettingsInvalid(ValueError):
@@ -63,6 +75,18 @@ class Settings(BaseModel):
     twilio_base_url: str | None = None
     twilio_messages_per_second: float = Field(default=1, gt=0)
 
+    @field_validator("smtp_tls", mode="before")
+    @classmethod
+    def _tls_as_people_spell_it(cls, value: object) -> object:
+        return _TLS_SPELLINGS.get(value.casefold(), value.casefold()) if isinstance(value, str) else value
+
+    @field_validator("public_base_url", "resend_base_url")
+    @classmethod
+    def _is_a_web_address(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value
+
     @property
     def is_development(self) -> bool:
         return self.env.casefold() in {"development", "dev", "local"}
@@ -78,6 +102,23 @@ class Settings(BaseModel):
                 "DATABASE_URL is not set; write it into .env, or run `guestguard services` for a local database"
             )
         return self.database_url.get_secret_value()
+
+    def require_dagster_database_url(self) -> str:
+        """Where Dagster keeps its own tables: DAGSTER_DATABASE_URL, else `public` of DATABASE_URL's database.
+
+        Always with the driver that dagster-postgres is made for: SQLAlchemy reads a bare postgresql:// as psycopg 3.
+        """
+        url = self.dagster_database_url.get_secret_value() if self.dagster_database_url else self.require_database_url()
+        return make_url(url).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+
+    def as_environ(self) -> dict[str, str]:
+        """The settings that were given, as environment variables for a child process. It carries the secrets."""
+        given = {name: getattr(self, name) for name in sorted(self.model_fields_set)}
+        return {
+            name.upper(): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            for name, value in given.items()
+            if value is not None
+        }
 
     def require_secret_key(self) -> str:
         if self.guestguard_secret_key is None:
@@ -103,9 +144,12 @@ def load_settings(*, environ: Mapping[str, str] | None = None, env_file: Path | 
     if differing:
         raise SettingsInvalid(
             f"{', '.join(differing)}: set in {file_path} and in the shell, with different values. "
-            "Dagster would take the file's. Remove one of the two"
+            "Dagster would take the file's. Remove one of the two, or, if you have just edited the file, "
+            "restart this process"
         )
     merged = {name.lower(): value for name in names if (value := file.get(name, shell.get(name, "")))}
+    if "smtp_ca_file" in merged:
+        merged["smtp_ca_file"] = str(file_path.parent / merged["smtp_ca_file"])
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:

@@ -1,0 +1,152 @@
+"""Child processes: started apart from our terminal, read line by line, stopped step by step, and found again.
+
+Every child carries the mark of its data folder in its environment, and hands it on to its own children: that is how
+the next start finds what a killed one left behind, and how a stop finds what escaped it.
+"""
+
+import logging
+import os
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+MARK = "GUESTGUARD_DATA_FOLDER"
+
+# Called with (service, line) for every line that a child prints.
+LineSink = Callable[[str, str], None]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who a child runs as; the default is whoever started it."""
+
+    uid: int | None = None
+    gid: int | None = None
+
+    @property
+    def extra_groups(self) -> list[int] | None:
+        return None if self.uid is None else []
+
+
+def ignore_lines(service: str, line: str) -> None:
+    """The sink of those who only read `Child.recent_lines`."""
+
+
+class Child:
+    """One child process of ours.
+
+    It has a session of its own, because Ctrl-C is for the process that started it: that one stops its children in
+    order. Everything it prints goes to `sink`; the last lines are kept.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        command: Sequence[str],
+        *,
+        cwd: Path,
+        environ: Mapping[str, str],
+        sink: LineSink = ignore_lines,
+        account: Account | None = None,
+    ) -> None:
+        account = account or Account()
+        self.service = service
+        self.recent_lines: deque[str] = deque(maxlen=200)
+        self._sink = sink
+        self._process = subprocess.Popen(  # noqa: S603
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=cwd,
+            env=environ,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            user=account.uid,
+            group=account.gid,
+            extra_groups=account.extra_groups,
+        )
+        self._reader = threading.Thread(target=self._read_lines, name=f"{service}-output", daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative for the signal that ended it."""
+        return self._process.poll()
+
+    @property
+    def output(self) -> str:
+        """The last lines that it printed; all of them once it has exited."""
+        if self.exit_code is not None:
+            self._reader.join(5)
+        return "\n".join(self.recent_lines.copy())
+
+    def wait(self, seconds: float) -> int | None:
+        """Wait for the process to end by itself; None when it is still running after these seconds."""
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def stop(self, *steps: tuple[signal.Signals, float]) -> None:
+        """Send each signal in turn and wait its seconds, until the process is gone; SIGKILL after the last."""
+        for how, seconds in (*steps, (signal.SIGKILL, 10.0)):
+            if self.exit_code is not None:
+                break
+            self._process.send_signal(how)
+            if self.wait(seconds) is None:
+                _log.warning("%s did not stop within %g seconds of %s", self.service, seconds, how.name)
+        self._reader.join(5)
+
+    def _read_lines(self) -> None:
+        output = self._process.stdout
+        if output is None:
+            return
+        with output:
+            for line in output:
+                self.recent_lines.append(line.rstrip("\n"))
+                self._sink(self.service, line.rstrip("\n"))
+
+
+def marked_environ(data_folder: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Our environment, with the mark of the data folder, for a child process."""
+    return {**os.environ, **(extra or {}), MARK: str(data_folder.resolve())}
+
+
+def marked_processes(data_folder: Path) -> list[psutil.Process]:
+    """The living processes that carry the mark of this data folder, but for PostgreSQL's, which stop differently."""
+    mark = str(data_folder.resolve())
+    found = []
+    for process in psutil.process_iter(["name"]):
+        if process.info["name"] == "postgres" or process.pid == os.getpid():
+            continue
+        try:
+            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess, OSError):
+            continue
+    return found
+
+
+def stop_processes(processes: Sequence[psutil.Process], *, grace_seconds: float) -> None:
+    """SIGTERM, then SIGKILL for those that are still there after the grace."""
+    for how, seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, 10.0)):
+        for process in processes:
+            try:
+                process.send_signal(how)
+            except psutil.NoSuchProcess:
+                continue
+        _, processes = psutil.wait_procs(processes, timeout=seconds)
