@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import Literal, TypeAlias
 
 from guestguard_dagster.domain.messages import MessageChannel
@@ -90,16 +91,17 @@ def _check_text(field: TemplateField, text: str, limit: int) -> list[TemplatePro
         return [TemplateProblem(field, 1, reason)]
     if _UNSTORABLE.search(text):
         return [TemplateProblem(field, 1, f"the {field} has characters that are no text; type it anew")]
+    refused = (piece for piece in _scan(text) if isinstance(piece, _Refused))
     return [
         TemplateProblem(field, text.count("\n", 0, piece.position) + 1, piece.reason)
-        for piece in _scan(text)
-        if isinstance(piece, _Refused)
+        for piece in islice(refused, _MOST_PROBLEMS)
     ]
 
 
+_MOST_PROBLEMS = 20
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-_SYNTAX = re.compile(r"\{\{|\}\}|\{%|\{#")
-_BRACED = re.compile(r"\{\{([^{}\r\n]*)\}\}")
+_SYNTAX = re.compile(r"\{{2,}|\}{2,}|\{%|\{#")
+_REST_OF_BRACED = re.compile(r"([^{}\r\n]*)\}\}")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 _BY_NAME = {placeholder.value: placeholder for placeholder in Placeholder}
 _ALLOWED = ", ".join(name.written for name in Placeholder)
@@ -116,33 +118,32 @@ def _scan(text: str) -> list[str | Placeholder | _Refused]:
     pieces: list[str | Placeholder | _Refused] = []
     literal_from = position = 0
     while found := _SYNTAX.search(text, position):
-        braced = _BRACED.match(text, found.start())
-        placeholder = _BY_NAME.get(braced[1].strip()) if braced else None
-        if braced and placeholder:
+        rest = _REST_OF_BRACED.match(text, found.end()) if found[0].startswith("{{") else None
+        position = rest.end() if rest else found.end()
+        if rest and found[0] == "{{" and (placeholder := _BY_NAME.get(rest[1].strip())):
             if literal_from < found.start():
                 pieces.append(text[literal_from : found.start()])
             pieces.append(placeholder)
-            literal_from = position = braced.end()
-            continue
-        pieces.append(_Refused(found.start(), _why_refused(text, found, braced)))
-        position = braced.end() if braced else found.end()
+            literal_from = position
+        else:
+            pieces.append(_Refused(found.start(), _why_refused(found[0], rest)))
     if literal_from < len(text):
         pieces.append(text[literal_from:])
     return pieces
 
 
-def _why_refused(text: str, found: re.Match[str], braced: re.Match[str] | None) -> str:
-    if found[0] == "{%":
+def _why_refused(opening: str, rest: re.Match[str] | None) -> str:
+    if opening == "{%":
         return "template logic ({% … %}) is not available; write plain text with placeholders"
-    if found[0] == "{#":
+    if opening == "{#":
         return "template comments ({# … #}) are not available; put a space between the two characters"
-    if found[0] == "}}":
+    if opening.startswith("}"):
         return "}} without its {{ before it"
-    if braced is None:
-        if text.startswith("{{{", found.start()):
-            return "more than two opening braces; a placeholder has exactly two"
+    if rest is None:
         return "{{ without its }} on the same line"
-    return _why_no_placeholder(braced[1].strip())
+    if opening != "{{":
+        return "more than two opening braces; a placeholder has exactly two"
+    return _why_no_placeholder(rest[1].strip())
 
 
 def _why_no_placeholder(inside: str) -> str:
