@@ -1,10 +1,11 @@
 """TCP ports of this machine's loopback interface."""
 
+import errno
 import socket
 from collections.abc import Callable
 from typing import TypeVar
 
-from guestguard_dagster.local.errors import PortTaken
+from guestguard_dagster.local.errors import LocalServiceError, PortTaken
 
 LOOPBACK = "127.0.0.1"
 _ATTEMPTS = 5
@@ -40,3 +41,18 @@ def start_on_free_port(start: Callable[[int], Server]) -> Server:
         except PortTaken:
             continue
     return start(free_port())
+
+
+def listen(port: int, *, wanted_by: str) -> socket.socket:
+    """A socket that listens on the port (0: any free one). Raises PortTaken."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((LOOPBACK, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(port, wanted_by) from None
+        raise LocalServiceError(f"{wanted_by} cannot listen on port {port}: {error.strerror}") from error
+    return listener
