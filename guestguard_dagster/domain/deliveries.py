@@ -1,7 +1,14 @@
 """Deliveries: one row per (message, guest, channel), or per notification, and the states it moves through."""
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
+from uuid import UUID
+
+from guestguard_dagster.domain.events import RsvpStatus
+from guestguard_dagster.domain.messages import MessageChannel
 
 
 class DeliveryStatus(StrEnum):
@@ -22,7 +29,7 @@ class DeliveryStatus(StrEnum):
         return self not in UNSETTLED_STATUSES
 
     def can_become(self, target: "DeliveryStatus") -> bool:
-        """Whether news may move a row so. Only an explicit retry (a new round) goes back to `pending` from a settled state."""
+        """Whether news may move a row so. Only an explicit retry goes from a settled state back to `pending`."""
         return target in _DELIVERY_MOVES[self]
 
 
@@ -62,3 +69,107 @@ class SkipReason(StrEnum):
     EVENT_STARTED = "event_started"
     LOG_BACKEND = "log_backend"
     MESSAGE_STOPPED = "message_stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryNews:
+    """What became known about one delivery, e.g. from a provider's callback.
+
+    `error_class`, `error_code` and `error_detail` are as in `domain.outcomes.Outcome`: without address, body or secret.
+    """
+
+    status: DeliveryStatus
+    reason: str | None = None
+    retryable: bool = False
+    provider_message_id: str | None = None
+    error_class: str | None = None
+    error_code: str | None = None
+    error_detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One guest of a message's frozen audience: how the delivery stands, and the guest as known now."""
+
+    delivery_id: int
+    guest_id: UUID
+    channel: MessageChannel
+    status: DeliveryStatus
+    reason: str | None
+    round: int
+    name: str
+    email: str | None = field(repr=False)
+    phone: str | None = field(repr=False)
+    rsvp_status: RsvpStatus
+    rsvp_token: str = field(repr=False)
+    removed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientCount:
+    """How many guests a message would be for now, and how many of them cannot be written to."""
+
+    total: int
+    without_address: int
+    suppressed: int
+
+    @property
+    def reachable(self) -> int:
+        return self.total - self.without_address - self.suppressed
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryCount:
+    status: DeliveryStatus
+    reason: str | None
+    retryable: bool
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryStats:
+    """The deliveries of one message, counted by status and reason."""
+
+    counts: tuple[DeliveryCount, ...]
+
+    @property
+    def total(self) -> int:
+        return sum(entry.count for entry in self.counts)
+
+    @property
+    def unsettled(self) -> int:
+        return sum(entry.count for entry in self.counts if not entry.status.is_settled)
+
+    @property
+    def retryable(self) -> int:
+        """Failed deliveries that `retry_failed` would try again."""
+        return sum(entry.count for entry in self.counts if entry.status is DeliveryStatus.FAILED and entry.retryable)
+
+    @property
+    def by_status(self) -> dict[DeliveryStatus, int]:
+        totals: Counter[DeliveryStatus] = Counter()
+        for entry in self.counts:
+            totals[entry.status] += entry.count
+        return dict(totals)
+
+    def reasons_of(self, status: DeliveryStatus) -> dict[str | None, int]:
+        """Why deliveries have this status, e.g. the skipped ones by SkipReason."""
+        totals: Counter[str | None] = Counter()
+        for entry in self.counts:
+            if entry.status is status:
+                totals[entry.reason] += entry.count
+        return dict(totals)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryFilter:
+    """Which deliveries are tried again: the failed and retryable ones, narrowed to these error classes if given.
+
+    `unknown_too` is an operator's consent that a guest whose mail may have left gets it once more.
+    """
+
+    error_classes: frozenset[str] | None = None
+    unknown_too: bool = False
+
+
+ALL_RETRYABLE = RetryFilter()

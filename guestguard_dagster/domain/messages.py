@@ -1,7 +1,7 @@
 """Scheduled messages: audience, channel, kind and the states a message moves through."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -83,18 +83,54 @@ class CancelReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MessageDraft:
-    """What a host, or a reminder rule, asks for. `send_at` is None only for drafts."""
+    """What a host, or a reminder rule, asks for. `send_at` is timezone-aware, and None only for drafts.
+
+    Raises ValueError for a naive or missing `send_at` and for a status other than `draft` and `scheduled`.
+    """
 
     event_id: UUID
     channel: MessageChannel
     audience: MessageAudience
     subject: str
-    body: str
+    body: str = field(repr=False)
     send_at: datetime | None
     kind: MessageKind = MessageKind.BROADCAST
     status: MessageStatus = MessageStatus.SCHEDULED
     created_by: UUID | None = None
     survives_event_cancel: bool = False
+
+    def __post_init__(self) -> None:
+        if self.status not in EDITABLE_STATUSES:
+            raise ValueError(f"a new message is a draft or scheduled, not {self.status}")
+        if self.send_at is None and self.status is MessageStatus.SCHEDULED:
+            raise ValueError("a scheduled message needs its send_at; without one it can only be a draft")
+        _require_zone(self.send_at)
+
+
+@dataclass(frozen=True, slots=True)
+class MessageChanges:
+    """What a host changes about a draft or scheduled message; None leaves a field as it is.
+
+    Raises ValueError for a naive `send_at` and for a status other than `draft` and `scheduled`.
+    """
+
+    channel: MessageChannel | None = None
+    audience: MessageAudience | None = None
+    subject: str | None = None
+    body: str | None = field(default=None, repr=False)
+    send_at: datetime | None = None
+    status: MessageStatus | None = None
+    survives_event_cancel: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.status is not None and self.status not in EDITABLE_STATUSES:
+            raise ValueError(f"an edit makes a message a draft or scheduled, not {self.status}")
+        _require_zone(self.send_at)
+
+
+def _require_zone(send_at: datetime | None) -> None:
+    if send_at is not None and send_at.tzinfo is None:
+        raise ValueError("a message's send_at needs a timezone, such as datetime(..., tzinfo=UTC)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +147,7 @@ class Message:
     channel: MessageChannel
     audience: MessageAudience
     subject: str
-    body: str
+    body: str = field(repr=False)
     status: MessageStatus
     status_reason: str | None
     send_at: datetime | None
@@ -127,6 +163,7 @@ class Message:
     held_reason: str | None
     audience_frozen_at: datetime | None
     recipient_count: int | None
+    preflighted_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
     created_at: datetime

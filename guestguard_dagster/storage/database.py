@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
+from psycopg.errors import Diagnostic
 from sqlalchemy import Connection, Engine, create_engine, func, select
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
 _CONNECT_TIMEOUT_SECONDS = 10
 _STATEMENT_TIMEOUT_MS = 120_000
@@ -13,6 +16,18 @@ _STATEMENT_TIMEOUT_MS = 120_000
 
 class DatabaseUrlInvalid(ValueError):
     """DATABASE_URL is not a PostgreSQL address. The text never carries the URL itself."""
+
+
+class DatabaseFailed(Exception):
+    """PostgreSQL refused a statement. The text names the error, not the values, which the driver's own text would."""
+
+    def __init__(self, sentence: str, *, sqlstate: str | None = None) -> None:
+        super().__init__(sentence)
+        self.sqlstate = sqlstate
+
+
+class DatabaseUnavailable(DatabaseFailed):
+    """PostgreSQL cannot be reached, or went away during the call: what was under way may or may not be committed."""
 
 
 class Database:
@@ -51,17 +66,22 @@ class Database:
         """One transaction: committed at the end, rolled back on any error.
 
         With `durable=False` the commit does not wait for the disk: only for rows whose loss is harmless (a lease).
+        Raises DatabaseUnavailable and DatabaseFailed in place of the driver's errors.
         """
-        with self.engine.begin() as connection:
-            if not durable:
-                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
-            yield connection
+        try:
+            with self.engine.begin() as connection:
+                if not durable:
+                    connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+                yield connection
+        except DBAPIError as error:
+            raise _failure(error) from None
+        except NoFreeConnection:
+            raise DatabaseUnavailable("all connections to the database are busy; try again in a moment") from None
 
     def now(self) -> datetime:
         """The database's clock, which all processes and hosts share."""
-        with self.engine.connect() as connection:
-            moment: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
-            return moment
+        with self.transaction() as connection:
+            return database_now(connection)
 
     def close(self) -> None:
         self.engine.dispose()
@@ -71,3 +91,26 @@ class Database:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def database_now(connection: Connection) -> datetime:
+    """The database's clock, seen from within a transaction."""
+    moment: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+    return moment
+
+
+def _failure(error: DBAPIError) -> DatabaseFailed:
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    # No SQLSTATE: the connection broke. 08 is a connection exception, 57P a server that shuts down or starts up.
+    if error.connection_invalidated or sqlstate is None or sqlstate.startswith(("08", "57P")):
+        return DatabaseUnavailable(
+            "the database cannot be reached, or the connection to it was lost; check that PostgreSQL runs",
+            sqlstate=sqlstate,
+        )
+    diagnosis: Diagnostic | None = getattr(error.orig, "diag", None)
+    # Of data exceptions (22) even the primary message quotes values; everywhere else only the detail does.
+    said = None if diagnosis is None or sqlstate.startswith("22") else diagnosis.message_primary
+    return DatabaseFailed(
+        f"the database refused a statement: {said or type(error.orig).__name__} (SQLSTATE {sqlstate})",
+        sqlstate=sqlstate,
+    )

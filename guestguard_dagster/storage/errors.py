@@ -75,6 +75,12 @@ class MessageNotRetryable(Refused):
         self.status = status
 
 
+class SendTimeMissing(Refused):
+    def __init__(self, message_id: UUID) -> None:
+        super().__init__(f"message {message_id} has no send_at; give one together with the change to scheduled")
+        self.message_id = message_id
+
+
 class StaleVersion(Refused):
     def __init__(self, message_id: UUID, expected: int, actual: int) -> None:
         super().__init__(

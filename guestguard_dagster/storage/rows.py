@@ -1,5 +1,6 @@
 """Rows into the domain's dataclasses, and the columns that each of them needs."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -7,7 +8,8 @@ from sqlalchemy import Column, Row, Table
 
 from guestguard_dagster.domain.events import Event, Guest, RsvpStatus, User
 from guestguard_dagster.domain.messages import Message, MessageAudience, MessageChannel, MessageKind, MessageStatus
-from guestguard_dagster.storage.schema import events, guests, scheduled_messages, users
+from guestguard_dagster.domain.suppressions import Suppression
+from guestguard_dagster.storage.schema import events, guests, scheduled_messages, suppressions, users
 
 
 def columns_of(table: Table, kind: type[Any]) -> list[Column[Any]]:
@@ -19,6 +21,7 @@ USER_COLUMNS = columns_of(users, User)
 EVENT_COLUMNS = columns_of(events, Event)
 GUEST_COLUMNS = columns_of(guests, Guest)
 MESSAGE_COLUMNS = columns_of(scheduled_messages, Message)
+SUPPRESSION_COLUMNS = columns_of(suppressions, Suppression)
 
 
 def user_from(row: Row[Any]) -> User:
@@ -34,12 +37,20 @@ def guest_from(row: Row[Any]) -> Guest:
 
 
 def message_from(row: Row[Any]) -> Message:
+    return message_of(row._asdict())
+
+
+def message_of(values: Mapping[str, Any]) -> Message:
     return Message(
-        **row._asdict()
-        | {
-            "kind": MessageKind(row.kind),
-            "channel": MessageChannel(row.channel),
-            "audience": MessageAudience(row.audience),
-            "status": MessageStatus(row.status),
+        **{
+            **values,
+            "kind": MessageKind(values["kind"]),
+            "channel": MessageChannel(values["channel"]),
+            "audience": MessageAudience(values["audience"]),
+            "status": MessageStatus(values["status"]),
         }
     )
+
+
+def suppression_from(row: Row[Any]) -> Suppression:
+    return Suppression(**row._asdict() | {"channel": MessageChannel(row.channel)})

@@ -1,0 +1,17 @@
+"""Phone numbers as providers want them."""
+
+import phonenumbers
+
+
+def to_e164(number: str, region: str | None) -> str | None:
+    """`number` as E.164 (`+491711234567`), or None when it cannot be a phone number.
+
+    `region` (ISO 3166 alpha-2) reads numbers written without a country code.
+    """
+    try:
+        parsed = phonenumbers.parse(number, region)
+    except phonenumbers.NumberParseException:
+        return None
+    if not phonenumbers.is_possible_number(parsed):
+        return None
+    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)

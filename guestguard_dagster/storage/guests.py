@@ -1,0 +1,123 @@
+"""Guests of an event, and which of them an audience means."""
+
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from sqlalchemy import ColumnElement, and_, func, insert, or_, select, tuple_, update
+
+from guestguard_dagster.domain.events import Guest, GuestDraft, RsvpStatus
+from guestguard_dagster.domain.messages import MessageAudience
+from guestguard_dagster.domain.phones import to_e164
+from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.errors import GuestNotFound
+from guestguard_dagster.storage.locks import share_events
+from guestguard_dagster.storage.rows import GUEST_COLUMNS, guest_from
+from guestguard_dagster.storage.schema import guests
+
+_TOKEN_BYTES = 24
+
+
+def audience_condition(audience: MessageAudience) -> ColumnElement[bool]:
+    """The rows of guests that an audience means: not removed, and with the RSVP that the audience names."""
+    present = guests.c.removed_at.is_(None)
+    if audience is MessageAudience.EVERYONE:
+        return present
+    return and_(present, guests.c.rsvp_status == RsvpStatus(audience))
+
+
+class GuestRepo:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add_many(self, event_id: UUID, drafts: Sequence[GuestDraft]) -> list[Guest]:
+        """Add guests, each with a secret token of its own; returns them in the order of the drafts.
+
+        A phone number is stored as E.164, read in the event's region; one that cannot be read is kept as written, for
+        the host to correct. Raises EventNotFound.
+        """
+        with self._database.transaction() as connection:
+            region = share_events(connection, [event_id])[event_id].phone_region
+            rows = [_values(event_id, draft, region) for draft in drafts]
+            if not rows:
+                return []
+            added = {
+                row.id: guest_from(row) for row in connection.execute(insert(guests).returning(*GUEST_COLUMNS), rows)
+            }
+        return [added[row["id"]] for row in rows]
+
+    def get(self, guest_id: UUID) -> Guest:
+        """The guest, removed or not. Raises GuestNotFound."""
+        with self._database.transaction() as connection:
+            row = connection.execute(select(*GUEST_COLUMNS).where(guests.c.id == guest_id)).one_or_none()
+        if row is None:
+            raise GuestNotFound(guest_id)
+        return guest_from(row)
+
+    def list_by_event(
+        self,
+        event_id: UUID,
+        *,
+        audience: MessageAudience = MessageAudience.EVERYONE,
+        after: UUID | None = None,
+        limit: int = 100,
+    ) -> list[Guest]:
+        """The next `limit` present guests behind the guest `after`, in the order they were added."""
+        place = tuple_(guests.c.created_at, guests.c.id)
+        query = select(*GUEST_COLUMNS).where(guests.c.event_id == event_id, audience_condition(audience))
+        if after is not None:
+            query = query.where(
+                place > select(guests.c.created_at, guests.c.id).where(guests.c.id == after).scalar_subquery()
+            )
+        with self._database.transaction() as connection:
+            rows = connection.execute(query.order_by(guests.c.created_at, guests.c.id).limit(limit))
+            return [guest_from(row) for row in rows]
+
+    def update_rsvp(
+        self, guest_id: UUID, status: RsvpStatus, *, responded_at: datetime, plus_ones: int | None = None
+    ) -> bool:
+        """Write an answer down; False when the guest has given a newer one. Raises GuestNotFound.
+
+        Answers arrive in any order, and more than once: the newest `responded_at` (timezone-aware) counts.
+        """
+        answer = {"rsvp_status": status, "responded_at": responded_at}
+        if plus_ones is not None:
+            answer["plus_ones"] = plus_ones
+        statement = (
+            update(guests)
+            .where(
+                guests.c.id == guest_id,
+                or_(guests.c.responded_at.is_(None), guests.c.responded_at < responded_at),
+            )
+            .values(answer)
+        )
+        with self._database.transaction() as connection:
+            if connection.execute(statement).rowcount:
+                return True
+        self.get(guest_id)
+        return False
+
+    def remove(self, guest_id: UUID) -> None:
+        """Take the guest off the list; what was sent to them stays on record. Raises GuestNotFound."""
+        statement = (
+            update(guests)
+            .where(guests.c.id == guest_id)
+            .values(removed_at=func.coalesce(guests.c.removed_at, func.clock_timestamp()))
+        )
+        with self._database.transaction() as connection:
+            if not connection.execute(statement).rowcount:
+                raise GuestNotFound(guest_id)
+
+
+def _values(event_id: UUID, draft: GuestDraft, region: str | None) -> dict[str, object]:
+    phone = (draft.phone or "").strip()
+    return {
+        "id": uuid4(),
+        "event_id": event_id,
+        "name": draft.name,
+        "email": (draft.email or "").strip() or None,
+        "phone": to_e164(phone, region) or phone or None,
+        "rsvp_status": draft.rsvp_status,
+        "rsvp_token": secrets.token_urlsafe(_TOKEN_BYTES),
+    }
