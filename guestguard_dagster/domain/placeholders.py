@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Literal, TypeAlias
 
 from guestguard_dagster.domain.messages import MessageChannel
+from guestguard_dagster.domain.plain_text import clean_text
 
 LONGEST_SUBJECT = 200
 LONGEST_EMAIL_BODY = 20_000
@@ -72,7 +73,7 @@ def require_template(channel: MessageChannel, subject: str, body: str) -> None:
 
 
 def split_template(text: str) -> list[str | Placeholder]:
-    """The text as literal pieces and placeholders, in order. Of a checked text; anything refused stays literal."""
+    """A checked and cleaned text as literal pieces and placeholders, in order."""
     return [piece for piece in _scan(text) if not isinstance(piece, _Refused)]
 
 
@@ -91,6 +92,8 @@ def _check_text(field: TemplateField, text: str, limit: int) -> list[TemplatePro
         return [TemplateProblem(field, 1, reason)]
     if _UNSTORABLE.search(text):
         return [TemplateProblem(field, 1, f"the {field} has characters that are no text; type it anew")]
+    # Cleaned first, as rendering does: an invisible character between two braces must not hide them from this check.
+    text = clean_text(text)
     refused = (piece for piece in _scan(text) if isinstance(piece, _Refused))
     return [
         TemplateProblem(field, text.count("\n", 0, piece.position) + 1, piece.reason)

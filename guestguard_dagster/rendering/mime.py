@@ -13,8 +13,8 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
 
+from guestguard_dagster.domain.plain_text import SUBJECT_LIMIT, clean_value
 from guestguard_dagster.rendering.addresses import ascii_address
-from guestguard_dagster.rendering.sanitise import SUBJECT_LIMIT, clean_value
 
 DISPLAY_NAME_LIMIT = 100
 

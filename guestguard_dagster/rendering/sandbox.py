@@ -1,4 +1,4 @@
-"""The Jinja environments that render what hosts wrote: sandboxed, with the five placeholders and nothing else in scope."""
+"""The Jinja environments that render what hosts wrote: sandboxed, the five placeholders in scope and nothing else."""
 
 from collections.abc import Callable, Iterable
 

@@ -1,6 +1,6 @@
-"""The one sanitiser of values that people typed: names, titles, venues, subjects.
+"""The one sanitiser of what people typed: names, titles, venues, subjects, bodies.
 
-It makes a value harmless in any place, a header included, without escaping it: escaping belongs to HTML alone.
+It makes text harmless in any place, a header included, without escaping it: escaping belongs to HTML alone.
 """
 
 import unicodedata
