@@ -46,11 +46,11 @@ Hi {{guest_name}},
 
 {{event_name}} is only a week away, and we would love to have you with us.
 
-Can you make it? One tap is all it takes, and it helps us plan seats, food and drinks:
+Can you make it? Your answer takes one tap, and it helps us to plan:
 
 {{rsvp_link}}
 
-Not sure yet? Answer "maybe" for now; you can change your mind at any time with the same link.
+Not sure yet? Answer “maybe” for now. You can change your mind at any time with the same link.
 
 We hope to see you there!
 """,
@@ -62,14 +62,14 @@ We hope to see you there!
         body="""\
 Hi {{guest_name}},
 
-{{event_name}} is three days away and the guest list is about to close. We have not heard from you yet, and there is \
+{{event_name}} is three days away, and the guest list is about to close. We have not heard from you yet, and there is \
 still a place with your name on it.
 
 Please let us know today whether to expect you:
 
 {{rsvp_link}}
 
-Either answer helps. If you cannot come this time, a quick "no" is just as welcome.
+Either answer helps. If you cannot come this time, a quick “no” is just as welcome.
 """,
     ),
     MessageKind.REMINDER_1_DAY: ReminderRule(
@@ -79,18 +79,15 @@ Either answer helps. If you cannot come this time, a quick "no" is just as welco
         body="""\
 Hi {{guest_name}},
 
-One more sleep! {{event_name}} is tomorrow, and you are on the list.
+Tomorrow is the day! You are on the guest list for {{event_name}}, and we are looking forward to seeing you.
 
-Here is what you need to find us:
+We start on {{event_date}}. Please plan your trip so that you arrive with a few minutes to spare.
 
-When: {{event_date}}
-Where: {{venue}}
-
-If your plans have changed, please tell us now, so that we can give your place to someone else:
+Have your plans changed? Tell us now, so that your place can go to someone else:
 
 {{rsvp_link}}
 
-We are looking forward to seeing you.
+See you tomorrow!
 """,
     ),
     MessageKind.REMINDER_DAY_OF: ReminderRule(
@@ -100,12 +97,11 @@ We are looking forward to seeing you.
         body="""\
 Hi {{guest_name}},
 
-The wait is almost over: {{event_name}} starts soon, and everything is ready for you.
+The wait is almost over: {{event_name}} starts soon, and everything is ready for you at {{venue}}.
 
-We begin on {{event_date}}. You will find us here: {{venue}}. Leave a little time for the way, and keep this mail at \
-hand for the door.
+Allow a little extra time to get here, and keep this message at hand when you arrive.
 
-Running late, or unable to come after all? Let us know here:
+Something came up and you cannot make it after all? Let us know here:
 
 {{rsvp_link}}
 

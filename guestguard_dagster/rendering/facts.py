@@ -7,13 +7,14 @@ from guestguard_dagster.domain.placeholders import Placeholder
 from guestguard_dagster.domain.plain_text import EVENT_NAME_LIMIT, GUEST_NAME_LIMIT, VENUE_LIMIT, clean_value
 from guestguard_dagster.rendering.dates import format_date, format_end, format_zone
 
-# What {{guest_name}} says for a guest whose name has no printable character.
+# What {{guest_name}} and {{venue}} say where there is nothing to print.
 _NAMELESS_GUEST = "Guest"
+_NAMELESS_VENUE = "the venue"
 
 
 @dataclass(frozen=True, slots=True)
 class EventFacts:
-    """Cleaned, not escaped. `date` is the start, `time_range` adds the end if there is one, `zone` has name and offset."""
+    """Cleaned, not escaped. `date` is the start, `time_range` start and end if there is one, `zone` name and offset."""
 
     name: str
     date: str
@@ -40,7 +41,7 @@ class EventFacts:
         return {
             Placeholder.EVENT_NAME.value: self.name,
             Placeholder.EVENT_DATE.value: self.date,
-            Placeholder.VENUE.value: self.venue,
+            Placeholder.VENUE.value: self.venue or _NAMELESS_VENUE,
         }
 
 

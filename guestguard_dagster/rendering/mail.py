@@ -59,10 +59,19 @@ class Branding:
 
     @property
     def ink(self) -> str:
-        """White or near-black, whichever reads better on the accent colour (WCAG contrast)."""
+        """White or near-black, whichever reads better on the accent colour."""
+        return "#ffffff" if self._is_dark else "#16141f"
+
+    @property
+    def link(self) -> str:
+        """The accent colour where it can be read on white, else the colour of the text."""
+        return self.accent if self._is_dark else "#29253a"
+
+    @property
+    def _is_dark(self) -> bool:
+        # Relative luminance as WCAG defines it: below 0.179 white has the better contrast.
         red, green, blue = (_linear(int(self.accent[start : start + 2], 16) / 255) for start in (1, 3, 5))
-        luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
-        return "#ffffff" if luminance < 0.179 else "#16141f"
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.179
 
 
 def _linear(channel: float) -> float:
@@ -166,7 +175,7 @@ def _body_style(branding: Branding, button_label: str) -> BodyStyle:
     before_link, after_link = button.split(_BODY)
     return BodyStyle(
         paragraph="margin:0 0 18px",
-        link=f"color:{branding.accent};text-decoration:underline;word-break:break-word",
+        link=f"color:{branding.link};text-decoration:underline;word-break:break-word",
         button_before_link=before_link,
         button_after_link=after_link,
     )
