@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
-from guestguard_dagster.senders.base import HandOff, Mail, Permit, RateLimit, Text
+from guestguard_dagster.senders.base import HandOff, LeaseLost, Mail, Permit, RateLimit, Text
+from guestguard_dagster.senders.grouping import groups_of
 
 logger = logging.getLogger(__name__)
 
@@ -22,11 +23,16 @@ class LogSender:
         self.account = f"log:{channel}"
 
     def prepare(self, items: Sequence[Mail | Text]) -> list[HandOff]:
-        groups = [items[start : start + self.group_size] for start in range(0, len(items), self.group_size)]
-        return [HandOff(tuple(item.delivery_id for item in group), self.account, body=None) for group in groups]
+        return [
+            HandOff(tuple(item.delivery_id for item in group), self.account, body=None)
+            for group in groups_of(items, self.group_size)
+        ]
 
     def hand_off(self, request: HandOff, permit: Permit) -> list[Outcome | None]:
-        permit()
+        try:
+            permit()
+        except LeaseLost:
+            return [None for _ in request.members]
         logger.info("%s looked at deliveries %s and sent nothing", self.account, list(request.members))
         looked_at = Outcome(OutcomeClass.DRY_RUN, detail="the log backend took it; nothing was sent")
         return [looked_at for _ in request.members]

@@ -3,6 +3,7 @@
 import logging
 import socket
 from dataclasses import dataclass
+from typing import Any
 
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.rendering.addresses import AddressInvalid
@@ -18,10 +19,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Senders:
-    """One sender per channel."""
+    """One sender per channel. `sending_number` (E.164) is what STOP suppressions of SMS belong to, if it is known."""
 
     email: Sender[Mail]
     sms: Sender[Text]
+    sending_number: str | None = None
+
+    def for_channel(self, channel: MessageChannel) -> Sender[Any]:
+        """The sender of this channel; it takes Mail or Text accordingly."""
+        return self.email if channel is MessageChannel.EMAIL else self.sms
 
     def close(self) -> None:
         self.email.close()

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable
 
+from guestguard_dagster.domain.plain_text import clean_value
+
 _LONGEST_DETAIL = 300
 
 # Order matters: a link may hold an address, an address may hold digits.
@@ -11,7 +13,6 @@ _ADDRESS = re.compile(r"\"[^\"]*\"(?:@|\uff20|%40)\S*|\S*(?:@|\uff20|%40)\S*")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{24,}")
 _NUMBER = re.compile(r"\+?\(?\d[\d\s().\u00a0/-]*\d")
 _INTERNATIONAL_DIGITS, _PLAIN_DIGITS = 5, 8
-_BREAKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def scrub(text: str, hide: Iterable[str | None] = ()) -> str:
@@ -26,8 +27,7 @@ def scrub(text: str, hide: Iterable[str | None] = ()) -> str:
     text = _ADDRESS.sub("[address]", text)
     text = _TOKEN.sub("[token]", text)
     text = _NUMBER.sub(_hide_phone_number, text)
-    text = _BREAKS.sub(" ", text).strip()
-    return text if len(text) <= _LONGEST_DETAIL else text[: _LONGEST_DETAIL - 1] + "…"
+    return clean_value(text, _LONGEST_DETAIL)
 
 
 def address_parts(email: str) -> tuple[str, ...]:

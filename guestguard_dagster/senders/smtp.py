@@ -12,6 +12,7 @@ from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.rendering.addresses import AddressInvalid, ascii_address
 from guestguard_dagster.senders.base import HandOff, LeaseLost, Mail, Permit, RateLimit
 from guestguard_dagster.senders.composing import MailComposer
+from guestguard_dagster.senders.grouping import groups_of
 from guestguard_dagster.senders.smtp_connect import SessionUnavailable, SmtpAccess, tls_context
 from guestguard_dagster.senders.smtp_replies import RELAY_DENIED
 from guestguard_dagster.senders.smtp_session import ConnectionLost, Envelope, SmtpSession
@@ -84,7 +85,6 @@ class SmtpSender:
         self._connections = connections
 
     def prepare(self, items: Sequence[Mail]) -> list[HandOff]:
-        groups = [items[start : start + GROUP_SIZE] for start in range(0, len(items), GROUP_SIZE)]
         return [
             HandOff(
                 members=tuple(mail.delivery_id for mail in group),
@@ -92,7 +92,7 @@ class SmtpSender:
                 body=None,
                 payload=_Payload(tuple(self._envelope(mail) for mail in group)),
             )
-            for group in groups
+            for group in groups_of(items, GROUP_SIZE)
         ]
 
     def hand_off(self, request: HandOff, permit: Permit) -> list[Outcome | None]:
