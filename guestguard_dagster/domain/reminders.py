@@ -161,7 +161,7 @@ class RearmReminder:
 
 @dataclass(frozen=True, slots=True)
 class ExpireReminder:
-    """An unsent reminder becomes `cancelled` for `reason`. `send_at` is written too: a later move counts from it."""
+    """An unsent reminder becomes, or stays, `cancelled` for `reason`. `send_at` too is written: later moves count from it."""
 
     message_id: UUID
     send_at: datetime
@@ -181,7 +181,8 @@ def plan_event_move(before: Event, after: Event, messages: Iterable[Message], no
     - A new time that is past already: the reminder leaves at once while the event's zone still has that same day, as
       its words ("tomorrow") still hold; after that day it becomes `cancelled`, reason `time_passed`.
     - What could only leave after the start becomes `cancelled`, reason `event_started`.
-    - One that ran out of time is armed again, and one never created is created, if its new time lies ahead.
+    - One that was cancelled for one of these two reasons never left: it is armed again as soon as they do not hold.
+    - One that was skipped when the event was created is created, if its time now lies ahead.
     - Sent, sending and failed ones, and those that the host cancelled, stay as they are; so does everything of a
       cancelled event. A draft follows the event, and stays a draft.
     """
@@ -211,18 +212,25 @@ def _change_of(message: Message, before: Event, after: Event, now: datetime) -> 
     else:
         send_at = reminder_time(message.kind, after.starts_at, after.zone)
 
-    if message.status is MessageStatus.CANCELLED:
-        if message.status_reason in _RAN_OUT_OF_TIME and _may_still_leave(send_at, after, now):
+    ran_out_of_time = message.status is MessageStatus.CANCELLED and message.status_reason in _RAN_OUT_OF_TIME
+    if message.status is MessageStatus.SCHEDULED or ran_out_of_time:
+        reason = _why_too_late(send_at, after, now)
+        if reason is not None:
+            is_known = (message.send_at, message.status_reason) == (send_at, reason)
+            return None if is_known else ExpireReminder(message.id, send_at, reason)
+        if ran_out_of_time:
             return RearmReminder(message.id, send_at)
-        return None
-    if message.status is MessageStatus.SCHEDULED:
-        if max(send_at, now) >= after.starts_at:
-            return ExpireReminder(message.id, send_at, CancelReason.EVENT_STARTED)
-        if send_at <= now and not _is_same_day(send_at, now, after.zone):
-            return ExpireReminder(message.id, send_at, CancelReason.TIME_PASSED)
     elif message.status is not MessageStatus.DRAFT:
         return None
     return RescheduleReminder(message.id, send_at) if send_at != message.send_at else None
+
+
+def _why_too_late(send_at: datetime, event: Event, now: datetime) -> CancelReason | None:
+    if max(send_at, now) >= event.starts_at:
+        return CancelReason.EVENT_STARTED
+    if send_at <= now and send_at.astimezone(event.zone).date() != now.astimezone(event.zone).date():
+        return CancelReason.TIME_PASSED
+    return None
 
 
 def _draft(event: Event, kind: MessageKind, send_at: datetime) -> MessageDraft:
@@ -240,10 +248,6 @@ def _draft(event: Event, kind: MessageKind, send_at: datetime) -> MessageDraft:
 
 def _may_still_leave(send_at: datetime, event: Event, now: datetime) -> bool:
     return event.cancelled_at is None and now < send_at < event.starts_at
-
-
-def _is_same_day(one: datetime, other: datetime, zone: ZoneInfo) -> bool:
-    return one.astimezone(zone).date() == other.astimezone(zone).date()
 
 
 def _at_same_distance(send_at: datetime, before: Event, after: Event) -> datetime:
