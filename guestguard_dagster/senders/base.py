@@ -47,6 +47,10 @@ class Mail:
     attachments: tuple[Attachment, ...] = ()
 
     @property
+    def address(self) -> str:
+        return self.to_email
+
+    @property
     def message_id_local_part(self) -> str:
         """The same for every hand-off of this delivery and round, so that a doubled mail can be recognised."""
         return f"delivery-{self.delivery_id}-{self.round}"
@@ -61,6 +65,10 @@ class Text:
     to_phone: str
     body: str
     valid_until: datetime | None = None
+
+    @property
+    def address(self) -> str:
+        return self.to_phone
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,11 @@ class BreakerRepo:
                 {"account": account, "token": token},
             )
 
-    def close(self, account: str) -> None:
-        """The account takes mail again: messages that waited for it may go at once."""
+    def close(self, account: str) -> str | None:
+        """The account takes mail again. Returns the reason that messages were waiting for, if it was open."""
         with self._database.transaction() as connection:
-            connection.execute(text("DELETE FROM guestguard.breakers WHERE account = :account"), {"account": account})
+            reason: str | None = connection.execute(
+                text("DELETE FROM guestguard.breakers WHERE account = :account RETURNING reason"),
+                {"account": account},
+            ).scalar_one_or_none()
+            return reason

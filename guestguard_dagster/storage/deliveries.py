@@ -19,6 +19,10 @@ from guestguard_dagster.domain.outcomes import Outcome
 from guestguard_dagster.storage.database import Database
 
 
+class LeaseTaken(Exception):
+    """Rows that this process had leased are another's now."""
+
+
 @dataclass(frozen=True, slots=True)
 class RecipientFacts:
     """What is known now about one delivery's guest. `email`, `phone` and `rsvp_token` never reach a log."""
@@ -84,12 +88,12 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Unsettled:
-    """What is left of one message. `next_wake` is when the first of its rows can move."""
+    """What is left of one message. `wake_in` is how long none of its rows can move."""
 
     message_id: UUID
     pending: int
     sending: int
-    next_wake: datetime
+    wake_in: timedelta
 
 
 FACTS = """
@@ -212,18 +216,19 @@ class DeliveryRepo:
         provider: str,
         account: str,
         duration: timedelta,
-    ) -> bool:
+    ) -> None:
         """Write down that these rows are about to leave; renews their lease. The caller's commit must be durable.
 
         Each entry of `batches` is a fixed request and its delivery ids (None where a repeat cannot be recognised).
-        False means that at least one row is no longer ours: roll back, and hand nothing off.
+        Raises LeaseTaken when at least one row is no longer ours: roll back, and hand nothing off. Safe to repeat when
+        the answer to a commit was lost.
         """
         fixed = [batch for batch, _ in batches if batch is not None]
         if fixed:
             connection.execute(
                 text(
                     "INSERT INTO guestguard.provider_batches (id, provider, account, endpoint, members, body) "
-                    "VALUES (:id, :provider, :account, :endpoint, :members, :body)"
+                    "VALUES (:id, :provider, :account, :endpoint, :members, :body) ON CONFLICT DO NOTHING"
                 ),
                 [
                     {
@@ -247,7 +252,7 @@ class DeliveryRepo:
                     first_attempt_at = COALESCE(d.first_attempt_at, clock_timestamp()),
                     updated_at = clock_timestamp()
                 FROM unnest(CAST(:ids AS bigint[]), CAST(:batch_ids AS uuid[])) AS m (id, batch_id)
-                WHERE d.id = m.id AND d.lease_token = :token AND d.status = 'pending'
+                WHERE d.id = m.id AND d.lease_token = :token AND d.status IN ('pending', 'sending')
                   AND d.lease_expires_at > clock_timestamp()
                 """
             ),
@@ -260,7 +265,8 @@ class DeliveryRepo:
                 "batch_ids": [batch.id if batch else None for batch, members in batches for _ in members],
             },
         ).rowcount
-        return marked == len(ids)
+        if marked != len(ids):
+            raise LeaseTaken(f"{len(ids) - marked} of {len(ids)} leased deliveries belong to another process now")
 
     def refuse(self, connection: Connection, token: UUID, refusals: Sequence[Refusal]) -> None:
         """Settle leased rows that are not to be handed off."""
@@ -346,25 +352,29 @@ class DeliveryRepo:
         """Record one attempt per answered hand-off, and move the rows.
 
         An attempt is never refused: it is proof. A row moves when this process still holds it, or when the news proves
-        a hand-off that nobody knew of (`unknown`, `failed` or taken over meanwhile).
+        a hand-off that nobody knew of (`unknown`, `failed` or taken over meanwhile). Safe to repeat when the answer to
+        a commit was lost.
         """
         answered = [(s, s.outcome) for s in settlements if s.outcome is not None]
         if answered:
             connection.execute(
                 text(
                     """
-                    INSERT INTO guestguard.delivery_attempts (delivery_id, round, run_id, provider, account, outcome,
-                        provider_message_id, error_class, error_code, error_detail, duration_ms)
-                    SELECT a.delivery_id, a.round, :run_id, :provider, :account, a.outcome, a.provider_message_id,
-                        a.error_class, a.error_code, a.error_detail, a.duration_ms
+                    INSERT INTO guestguard.delivery_attempts (delivery_id, lease_token, round, run_id, provider,
+                        account, outcome, provider_message_id, error_class, error_code, error_detail, duration_ms)
+                    SELECT a.delivery_id, :token, a.round, :run_id, :provider,
+                        :account, a.outcome, a.provider_message_id, a.error_class, a.error_code, a.error_detail,
+                        a.duration_ms
                     FROM unnest(CAST(:ids AS bigint[]), CAST(:rounds AS int[]), CAST(:outcomes AS text[]),
                         CAST(:provider_ids AS text[]), CAST(:classes AS text[]), CAST(:codes AS text[]),
                         CAST(:details AS text[]), CAST(:durations AS int[]))
                         AS a (delivery_id, round, outcome, provider_message_id, error_class, error_code,
                               error_detail, duration_ms)
+                    ON CONFLICT (delivery_id, lease_token) DO NOTHING
                     """
                 ),
                 {
+                    "token": token,
                     "run_id": run_id,
                     "provider": provider,
                     "account": account,
@@ -421,12 +431,16 @@ class DeliveryRepo:
                 },
             )
 
-    def close_batch(self, connection: Connection, batch_id: UUID) -> None:
-        """The provider has answered for this batch."""
-        connection.execute(
-            text("UPDATE guestguard.provider_batches SET answered_at = clock_timestamp() WHERE id = :id"),
-            {"id": batch_id},
-        )
+    def close_batches(self, connection: Connection, batch_ids: Sequence[UUID]) -> None:
+        """The provider has answered for these batches."""
+        if batch_ids:
+            connection.execute(
+                text(
+                    "UPDATE guestguard.provider_batches SET answered_at = clock_timestamp() "
+                    "WHERE id = ANY(CAST(:ids AS uuid[]))"
+                ),
+                {"ids": list(batch_ids)},
+            )
 
     def unsettled(self, message_ids: Sequence[UUID]) -> list[Unsettled]:
         """What is left of these messages; messages with nothing left are not listed."""
@@ -436,7 +450,8 @@ class DeliveryRepo:
                     """
                     SELECT message_id, count(*) FILTER (WHERE status = 'pending') AS pending,
                            count(*) FILTER (WHERE status = 'sending') AS sending,
-                           min(GREATEST(next_attempt_at, lease_expires_at, clock_timestamp())) AS next_wake
+                           min(GREATEST(next_attempt_at, lease_expires_at, clock_timestamp()))
+                               - clock_timestamp() AS wake_in
                     FROM guestguard.message_deliveries
                     WHERE message_id = ANY(CAST(:message_ids AS uuid[])) AND status IN ('pending', 'sending')
                     GROUP BY message_id
@@ -444,7 +459,7 @@ class DeliveryRepo:
                 ),
                 {"message_ids": list(message_ids)},
             )
-            return [Unsettled(row.message_id, row.pending, row.sending, row.next_wake) for row in rows]
+            return [Unsettled(row.message_id, row.pending, row.sending, max(row.wake_in, timedelta())) for row in rows]
 
 
 def facts_from(row: Row[Any]) -> RecipientFacts:

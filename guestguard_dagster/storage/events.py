@@ -20,6 +20,7 @@ from guestguard_dagster.domain.reminders import (
 )
 from guestguard_dagster.storage.database import Database, database_now
 from guestguard_dagster.storage.errors import EventCancelled, EventNotFound
+from guestguard_dagster.storage.guests import read_phones_again
 from guestguard_dagster.storage.locks import lock_event, lock_messages_of, share_events, share_user
 from guestguard_dagster.storage.messages import edit_message, insert_messages
 from guestguard_dagster.storage.rows import EVENT_COLUMNS, USER_COLUMNS, event_from, user_from
@@ -51,7 +52,8 @@ class EventRepo:
         return event_from(row)
 
     def update(self, event_id: UUID, draft: EventDraft) -> Event:
-        """Give the event all of the draft's fields. A new start or zone moves its unsent reminders along.
+        """Give the event all of the draft's fields. A new start or zone moves its unsent reminders along; a new phone
+        region reads the guests' numbers that could not be read before.
 
         Raises EventNotFound and EventCancelled.
         """
@@ -145,6 +147,8 @@ class EventRepo:
         if before.cancelled_at is not None:
             raise EventCancelled(before.id)
         after = _set(connection, before.id, **asdict(draft))
+        if after.phone_region != before.phone_region:
+            read_phones_again(connection, after)
         if (after.starts_at, after.timezone) != (before.starts_at, before.timezone):
             messages = lock_messages_of(connection, before.id)
             for change in plan_event_move(before, after, messages, database_now(connection)):

@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, and_, func, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, update
 
-from guestguard_dagster.domain.events import Guest, GuestDraft, RsvpStatus
+from guestguard_dagster.domain.events import Event, Guest, GuestDraft, RsvpStatus
 from guestguard_dagster.domain.messages import MessageAudience
 from guestguard_dagster.domain.phones import to_e164
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.errors import GuestNotFound
 from guestguard_dagster.storage.locks import share_events
+from guestguard_dagster.storage.paging import page_behind
 from guestguard_dagster.storage.rows import GUEST_COLUMNS, guest_from
 from guestguard_dagster.storage.schema import guests
 
@@ -63,15 +64,11 @@ class GuestRepo:
         after: UUID | None = None,
         limit: int = 100,
     ) -> list[Guest]:
-        """The next `limit` present guests behind the guest `after`, in the order they were added."""
-        place = tuple_(guests.c.created_at, guests.c.id)
+        """The next `limit` present guests behind the guest `after`, by the time they were added."""
         query = select(*GUEST_COLUMNS).where(guests.c.event_id == event_id, audience_condition(audience))
-        if after is not None:
-            query = query.where(
-                place > select(guests.c.created_at, guests.c.id).where(guests.c.id == after).scalar_subquery()
-            )
+        place = (guests.c.created_at, guests.c.id)
         with self._database.transaction() as connection:
-            rows = connection.execute(query.order_by(guests.c.created_at, guests.c.id).limit(limit))
+            rows = connection.execute(page_behind(query, place, after=after, limit=limit))
             return [guest_from(row) for row in rows]
 
     def update_rsvp(
@@ -108,6 +105,17 @@ class GuestRepo:
         with self._database.transaction() as connection:
             if not connection.execute(statement).rowcount:
                 raise GuestNotFound(guest_id)
+
+
+def read_phones_again(connection: Connection, event: Event) -> None:
+    """Store as E.164 what the event's new region makes readable of the numbers that were kept as written."""
+    as_written = select(guests.c.id, guests.c.phone).where(
+        guests.c.event_id == event.id, ~guests.c.phone.startswith("+")
+    )
+    for guest_id, phone in connection.execute(as_written).all():
+        number = to_e164(phone, event.phone_region)
+        if number is not None:
+            connection.execute(update(guests).where(guests.c.id == guest_id).values(phone=number))
 
 
 def _values(event_id: UUID, draft: GuestDraft, region: str | None) -> dict[str, object]:

@@ -23,7 +23,6 @@ from sqlalchemy import (
     func,
     or_,
     select,
-    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -61,6 +60,7 @@ from guestguard_dagster.storage.errors import (
     StaleVersion,
 )
 from guestguard_dagster.storage.locks import lock_message, share_events, share_user
+from guestguard_dagster.storage.paging import page_behind
 from guestguard_dagster.storage.rows import MESSAGE_COLUMNS, message_from
 from guestguard_dagster.storage.schema import events
 from guestguard_dagster.storage.schema import scheduled_messages as messages
@@ -108,10 +108,9 @@ class MessageRepo:
         """The next `limit` messages behind the message `after`, by send_at; those without one come last."""
         place = (func.coalesce(messages.c.send_at, cast("infinity", DateTime(timezone=True))), messages.c.id)
         query = select(*MESSAGE_COLUMNS).where(messages.c.event_id == event_id, messages.c.status.in_(statuses))
-        if after is not None:
-            query = query.where(tuple_(*place) > select(*place).where(messages.c.id == after).scalar_subquery())
         with self._database.transaction() as connection:
-            return [message_from(row) for row in connection.execute(query.order_by(*place).limit(limit))]
+            rows = connection.execute(page_behind(query, place, after=after, limit=limit))
+            return [message_from(row) for row in rows]
 
     def update(self, message_id: UUID, changes: MessageChanges, *, expected_version: int) -> Message:
         """Change a draft or scheduled message that is still as the editor saw it.
@@ -219,7 +218,15 @@ class MessageRepo:
             message = lock_message(connection, message_id)
             if message.status not in _HOLDABLE_STATUSES:
                 raise MessageNotHoldable(message_id, message.status)
-            return _write(connection, message_id, held_at=None, held_reason=None, asked_until=None)
+            return _write(
+                connection,
+                message_id,
+                held_at=None,
+                held_reason=None,
+                asked_until=None,
+                not_before=None,
+                waiting_reason=None,
+            )
 
     # How a message ends.
 
@@ -275,15 +282,15 @@ class MessageRepo:
         statuses: Collection[DeliveryStatus] = tuple(DeliveryStatus),
         page_size: int = 1000,
     ) -> Iterator[Recipient]:
-        """The frozen audience in the order of delivery ids, read page by page as it is consumed."""
-        after = 0
+        """The frozen audience in the order of guest ids, read page by page as it is consumed."""
+        after: UUID | None = None
         while True:
             with self._database.transaction() as connection:
                 page = recipients.page(connection, message_id, statuses=statuses, after=after, limit=page_size)
             yield from page
             if len(page) < page_size:
                 return
-            after = page[-1].delivery_id
+            after = page[-1].guest_id
 
     def count_recipients(
         self,
@@ -306,14 +313,13 @@ class MessageRepo:
 
     def _finish(self, message_id: UUID, status: MessageStatus, reason: str | None) -> bool:
         with self._database.transaction() as connection:
-            # Looking at the deliveries only once the message is locked: a retry may just have opened some of them.
             message = lock_message(connection, message_id)
-            unfinished = message.audience_frozen_at is None and status is MessageStatus.SENT
-            if (
-                message.status is not MessageStatus.SENDING
-                or unfinished
-                or recipients.any_unsettled(connection, message_id)
-            ):
+            if message.status is not MessageStatus.SENDING:
+                return False
+            if status is MessageStatus.SENT and message.audience_frozen_at is None:
+                return False
+            # Asked only now that the message is locked, so that no retry can open one of them meanwhile.
+            if recipients.any_unsettled(connection, message_id):
                 return False
             _write(connection, message_id, status=status, status_reason=reason, finished_at=func.clock_timestamp())
             return True

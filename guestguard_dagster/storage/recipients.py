@@ -50,9 +50,9 @@ def stats(connection: Connection, message_id: UUID) -> DeliveryStats:
 
 
 def page(
-    connection: Connection, message_id: UUID, *, statuses: Collection[DeliveryStatus], after: int, limit: int
+    connection: Connection, message_id: UUID, *, statuses: Collection[DeliveryStatus], after: UUID | None, limit: int
 ) -> list[Recipient]:
-    """The next `limit` recipients with a delivery id above `after`."""
+    """The next `limit` recipients behind the guest `after`, by guest id: the order that the unique index keeps."""
     query = (
         select(
             deliveries.c.id.label("delivery_id"),
@@ -69,10 +69,12 @@ def page(
             guests.c.removed_at,
         )
         .join(guests, guests.c.id == deliveries.c.guest_id)
-        .where(deliveries.c.message_id == message_id, deliveries.c.id > after, deliveries.c.status.in_(statuses))
-        .order_by(deliveries.c.id)
+        .where(deliveries.c.message_id == message_id, deliveries.c.status.in_(statuses))
+        .order_by(deliveries.c.guest_id)
         .limit(limit)
     )
+    if after is not None:
+        query = query.where(deliveries.c.guest_id > after)
     return [
         Recipient(
             **row._asdict()

@@ -26,16 +26,16 @@ class RunRepo:
         self._database = database
 
     def record(self, run_id: str, message_ids: Sequence[UUID], *, lifts_hold: bool) -> None:
-        """Note that a run works on these messages. A run that an operator started lifts their hold."""
+        """Note that a run works on these messages. One that an operator started lifts their hold, once."""
         with self._database.transaction() as connection:
-            connection.execute(
+            noted = connection.execute(
                 text(
-                    "INSERT INTO guestguard.message_runs (message_id, run_id) "
-                    "SELECT id, :run_id FROM guestguard.scheduled_messages WHERE id = ANY(CAST(:ids AS uuid[])) "
-                    "ON CONFLICT DO NOTHING"
+                    "INSERT INTO guestguard.message_runs (message_id, run_id, created_at) "
+                    "SELECT id, :run_id, clock_timestamp() FROM guestguard.scheduled_messages "
+                    "WHERE id = ANY(CAST(:ids AS uuid[])) ON CONFLICT DO NOTHING RETURNING message_id"
                 ),
                 {"run_id": run_id, "ids": list(message_ids)},
-            )
+            ).scalars()
             if lifts_hold:
                 connection.execute(
                     text(
@@ -43,13 +43,15 @@ class RunRepo:
                         "not_before = NULL, waiting_reason = NULL, updated_at = clock_timestamp() "
                         "WHERE id = ANY(CAST(:ids AS uuid[])) AND held_at IS NOT NULL"
                     ),
-                    {"ids": list(message_ids)},
+                    {"ids": list(noted)},
                 )
 
-    def hold(self, run_id: str, message_ids: Sequence[UUID], *, reason: str) -> int:
+    def hold(
+        self, run_id: str, message_ids: Sequence[UUID], *, reason: str, terminated_at: datetime | None = None
+    ) -> int:
         """Hold what this terminated run left unfinished, once per run and message; returns how many are now held.
 
-        A message that an operator resumed after this run was terminated stays resumed.
+        `terminated_at` (default: now) spares the messages that another run has taken up since.
         """
         with self._database.transaction() as connection:
             return connection.execute(
@@ -67,9 +69,14 @@ class RunRepo:
                     SET held_at = clock_timestamp(), held_reason = :reason, updated_at = clock_timestamp()
                     FROM noted
                     WHERE m.id = noted.message_id AND m.status IN ('scheduled', 'sending') AND m.held_at IS NULL
+                      AND NOT EXISTS (
+                        SELECT 1 FROM guestguard.message_runs later
+                        WHERE later.message_id = m.id AND later.run_id <> :run_id
+                          AND later.created_at > COALESCE(:terminated_at, clock_timestamp())
+                      )
                     """
                 ),
-                {"run_id": run_id, "ids": list(message_ids), "reason": reason},
+                {"run_id": run_id, "ids": list(message_ids), "reason": reason, "terminated_at": terminated_at},
             ).rowcount
 
     def runs_of(self, message_id: UUID) -> list[str]:
@@ -95,11 +102,6 @@ class RunRepo:
                 ),
                 {"run_id": run_id, "host": host, "pid": pid},
             )
-
-    def stop_beating(self, run_id: str) -> None:
-        """The run's process ends in good order."""
-        with self._database.transaction(durable=False) as connection:
-            connection.execute(text("DELETE FROM guestguard.run_heartbeats WHERE run_id = :run_id"), {"run_id": run_id})
 
     def heartbeats(self, run_ids: Sequence[str]) -> dict[str, Heartbeat]:
         """The last sign of life of each of these runs; runs that gave none are missing."""

@@ -259,8 +259,9 @@ delivery_attempts = Table(
         BigInteger,
         ForeignKey(message_deliveries.c.id, ondelete="CASCADE"),
         nullable=False,
-        index=True,
     ),
+    # the lease under which it left: one attempt per delivery and lease
+    Column("lease_token", Uuid, nullable=False),
     Column("round", Integer, nullable=False),
     Column("run_id", Text),
     Column("provider", Text, nullable=False),
@@ -273,6 +274,7 @@ delivery_attempts = Table(
     Column("duration_ms", Integer, nullable=False, server_default="0"),
     Column("attempted_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     _one_of("outcome", OutcomeClass),
+    UniqueConstraint("delivery_id", "lease_token"),
 )
 
 suppressions = Table(

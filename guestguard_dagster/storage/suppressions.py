@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, and_, cast, column, exists, func, literal, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Text, and_, cast, column, exists, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from guestguard_dagster.domain.events import CollaboratorRole
@@ -12,6 +12,7 @@ from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.phones import to_e164
 from guestguard_dagster.domain.suppressions import EVERY_HOST, Suppression, for_sending_number
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.paging import page_behind
 from guestguard_dagster.storage.rows import SUPPRESSION_COLUMNS, suppression_from
 from guestguard_dagster.storage.schema import event_collaborators, guests, suppressions
 
@@ -120,17 +121,16 @@ class SuppressionRepo:
         after: UUID | None = None,
         limit: int = 100,
     ) -> list[Suppression]:
-        """The next `limit` suppressions behind the suppression `after`, in the order they were added."""
+        """The next `limit` suppressions behind the suppression `after`, by the time they were added."""
         query = select(*SUPPRESSION_COLUMNS).where(suppressions.c.lifted_at.is_(None))
         if channel is not None:
             query = query.where(suppressions.c.channel == channel)
         if scope is not None:
             query = query.where(suppressions.c.scope == scope)
         place = (suppressions.c.created_at, suppressions.c.id)
-        if after is not None:
-            query = query.where(tuple_(*place) > select(*place).where(suppressions.c.id == after).scalar_subquery())
         with self._database.transaction() as connection:
-            return [suppression_from(row) for row in connection.execute(query.order_by(*place).limit(limit))]
+            rows = connection.execute(page_behind(query, place, after=after, limit=limit))
+            return [suppression_from(row) for row in rows]
 
 
 def _is_active(channel: MessageChannel, address: ColumnElement[Any]) -> ColumnElement[bool]:

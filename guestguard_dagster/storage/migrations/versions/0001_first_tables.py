@@ -388,6 +388,7 @@ def upgrade() -> None:
         "delivery_attempts",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("delivery_id", sa.BigInteger(), nullable=False),
+        sa.Column("lease_token", sa.Uuid(), nullable=False),
         sa.Column("round", sa.Integer(), nullable=False),
         sa.Column("run_id", sa.Text(), nullable=True),
         sa.Column("provider", sa.Text(), nullable=False),
@@ -410,19 +411,12 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_delivery_attempts")),
-        schema="guestguard",
-    )
-    op.create_index(
-        op.f("ix_delivery_attempts_delivery_id"),
-        "delivery_attempts",
-        ["delivery_id"],
-        unique=False,
+        sa.UniqueConstraint("delivery_id", "lease_token", name=op.f("uq_delivery_attempts_delivery_id_lease_token")),
         schema="guestguard",
     )
 
 
 def downgrade() -> None:
-    op.drop_index(op.f("ix_delivery_attempts_delivery_id"), table_name="delivery_attempts", schema="guestguard")
     op.drop_table("delivery_attempts", schema="guestguard")
     op.drop_index(op.f("ix_message_runs_run_id"), table_name="message_runs", schema="guestguard")
     op.drop_table("message_runs", schema="guestguard")

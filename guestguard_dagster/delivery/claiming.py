@@ -1,0 +1,76 @@
+"""From `scheduled` to `sending`, at the due instant and not before: until then a host can still edit or cancel."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from threading import Event
+from uuid import UUID
+
+from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.domain.messages import MessageStatus
+from guestguard_dagster.storage.asks import LOOK_AHEAD
+from guestguard_dagster.storage.contexts import SendContext
+
+# Messages due this close together are claimed together, so that the next steps serve them in one go.
+CLUSTER = timedelta(seconds=2)
+_LOOK_AGAIN = timedelta(seconds=5)
+_SHORTEST_WAIT = timedelta(milliseconds=20)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Where a run's messages stand: being sent, waiting for their instant, or not this run's to send.
+
+    `first_due_in` is zero or more, and None when nothing waits.
+    """
+
+    sending: tuple[UUID, ...]
+    waiting: tuple[UUID, ...]
+    left: tuple[UUID, ...]
+    first_due_in: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimReport:
+    """`sending` by this run or an earlier one; `waiting` will be claimed when due; `expired` came too late."""
+
+    sending: tuple[UUID, ...]
+    waiting: tuple[UUID, ...]
+    left: tuple[UUID, ...]
+    expired: tuple[UUID, ...]
+
+
+def claim(room: Mailroom, message_ids: Sequence[UUID], stop: Event) -> ClaimReport:
+    """Wait for the first due instant and claim what is due about then; `dispatch` claims the rest when it is due."""
+    expired: list[UUID] = []
+    while True:
+        expired += room.messages.expire_started(message_ids)
+        room.messages.claim_due(message_ids)
+        schedule = read_schedule(room, message_ids)
+        if stop.is_set() or schedule.first_due_in is None:
+            break
+        if schedule.sending and schedule.first_due_in > CLUSTER:
+            break
+        room.asks.renew(schedule.waiting)
+        stop.wait(min(max(schedule.first_due_in, _SHORTEST_WAIT), _LOOK_AGAIN).total_seconds())
+    return ClaimReport(schedule.sending, schedule.waiting, schedule.left, tuple(expired))
+
+
+def read_schedule(room: Mailroom, message_ids: Sequence[UUID]) -> Schedule:
+    """Read the rows again: a host may have edited, held or cancelled a message while the run waited for it."""
+    contexts = room.contexts.load(message_ids)
+    sending = [id for id, context in contexts.items() if context.message.status is MessageStatus.SENDING]
+    due_in = {id: wait for id, context in contexts.items() if (wait := _due_in(context)) is not None}
+    left = [id for id in message_ids if id not in due_in and id not in sending]
+    return Schedule(tuple(sending), tuple(due_in), tuple(left), min(due_in.values(), default=None))
+
+
+def _due_in(context: SendContext) -> timedelta | None:
+    """How long until this message may be claimed, or None if it is not this run's to wait for."""
+    message = context.message
+    if message.status is not MessageStatus.SCHEDULED or message.send_at is None or message.held_at is not None:
+        return None
+    if context.event_is_off or context.event_has_overtaken:
+        return None
+    due_in = max(message.send_at, message.not_before or message.send_at) - context.read_at
+    return max(due_in, timedelta()) if due_in <= LOOK_AHEAD else None

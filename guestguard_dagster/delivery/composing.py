@@ -1,0 +1,170 @@
+"""From a row to the mail or text that leaves: current facts, re-checked, rendered.
+
+The same code serves the preflight and the hand-off, so what was checked is what leaves.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from guestguard_dagster.domain.deliveries import DeliveryStatus, SkipReason
+from guestguard_dagster.domain.messages import MessageAudience, MessageChannel
+from guestguard_dagster.domain.phones import to_e164
+from guestguard_dagster.domain.suppressions import EVERY_HOST, for_host, for_sending_number
+from guestguard_dagster.rendering.facts import EventFacts
+from guestguard_dagster.rendering.links import rsvp_link, unsubscribe_url
+from guestguard_dagster.rendering.mail import MailTemplate, rsvp_button_label
+from guestguard_dagster.rendering.sms import TextTemplate
+from guestguard_dagster.senders.base import Mail, Text
+from guestguard_dagster.settings import Settings
+from guestguard_dagster.storage.contexts import SendContext
+from guestguard_dagster.storage.deliveries import RecipientFacts, Refusal
+
+if TYPE_CHECKING:
+    from guestguard_dagster.delivery.mailroom import Mailroom
+
+
+@dataclass(frozen=True, slots=True)
+class LinkMaker:
+    """The links that a mail carries. `secret` signs the unsubscribe link."""
+
+    rsvp_prefix: str
+    public_base_url: str
+    secret: str = field(repr=False)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "LinkMaker":
+        return cls(settings.rsvp_link_prefix, settings.public_base_url, settings.require_secret_key())
+
+    def rsvp(self, facts: RecipientFacts) -> str:
+        return rsvp_link(self.rsvp_prefix, facts.rsvp_token)
+
+    def unsubscribe(self, facts: RecipientFacts, event_id: UUID) -> str:
+        return unsubscribe_url(self.public_base_url, self.secret, facts.guest_id, event_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """`items` leave; `refusals` are settled without leaving; rows of the messages in `stopped` stay as they are."""
+
+    items: list[tuple[RecipientFacts, Mail | Text]]
+    refusals: list[Refusal]
+    stopped: frozenset[UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A message's template, good for as long as neither message, event nor host has changed."""
+
+    made_of: tuple[object, ...]
+    template: MailTemplate | TextTemplate
+
+
+class Composer:
+    """Composes for one run; keeps each message's compiled template."""
+
+    def __init__(self, room: "Mailroom") -> None:
+        self._room = room
+        self._compiled: dict[UUID, _Compiled] = {}
+
+    def compose(self, recipients: Sequence[RecipientFacts], contexts: Mapping[UUID, SendContext]) -> Composed:
+        """Check and render these rows as things stand now. Raises TemplateRefused for a broken message."""
+        stopped = frozenset(id for id, context in contexts.items() if not context.may_leave)
+        suppressed = self._suppressed_scopes(recipients, contexts)
+        items: list[tuple[RecipientFacts, Mail | Text]] = []
+        refusals: list[Refusal] = []
+        for facts in recipients:
+            if facts.message_id in stopped:
+                continue
+            context = contexts[facts.message_id]
+            address = _address(facts, context)
+            reason = _reason_to_skip(facts, context) or (SkipReason.NO_ADDRESS if address is None else None)
+            if reason is not None or address is None:
+                refusals.append(Refusal(facts.delivery_id, DeliveryStatus.SKIPPED, str(reason)))
+            elif suppressed.get(address, frozenset()) & self._scopes(context):
+                refusals.append(Refusal(facts.delivery_id, DeliveryStatus.SUPPRESSED, "suppressed"))
+            else:
+                items.append((facts, self._render(facts, address, context)))
+        return Composed(items, refusals, stopped)
+
+    def _render(self, facts: RecipientFacts, address: str, context: SendContext) -> Mail | Text:
+        template = self._template(context)
+        link = self._room.links.rsvp(facts)
+        if isinstance(template, TextTemplate):
+            return Text(
+                delivery_id=facts.delivery_id,
+                round=facts.round,
+                to_phone=address,
+                body=template.render(guest_name=facts.guest_name, rsvp_link=link),
+                valid_until=context.event.starts_at if not context.leaves_after_start else None,
+            )
+        unsubscribe = self._room.links.unsubscribe(facts, context.event.id)
+        rendered = template.render(guest_name=facts.guest_name, rsvp_link=link, unsubscribe_url=unsubscribe)
+        return Mail(
+            delivery_id=facts.delivery_id,
+            round=facts.round,
+            to_email=address,
+            to_name=facts.guest_name,
+            from_name=f"{context.host.name} via GuestGuard",
+            reply_to=context.host.email,
+            subject=rendered.subject,
+            text=rendered.text,
+            html=rendered.html,
+            unsubscribe_url=unsubscribe,
+        )
+
+    def _template(self, context: SendContext) -> MailTemplate | TextTemplate:
+        message, event = context.message, context.event
+        made_of = (message.version, event.updated_at, context.host)
+        known = self._compiled.get(message.id)
+        if known is not None and known.made_of == made_of:
+            return known.template
+        facts = EventFacts.of(event, host_name=context.host.name)
+        template: MailTemplate | TextTemplate
+        if message.channel is MessageChannel.SMS:
+            template = TextTemplate.compile(message.body, facts)
+        else:
+            label = rsvp_button_label(message.audience)
+            template = MailTemplate.compile(message.subject, message.body, facts, button_label=label)
+        self._compiled[message.id] = _Compiled(made_of, template)
+        return template
+
+    def _suppressed_scopes(
+        self, recipients: Sequence[RecipientFacts], contexts: Mapping[UUID, SendContext]
+    ) -> dict[str, frozenset[str]]:
+        addresses: dict[MessageChannel, set[str]] = {}
+        for facts in recipients:
+            context = contexts[facts.message_id]
+            if address := _address(facts, context):
+                addresses.setdefault(context.message.channel, set()).add(address)
+        scopes: dict[str, frozenset[str]] = {}
+        for channel, known in addresses.items():
+            scopes |= self._room.suppressions.scopes_among(channel, known)
+        return scopes
+
+    def _scopes(self, context: SendContext) -> set[str]:
+        scopes = {EVERY_HOST, for_host(context.host.id)}
+        number = self._room.senders.sending_number
+        if context.message.channel is MessageChannel.SMS and number is not None:
+            scopes.add(for_sending_number(number))
+        return scopes
+
+
+def _address(facts: RecipientFacts, context: SendContext) -> str | None:
+    if context.message.channel is MessageChannel.EMAIL:
+        return facts.email or None
+    return to_e164(facts.phone, context.event.phone_region) if facts.phone else None
+
+
+def _reason_to_skip(facts: RecipientFacts, context: SendContext) -> SkipReason | None:
+    if context.event_is_off:
+        return SkipReason.EVENT_CANCELLED
+    if context.event_has_overtaken:
+        return SkipReason.EVENT_STARTED
+    if facts.removed:
+        return SkipReason.GUEST_REMOVED
+    audience = context.message.audience
+    if audience is not MessageAudience.EVERYONE and facts.rsvp_status.value != audience.value:
+        return SkipReason.NOT_IN_AUDIENCE
+    return None

@@ -1,0 +1,314 @@
+"""One channel's hand-offs: reserve the rate, lease, compose, commit `sending`, hand off, settle in the next commit."""
+
+import logging
+import zlib
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from threading import Event
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from guestguard_dagster.clock import boot_seconds
+from guestguard_dagster.delivery.composing import Composer
+from guestguard_dagster.delivery.leasing import LEASE_TIME, LeaseClock
+from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.delivery.patience import patiently
+from guestguard_dagster.delivery.settling import settle, settle_repeat
+from guestguard_dagster.domain.deliveries import DeliveryStatus
+from guestguard_dagster.domain.messages import MessageChannel
+from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
+from guestguard_dagster.domain.suppressions import EVERY_HOST, SuppressionReason, for_sending_number
+from guestguard_dagster.senders.base import HandOff, Mail, Text
+from guestguard_dagster.storage.deliveries import FixedBatch, Lease, LeaseTaken, RecipientFacts, Settlement
+from guestguard_dagster.storage.recovery import RepeatableBatch
+
+log = logging.getLogger(__name__)
+
+# Idempotency keys live 24 hours at the provider; an hour is left for clocks and slow calls.
+REPEAT_WITHIN = timedelta(hours=23)
+_MESSAGES_PER_GROUP = 10
+_LONGEST_GROUP_SECONDS = 10.0
+_BROADCAST_BACKLOG = timedelta(milliseconds=500)
+_LOOK_AT_BREAKER_EVERY = 1.0
+# How long to leave the probe to the process that won it.
+PROBE_PATIENCE = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """Why this channel's provider account takes nothing now, and when to try again."""
+
+    wait: timedelta
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What the provider said for one recipient, and what follows for its row."""
+
+    outcome: Outcome | None
+    settlement: Settlement
+    address: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Unwritten:
+    """What one group's hand-off brought, kept until the next commit writes it down."""
+
+    token: UUID
+    settlements: tuple[Settlement, ...]
+    batches: tuple[UUID, ...]
+
+
+class Lane:
+    """The hand-offs of one channel in one run. Not thread-safe: one thread steps it."""
+
+    def __init__(self, room: Mailroom, channel: MessageChannel, composer: Composer, stop: Event) -> None:
+        self._room = room
+        self._channel = channel
+        self._sender = room.senders.for_channel(channel)
+        self._composer = composer
+        self._stop = stop
+        self._active: deque[UUID] = deque()
+        self._cursors: dict[UUID, int] = {}
+        self._unwritten: _Unwritten | None = None
+        self._size = self._sender.group_size
+        self._probe: UUID | None = None
+        self._breaker_seen_at = 0.0
+        self.blocked: Blocked | None = None
+        self.outcomes: Counter[str] = Counter()
+
+    def wake(self, message_ids: Iterable[UUID]) -> None:
+        """Look at these messages' rows from the start."""
+        for message_id in message_ids:
+            self._cursors[message_id] = 0
+            if message_id not in self._active:
+                self._active.append(message_id)
+
+    def step(self) -> bool:
+        """Work on one group; False when no row is free now, or when the account takes nothing."""
+        if not self._active or not self._account_is_open():
+            return False
+        size = 1 if self._probe else self._size
+        if not self._await_turn(size):
+            return False
+        clock = LeaseClock(self._stop)
+        lease = self._lease(size)
+        if lease is None:
+            self._give_back_probe()
+            return False
+        self._hand_off(lease, clock)
+        return True
+
+    def recover(self, message_ids: Sequence[UUID]) -> None:
+        """Settle what a dead run left `sending`: repeat what can be repeated, call the rest `unknown`."""
+        account = self._sender.account if self._sender.repeatable else None
+        settled = self._room.recovery.settle_interrupted(message_ids, repeatable_account=account, within=REPEAT_WITHIN)
+        self.outcomes[OutcomeClass.UNKNOWN] += settled
+        while account is not None and not self._stop.is_set() and self._account_is_open():
+            clock = LeaseClock(self._stop)
+            batch = self._room.recovery.lease_repeatable_batch(
+                message_ids, account=account, within=REPEAT_WITHIN, duration=LEASE_TIME
+            )
+            if batch is None or not self._await_turn(1):
+                break
+            self._repeat(batch, clock)
+
+    def flush(self) -> None:
+        """Write down what the last group's hand-off brought. Waits for the database if it is away."""
+
+        def write() -> None:
+            with self._room.database.transaction() as connection:
+                self._fold(connection)
+
+        if self._unwritten is not None:
+            patiently(write, self._stop)
+            self._unwritten = None
+
+    # --- one group -------------------------------------------------------------------------------------------------
+
+    def _lease(self, size: int) -> Lease | None:
+        while self._active:
+            window = [self._active[i] for i in range(min(len(self._active), _MESSAGES_PER_GROUP))]
+            per_message = -(-size // len(window))
+            lease = self._room.deliveries.lease(
+                [(message_id, self._cursors[message_id]) for message_id in window],
+                size=size,
+                per_message=per_message,
+                duration=LEASE_TIME,
+            )
+            leased = Counter(facts.message_id for facts in lease.recipients)
+            for facts in lease.recipients:
+                self._cursors[facts.message_id] = max(self._cursors[facts.message_id], facts.delivery_id)
+            for message_id in window:
+                self._active.popleft()
+                if leased[message_id] == per_message or len(lease.recipients) == size:
+                    self._active.append(message_id)
+            if lease.recipients:
+                return lease
+        return None
+
+    def _hand_off(self, lease: Lease, clock: LeaseClock) -> None:
+        contexts = self._room.contexts.load(list({facts.message_id for facts in lease.recipients}))
+        composed = self._composer.compose(lease.recipients, contexts)
+        for message_id in composed.stopped:
+            if message_id in self._active:
+                self._active.remove(message_id)
+        requests = self._sender.prepare([item for _, item in composed.items])
+        batches = [(_fixed(request), request.members) for request in requests]
+
+        def commit() -> None:
+            with self._room.database.transaction() as connection:
+                self._fold(connection)
+                self._room.deliveries.refuse(connection, lease.token, composed.refusals)
+                self._room.deliveries.mark_sending(
+                    connection,
+                    lease,
+                    batches,
+                    provider=self._sender.provider,
+                    account=self._sender.account,
+                    duration=LEASE_TIME,
+                )
+
+        try:
+            patiently(commit, self._stop)
+        except LeaseTaken:
+            log.warning("a group of %d deliveries was taken over before it left", len(lease.recipients))
+            self.flush()
+            self._room.deliveries.release(lease.token)
+            return
+        self._unwritten = None
+        self.outcomes.update(refusal.status for refusal in composed.refusals)
+        if composed.stopped:
+            self._room.deliveries.release(lease.token)
+        self._let_leave(lease, requests, {facts.delivery_id: (facts, item) for facts, item in composed.items}, clock)
+
+    def _let_leave(
+        self,
+        lease: Lease,
+        requests: Sequence[HandOff],
+        items: dict[int, tuple[RecipientFacts, Mail | Text]],
+        clock: LeaseClock,
+    ) -> None:
+        started = boot_seconds()
+        answers: list[_Answer] = []
+        for number, request in enumerate(requests):
+            if number > 0:
+                self._await_turn(1)
+            outcomes = self._sender.hand_off(request, clock.permit)
+            for member, outcome in zip(request.members, outcomes, strict=True):
+                facts, item = items[member]
+                answers.append(
+                    _Answer(outcome, settle(facts, outcome, repeatable=self._sender.repeatable), item.address)
+                )
+        self._take_in(lease.token, answers, [request.key for request in requests if request.body is not None])
+        self._fit_group_to(boot_seconds() - started, len(answers))
+
+    def _repeat(self, repeat: RepeatableBatch, clock: LeaseClock) -> None:
+        self.flush()
+        batch = repeat.batch
+        request = HandOff(batch.members, batch.endpoint, zlib.decompress(batch.body), key=batch.id)
+        outcomes = dict(zip(batch.members, self._sender.hand_off(request, clock.permit), strict=True))
+        answers = [
+            _Answer(outcome, settle_repeat(facts, outcome), facts.email)
+            for facts in repeat.open_members
+            for outcome in [outcomes[facts.delivery_id]]
+        ]
+        self._take_in(repeat.token, answers, [batch.id])
+        self.flush()
+
+    def _take_in(self, token: UUID, answers: Sequence[_Answer], batches: Sequence[UUID]) -> None:
+        for answer in answers:
+            if answer.outcome is not None and answer.outcome.suppress and answer.address:
+                self._suppress(answer.address, answer.outcome.suppress)
+        settlements = tuple(answer.settlement for answer in answers)
+        is_answered = all(settlement.status is not DeliveryStatus.SENDING for settlement in settlements)
+        self._unwritten = _Unwritten(token, settlements, tuple(batches) if is_answered else ())
+        outcomes = [answer.outcome for answer in answers if answer.outcome is not None]
+        self.outcomes.update(outcome.outcome for outcome in outcomes)
+        self._heed_account(outcomes)
+
+    def _fold(self, connection: Connection) -> None:
+        if self._unwritten is None:
+            return
+        self._room.deliveries.fold(
+            connection,
+            self._unwritten.token,
+            self._unwritten.settlements,
+            provider=self._sender.provider,
+            account=self._sender.account,
+            run_id=self._room.run_id,
+        )
+        self._room.deliveries.close_batches(connection, self._unwritten.batches)
+
+    def _suppress(self, address: str, reason: str) -> None:
+        number = self._room.senders.sending_number
+        scope = for_sending_number(number) if reason == SuppressionReason.STOP and number else EVERY_HOST
+        self._room.suppressions.add(self._channel, address, scope=scope, reason=reason, source=self._sender.provider)
+
+    def _fit_group_to(self, seconds: float, recipients: int) -> None:
+        """A slow server gets smaller groups, so that a whole group leaves well within its lease."""
+        if recipients and seconds > 0:
+            fitting = int(recipients * _LONGEST_GROUP_SECONDS / seconds)
+            self._size = max(1, min(self._sender.group_size, fitting))
+
+    # --- the provider's account ------------------------------------------------------------------------------------
+
+    def _await_turn(self, recipients: int) -> bool:
+        limit = self._sender.rate_limit
+        if limit is None:
+            return True
+        cost = recipients if limit.unit == "recipient" else 1
+        while not self._stop.is_set():
+            wait = self._room.rates.reserve(
+                self._sender.account, cost=cost, per_second=limit.per_second, backlog_below=_BROADCAST_BACKLOG
+            )
+            if wait is not None:
+                return not self._stop.wait(wait.total_seconds())
+            self._stop.wait(_BROADCAST_BACKLOG.total_seconds() / 2)
+        return False
+
+    def _account_is_open(self) -> bool:
+        if self._probe is not None or boot_seconds() - self._breaker_seen_at < _LOOK_AT_BREAKER_EVERY:
+            return self.blocked is None
+        self._breaker_seen_at = boot_seconds()
+        breaker = self._room.breakers.get(self._sender.account)
+        self.blocked = None
+        if breaker is None:
+            return True
+        if not breaker.remaining:
+            self._probe = self._room.breakers.win_probe(self._sender.account)
+        if self._probe is None:
+            self.blocked = Blocked(max(breaker.remaining, PROBE_PATIENCE), breaker.reason)
+        return self.blocked is None
+
+    def _heed_account(self, outcomes: Sequence[Outcome]) -> None:
+        account = self._sender.account
+        wishes = [outcome.retry_after for outcome in outcomes if outcome.retry_after is not None]
+        refused = next((o for o in outcomes if o.outcome is OutcomeClass.PROVIDER_WIDE), None)
+        if refused is not None:
+            reason = f"{self._sender.provider} takes nothing at the moment: {refused.detail or refused.error_class}"
+            breaker = self._room.breakers.open(account, reason=reason, at_least=refused.retry_after)
+            self.blocked = Blocked(max(breaker.remaining, PROBE_PATIENCE), reason)
+            self._probe = None
+        elif wishes:
+            self._room.rates.push_back(account, wait=max(wishes))
+        if refused is None and self._probe is not None and outcomes:
+            self._probe = None
+            breaker_reason = self._room.breakers.close(account)
+            if breaker_reason is not None:
+                self._room.asks.wake(reason=breaker_reason)
+
+    def _give_back_probe(self) -> None:
+        if self._probe is not None:
+            self._room.breakers.give_back_probe(self._sender.account, self._probe)
+            self._probe = None
+
+
+def _fixed(request: HandOff) -> FixedBatch | None:
+    if request.body is None:
+        return None
+    return FixedBatch(request.key, request.endpoint, request.members, zlib.compress(request.body, 1))

@@ -1,0 +1,57 @@
+"""What every step of a send job needs, opened once per process: repositories, senders and the run's identity."""
+
+from dataclasses import dataclass
+
+from guestguard_dagster.delivery.composing import LinkMaker
+from guestguard_dagster.senders.picker import Senders
+from guestguard_dagster.settings import Settings
+from guestguard_dagster.storage.asks import AskRepo
+from guestguard_dagster.storage.breakers import BreakerRepo
+from guestguard_dagster.storage.contexts import ContextRepo
+from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.deliveries import DeliveryRepo
+from guestguard_dagster.storage.messages import MessageRepo
+from guestguard_dagster.storage.progress import ProgressRepo
+from guestguard_dagster.storage.rates import RateRepo
+from guestguard_dagster.storage.recovery import RecoveryRepo
+from guestguard_dagster.storage.runs import RunRepo
+from guestguard_dagster.storage.suppressions import SuppressionRepo
+
+
+@dataclass(frozen=True)
+class Mailroom:
+    """`run_id` is written beside every attempt; outside Dagster it is any name that says who sends."""
+
+    database: Database
+    senders: Senders
+    links: LinkMaker
+    run_id: str
+    asks: AskRepo
+    breakers: BreakerRepo
+    contexts: ContextRepo
+    deliveries: DeliveryRepo
+    messages: MessageRepo
+    progress: ProgressRepo
+    rates: RateRepo
+    recovery: RecoveryRepo
+    runs: RunRepo
+    suppressions: SuppressionRepo
+
+    @classmethod
+    def open(cls, database: Database, senders: Senders, settings: Settings, *, run_id: str) -> "Mailroom":
+        return cls(
+            database=database,
+            senders=senders,
+            links=LinkMaker.from_settings(settings),
+            run_id=run_id,
+            asks=AskRepo(database),
+            breakers=BreakerRepo(database),
+            contexts=ContextRepo(database),
+            deliveries=DeliveryRepo(database),
+            messages=MessageRepo(database),
+            progress=ProgressRepo(database),
+            rates=RateRepo(database),
+            recovery=RecoveryRepo(database),
+            runs=RunRepo(database),
+            suppressions=SuppressionRepo(database),
+        )

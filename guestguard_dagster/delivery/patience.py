@@ -1,0 +1,42 @@
+"""Waiting for a database that is away: what a hand-off brought is only in memory, so it is not given up lightly."""
+
+import logging
+import time
+from collections.abc import Callable
+from threading import Event
+from typing import TypeVar
+
+from guestguard_dagster.clock import boot_seconds
+from guestguard_dagster.storage.database import DatabaseFailed, DatabaseUnavailable
+
+log = logging.getLogger(__name__)
+
+_PATIENCE_SECONDS = 600.0
+_STOPPING_PATIENCE_SECONDS = 20.0
+_LONGEST_PAUSE_SECONDS = 5.0
+
+Result = TypeVar("Result")
+
+
+def patiently(write: Callable[[], Result], stop: Event) -> Result:
+    """Repeat `write` while the database cannot be reached; it must be safe to repeat.
+
+    Gives up after ten minutes, or after twenty seconds once the run is being stopped.
+    """
+    started = boot_seconds()
+    pause = 0.1
+    while True:
+        try:
+            return write()
+        except DatabaseFailed as error:
+            patience = _STOPPING_PATIENCE_SECONDS if stop.is_set() else _PATIENCE_SECONDS
+            if not _may_pass(error) or boot_seconds() - started > patience:
+                raise
+            log.warning("what a hand-off brought cannot be written down yet, trying again: %s", error)
+            time.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+
+def _may_pass(error: DatabaseFailed) -> bool:
+    lost_a_race = (error.sqlstate or "").startswith("40")  # serialisation failure, deadlock
+    return lost_a_race or isinstance(error, DatabaseUnavailable)

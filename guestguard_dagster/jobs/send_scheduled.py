@@ -1,0 +1,198 @@
+"""The send job: claim, load recipients, render, dispatch, record deliveries, mark sent.
+
+Six ops in a straight line, ordered without data: which messages comes from the run's config, how far they are from
+their rows. So any of them can be run again, alone, or after any crash, and sends only what was never sent.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event
+from uuid import UUID
+
+from dagster import (
+    Config,
+    DagsterRun,
+    DagsterRunStatus,
+    In,
+    MetadataValue,
+    Nothing,
+    OpExecutionContext,
+    Out,
+    RunConfig,
+    config_mapping,
+    in_process_executor,
+    job,
+    op,
+)
+from pydantic import Field
+
+from guestguard_dagster.delivery import audience, claiming, dispatching, finishing
+from guestguard_dagster.delivery import preflight as checking
+from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.delivery.shield import run_shielded
+from guestguard_dagster.jobs.queues import SEND_QUEUE
+from guestguard_dagster.jobs.send_report import messages_table, outcomes_metadata
+from guestguard_dagster.resources.database import DatabaseResource
+from guestguard_dagster.resources.senders import SendersResource
+
+TERMINATED = "an operator terminated run {run_id}; resume the message, or re-execute the run, to send the rest"
+
+
+class SendRequest(Config):
+    """Which messages to send. Messages that are not due, cancelled, or sent already are left as they are."""
+
+    message_ids: list[str] = Field(description="ids of scheduled messages", min_length=1)
+
+    def ids(self) -> list[UUID]:
+        return [UUID(message_id) for message_id in self.message_ids]
+
+
+def requested_ids(run: DagsterRun) -> list[UUID]:
+    """The messages that a send run was launched for."""
+    request = run.run_config.get("message_ids")
+    return [UUID(message_id) for message_id in request] if isinstance(request, list) else []
+
+
+@contextmanager
+def _open_mailroom(
+    context: OpExecutionContext, request: SendRequest, database: DatabaseResource, senders: SendersResource
+) -> Iterator[Mailroom]:
+    room = Mailroom.open(database.get(), senders.get(), senders.settings(), run_id=context.run_id)
+    room.runs.record(context.run_id, request.ids(), lifts_hold=_an_operator_started(context))
+    try:
+        yield room
+    except BaseException:
+        if _is_being_terminated(context):
+            room.runs.hold(context.run_id, request.ids(), reason=TERMINATED.format(run_id=context.run_id))
+        raise
+
+
+def _an_operator_started(context: OpExecutionContext) -> bool:
+    tags = context.run.tags
+    return "dagster/sensor_name" not in tags or "dagster/parent_run_id" in tags
+
+
+def _is_being_terminated(context: OpExecutionContext) -> bool:
+    run = context.instance.get_run_by_id(context.run_id)
+    return run is not None and run.status in (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED)
+
+
+@op(out=Out(Nothing), description="Wait for the due instant, then take the messages; a host can edit until then.")
+def claim(
+    context: OpExecutionContext, config: SendRequest, database: DatabaseResource, senders: SendersResource
+) -> None:
+    with _open_mailroom(context, config, database, senders) as room:
+        report = claiming.claim(room, config.ids(), Event())
+        context.log.info(
+            f"{len(report.sending)} being sent, {len(report.waiting)} not due yet, {len(report.expired)} came too late, "
+            f"{len(report.left)} left alone"
+        )
+        context.add_output_metadata(
+            {
+                "sending": len(report.sending),
+                "waiting": len(report.waiting),
+                "expired": len(report.expired),
+                "left alone": len(report.left),
+                "messages": messages_table(room, config.ids(), senders.settings().public_base_url),
+            }
+        )
+
+
+@op(
+    ins={"claimed": In(Nothing)},
+    out=Out(Nothing),
+    description="Write the audience down, once: these guests, and no others, get the message.",
+)
+def load_recipients(
+    context: OpExecutionContext, config: SendRequest, database: DatabaseResource, senders: SendersResource
+) -> None:
+    with _open_mailroom(context, config, database, senders) as room:
+        report = audience.load_recipients(room, config.ids())
+        context.add_output_metadata({"messages": len(report.recipients), "recipients": report.total})
+
+
+@op(
+    ins={"loaded": In(Nothing)},
+    out=Out(Nothing),
+    description="Render every recipient before anything leaves: a broken message fails here, and none of it is sent.",
+)
+def render(
+    context: OpExecutionContext, config: SendRequest, database: DatabaseResource, senders: SendersResource
+) -> None:
+    with _open_mailroom(context, config, database, senders) as room:
+        report = checking.preflight(room, config.ids())
+        for message_id, problem in report.broken.items():
+            context.log.error(f"message {message_id} cannot be rendered, nothing of it is sent: {problem}")
+        context.add_output_metadata(
+            {"rendered": report.rendered, "refused": dict(report.refused), "broken messages": len(report.broken)}
+        )
+
+
+@op(
+    ins={"rendered": In(Nothing)},
+    out=Out(Nothing),
+    description="Hand off group by group, each written down before it leaves.",
+)
+def dispatch(
+    context: OpExecutionContext, config: SendRequest, database: DatabaseResource, senders: SendersResource
+) -> None:
+    with _open_mailroom(context, config, database, senders) as room:
+        report = run_shielded(lambda stop: dispatching.dispatch(room, config.ids(), stop))
+        for reason, messages in report.put_off.items():
+            context.log.warning(f"{messages} messages wait: {reason}")
+        context.add_output_metadata(
+            {
+                "hand-offs": dict(report.outcomes),
+                "recipients per second": MetadataValue.float(round(report.rate, 1)),
+                "seconds": MetadataValue.float(round(report.seconds, 3)),
+                "waiting": report.put_off,
+            }
+        )
+
+
+@op(
+    ins={"dispatched": In(Nothing)},
+    out=Out(Nothing),
+    description="Let every recorded hand-off count, also those whose row missed it.",
+)
+def record_deliveries(
+    context: OpExecutionContext, config: SendRequest, database: DatabaseResource, senders: SendersResource
+) -> None:
+    with _open_mailroom(context, config, database, senders) as room:
+        context.add_output_metadata({"reconciled": finishing.record_deliveries(room, config.ids())})
+
+
+@op(
+    ins={"recorded": In(Nothing)},
+    out=Out(Nothing),
+    description="End the messages with nothing left to do: sent, or failed when nothing could be sent.",
+)
+def mark_sent(
+    context: OpExecutionContext, config: SendRequest, database: DatabaseResource, senders: SendersResource
+) -> None:
+    with _open_mailroom(context, config, database, senders) as room:
+        report = finishing.mark_sent(room, config.ids())
+        context.add_output_metadata(
+            {
+                **outcomes_metadata(report),
+                "messages": messages_table(room, config.ids(), senders.settings().public_base_url),
+            }
+        )
+
+
+_OPS = (claim, load_recipients, render, dispatch, record_deliveries, mark_sent)
+
+
+@config_mapping
+def _the_same_request_for_every_op(val: SendRequest) -> RunConfig:
+    return RunConfig(ops={each.name: SendRequest(message_ids=val.message_ids) for each in _OPS})
+
+
+@job(
+    config=_the_same_request_for_every_op,
+    executor_def=in_process_executor,
+    tags=SEND_QUEUE,
+    description="Sends scheduled messages that are due. Safe to re-execute: it sends only what was never sent.",
+)
+def send_scheduled() -> None:
+    mark_sent(record_deliveries(dispatch(render(load_recipients(claim())))))

@@ -1,0 +1,1 @@
+"""Dagster resources: what ops, sensors and assets are given. Each wraps one thing that plain Python provides."""

@@ -1,0 +1,25 @@
+"""The senders for email and SMS, picked by which settings are present."""
+
+from dagster import ConfigurableResource, InitResourceContext
+from pydantic import PrivateAttr
+
+from guestguard_dagster.senders.picker import Senders, pick_senders
+from guestguard_dagster.settings import Settings, load_settings
+
+
+class SendersResource(ConfigurableResource["SendersResource"]):
+    """Has no fields: provider keys stay in the environment, where no run config and no page can show them."""
+
+    _senders: Senders | None = PrivateAttr(default=None)
+
+    def teardown_after_execution(self, _context: InitResourceContext) -> None:
+        if self._senders is not None:
+            self._senders.close()
+
+    def settings(self) -> Settings:
+        return load_settings()
+
+    def get(self) -> Senders:
+        if self._senders is None:
+            self._senders = pick_senders(self.settings())
+        return self._senders

@@ -1,0 +1,1 @@
+"""Dagster sensors. Ticks only look and ask: no sending, no provider calls."""

@@ -1,0 +1,69 @@
+"""Every 30 seconds: which messages are due within the next 90, or were left unfinished, and runs for them."""
+
+from uuid import UUID
+
+from dagster import (
+    DagsterInstance,
+    DagsterRunStatus,
+    DefaultSensorStatus,
+    RunRequest,
+    RunsFilter,
+    SensorEvaluationContext,
+    SensorResult,
+    SkipReason,
+    sensor,
+)
+
+from guestguard_dagster.delivery.asking import RunAsk, group_into_runs
+from guestguard_dagster.delivery.pauses import paused_channels
+from guestguard_dagster.jobs.queues import SEND_SLOTS
+from guestguard_dagster.jobs.send_scheduled import requested_ids, send_scheduled
+from guestguard_dagster.jobs.send_tags import send_tags
+from guestguard_dagster.resources.database import DatabaseResource
+from guestguard_dagster.resources.senders import SendersResource
+from guestguard_dagster.storage.asks import AskRepo
+from guestguard_dagster.storage.breakers import BreakerRepo
+from guestguard_dagster.storage.messages import MessageRepo
+
+_MOST_MESSAGES_PER_TICK = 2000
+_NOT_STARTED_YET = [DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING]
+
+
+@sensor(
+    job=send_scheduled,
+    minimum_interval_seconds=30,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Asks for send runs: a little ahead of time, so that a run is there when its messages are due.",
+)
+def due_messages(
+    context: SensorEvaluationContext, database: DatabaseResource, senders: SendersResource
+) -> SensorResult | SkipReason:
+    asks = AskRepo(database.get())
+    queued, running = _send_runs(context.instance)
+    asks.renew(queued)
+    expired = MessageRepo(database.get()).expire_started()
+    if expired:
+        context.log.warning(f"{len(expired)} messages could only have left after their event started: cancelled")
+    due = asks.take(limit=_MOST_MESSAGES_PER_TICK, pauses=paused_channels(BreakerRepo(database.get()), senders.get()))
+    if not due:
+        return SkipReason("no message is due within the next 90 seconds")
+    runs = group_into_runs(due, free_slots=SEND_SLOTS - running)
+    context.log.info(f"asked for {len(runs)} runs for {len(due)} messages")
+    return SensorResult(run_requests=[_request(run) for run in runs])
+
+
+def _send_runs(instance: DagsterInstance) -> tuple[list[UUID], int]:
+    """The messages of the send runs that have not started yet, and how many send runs there are in all."""
+    unfinished = instance.get_runs(
+        RunsFilter(job_name=send_scheduled.name, statuses=[*_NOT_STARTED_YET, DagsterRunStatus.STARTED])
+    )
+    waiting = [run for run in unfinished if run.status in _NOT_STARTED_YET]
+    return [message_id for run in waiting for message_id in requested_ids(run)], len(unfinished)
+
+
+def _request(run: RunAsk) -> RunRequest:
+    return RunRequest(
+        run_key=run.key,
+        run_config={"message_ids": [str(message_id) for message_id in run.message_ids]},
+        tags=send_tags(run.message_ids, run.event_ids),
+    )

@@ -1,0 +1,83 @@
+"""What is the same for every recipient of a message, as it stands now: the message, its event and the event's host."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Column, and_, func, select
+
+from guestguard_dagster.domain.events import Event, User
+from guestguard_dagster.domain.messages import Message, MessageStatus
+from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.rows import (
+    EVENT_COLUMNS,
+    MESSAGE_COLUMNS,
+    USER_COLUMNS,
+    message_of,
+)
+from guestguard_dagster.storage.schema import event_collaborators, events, scheduled_messages, users
+
+
+@dataclass(frozen=True, slots=True)
+class SendContext:
+    """One message with its surroundings; `read_at` is the database's clock when they were read."""
+
+    message: Message
+    event: Event
+    host: User
+    read_at: datetime
+
+    @property
+    def leaves_after_start(self) -> bool:
+        """The host scheduled this message for the start or later, e.g. a thank-you."""
+        return self.message.send_at is not None and self.message.send_at >= self.event.starts_at
+
+    @property
+    def event_has_overtaken(self) -> bool:
+        """The event has started, and this message was meant to leave before: it would come too late now."""
+        return self.event.starts_at <= self.read_at and not self.leaves_after_start
+
+    @property
+    def may_leave(self) -> bool:
+        """The message is being sent, and nobody holds it."""
+        return self.message.status is MessageStatus.SENDING and self.message.held_at is None
+
+    @property
+    def event_is_off(self) -> bool:
+        """The event is cancelled, and the host did not ask that this message survives that."""
+        return self.event.cancelled_at is not None and not self.message.survives_event_cancel
+
+
+class ContextRepo:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def load(self, message_ids: Sequence[UUID]) -> dict[UUID, SendContext]:
+        """The contexts of these messages by id, in one read; ids that do not exist are missing."""
+        owner = and_(event_collaborators.c.event_id == events.c.id, event_collaborators.c.role == "owner")
+        statement = (
+            select(*MESSAGE_COLUMNS, *EVENT_COLUMNS, *USER_COLUMNS, func.clock_timestamp())
+            .join(events, events.c.id == scheduled_messages.c.event_id)
+            .join(event_collaborators, owner)
+            .join(users, users.c.id == event_collaborators.c.user_id)
+            .where(scheduled_messages.c.id.in_(message_ids))
+        )
+        with self._database.transaction() as connection:
+            contexts = [_context(row) for row in connection.execute(statement)]
+        return {context.message.id: context for context in contexts}
+
+
+def _context(row: Sequence[Any]) -> SendContext:
+    values = iter(row)
+
+    def take(columns: Sequence[Column[Any]]) -> dict[str, Any]:
+        return {column.name: next(values) for column in columns}
+
+    return SendContext(
+        message=message_of(take(MESSAGE_COLUMNS)),
+        event=Event(**take(EVENT_COLUMNS)),
+        host=User(**take(USER_COLUMNS)),
+        read_at=next(values),
+    )
