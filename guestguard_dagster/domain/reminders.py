@@ -161,7 +161,7 @@ class RearmReminder:
 
 @dataclass(frozen=True, slots=True)
 class ExpireReminder:
-    """An unsent reminder becomes, or stays, `cancelled` for `reason`. `send_at` too is written: later moves count from it."""
+    """An unsent reminder becomes, or stays, `cancelled` for `reason`. `send_at` too: a later move counts from it."""
 
     message_id: UUID
     send_at: datetime
