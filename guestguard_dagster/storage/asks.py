@@ -55,14 +55,13 @@ class AskRepo:
                         SET not_before = GREATEST(:until, clock_timestamp() + interval '30 seconds'),
                             waiting_reason = :reason, updated_at = clock_timestamp()
                         WHERE channel = :channel AND held_at IS NULL
-                          AND ((status = 'scheduled' AND send_at <= clock_timestamp() + :look_ahead)
-                               OR status = 'sending')
-                          AND (not_before IS NULL OR not_before <= clock_timestamp())
-                          AND (asked_until IS NULL OR asked_until <= clock_timestamp())
+                          AND ((status = 'scheduled' AND send_at <= now() + :look_ahead) OR status = 'sending')
+                          AND (not_before IS NULL OR not_before <= now())
+                          AND (asked_until IS NULL OR asked_until <= now())
                           AND NOT (:probe AND id = (
                               SELECT id FROM guestguard.scheduled_messages
                               WHERE channel = :channel AND held_at IS NULL
-                                AND ((status = 'scheduled' AND send_at <= clock_timestamp()) OR status = 'sending')
+                                AND ((status = 'scheduled' AND send_at <= now()) OR status = 'sending')
                               ORDER BY send_at, id LIMIT 1))
                         """
                     ),
@@ -77,19 +76,21 @@ class AskRepo:
             rows = connection.execute(
                 text(
                     """
-                    WITH wanted AS (
-                        (SELECT id FROM guestguard.scheduled_messages
-                         WHERE status = 'scheduled' AND send_at <= clock_timestamp() + :look_ahead
-                           AND held_at IS NULL
-                           AND (not_before IS NULL OR not_before <= clock_timestamp() + :look_ahead)
-                           AND (asked_until IS NULL OR asked_until <= clock_timestamp())
-                         ORDER BY send_at LIMIT :limit FOR UPDATE SKIP LOCKED)
-                        UNION ALL
-                        (SELECT id FROM guestguard.scheduled_messages
-                         WHERE status = 'sending' AND held_at IS NULL
-                           AND (not_before IS NULL OR not_before <= clock_timestamp())
-                           AND (asked_until IS NULL OR asked_until <= clock_timestamp())
-                         ORDER BY send_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+                    -- now() and not clock_timestamp(): only a stable function can bound the scan of the index
+                    WITH due AS (
+                        SELECT id FROM guestguard.scheduled_messages
+                        WHERE status = 'scheduled' AND send_at <= now() + :look_ahead AND held_at IS NULL
+                          AND (not_before IS NULL OR not_before <= now() + :look_ahead)
+                          AND (asked_until IS NULL OR asked_until <= now())
+                        ORDER BY send_at LIMIT :limit FOR UPDATE SKIP LOCKED
+                    ), unfinished AS (
+                        SELECT id FROM guestguard.scheduled_messages
+                        WHERE status = 'sending' AND held_at IS NULL
+                          AND (not_before IS NULL OR not_before <= now())
+                          AND (asked_until IS NULL OR asked_until <= now())
+                        ORDER BY send_at LIMIT :limit FOR UPDATE SKIP LOCKED
+                    ), wanted AS (
+                        SELECT id FROM due UNION ALL SELECT id FROM unfinished
                     )
                     UPDATE guestguard.scheduled_messages m
                     SET ask_no = m.ask_no + 1, updated_at = clock_timestamp(),
