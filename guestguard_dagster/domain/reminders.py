@@ -161,7 +161,7 @@ class RearmReminder:
 
 @dataclass(frozen=True, slots=True)
 class ExpireReminder:
-    """An unsent reminder becomes, or stays, `cancelled` for `reason`. `send_at` too: a later move counts from it."""
+    """An unsent reminder becomes, or stays, `cancelled` for `reason`. A later move counts from the new `send_at`."""
 
     message_id: UUID
     send_at: datetime
