@@ -14,6 +14,7 @@ from typing import Literal
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 SmtpTls = Literal["none", "starttls", "implicit"]
 
@@ -109,7 +110,14 @@ class Settings(BaseModel):
         Always with the driver that dagster-postgres is made for: SQLAlchemy reads a bare postgresql:// as psycopg 3.
         """
         url = self.dagster_database_url.get_secret_value() if self.dagster_database_url else self.require_database_url()
-        return make_url(url).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+        try:
+            parsed = make_url(url)
+        except ArgumentError:
+            raise SettingsInvalid(
+                "the address of Dagster's database cannot be read; "
+                "write it like postgresql+psycopg2://user:password@host:5432/database"
+            ) from None
+        return parsed.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
 
     def as_environ(self) -> dict[str, str]:
         """The settings that were given, as environment variables for a child process. It carries the secrets."""
@@ -129,15 +137,22 @@ class Settings(BaseModel):
         return self.guestguard_secret_key.get_secret_value()
 
 
-def load_settings(*, environ: Mapping[str, str] | None = None, env_file: Path | None = None) -> Settings:
+def load_settings(
+    *,
+    environ: Mapping[str, str] | None = None,
+    env_file: Path | None = None,
+    leaving_out: Mapping[str, str] | None = None,
+) -> Settings:
     """Read the settings from `.env` in the working directory and the environment.
 
-    An empty value counts as unset. Raises SettingsInvalid when both name a variable with different values, or when a
-    value cannot be read.
+    An empty value counts as unset, and so does exactly what `leaving_out` names. Raises SettingsInvalid when both
+    sources name a variable with different values, or when a value cannot be read.
     """
-    shell = os.environ if environ is None else environ
     file_path = Path.cwd() / ".env" if env_file is None else env_file
+    ignored = (leaving_out or {}).items()
+    shell = dict((os.environ if environ is None else environ).items() - ignored)
     file = {name: value for name, value in dotenv_values(file_path).items() if value is not None}
+    file = dict(file.items() - ignored)
 
     names = {name.upper() for name in Settings.model_fields}
     differing = sorted(name for name in names & file.keys() & shell.keys() if file[name] != shell[name])

@@ -1,7 +1,7 @@
 """Child processes: started apart from our terminal, read line by line, stopped step by step, and found again.
 
-Every child carries the mark of its data folder in its environment, and hands it on to its own children: that is how
-the next start finds what a killed one left behind, and how a stop finds what escaped it.
+A child carries the mark of its data folder and service in its environment and hands it on to its own children: that is
+how the next start finds what a killed one left behind, and how a stop finds what escaped it.
 """
 
 import logging
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-MARK = "GUESTGUARD_DATA_FOLDER"
+MARK = "GUESTGUARD_CHILD_OF"
 
 # Called with (service, line) for every line that a child prints.
 LineSink = Callable[[str, str], None]
@@ -121,24 +121,31 @@ class Child:
                 self._sink(self.service, line.rstrip("\n"))
 
 
-def marked_environ(data_folder: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Our environment, with the mark of the data folder, for a child process."""
-    return {**os.environ, **(extra or {}), MARK: str(data_folder.resolve())}
+def marked_environ(environ: Mapping[str, str], data_folder: Path, service: str) -> dict[str, str]:
+    """The environment with the mark of the data folder and the service."""
+    return {**environ, MARK: _mark(data_folder, service)}
 
 
-def marked_processes(data_folder: Path) -> list[psutil.Process]:
-    """The living processes that carry the mark of this data folder, but for PostgreSQL's, which stop differently."""
-    mark = str(data_folder.resolve())
+def marked_processes(data_folder: Path, service: str = "") -> list[psutil.Process]:
+    """The living processes that carry the mark of the data folder, of one service or of all.
+
+    PostgreSQL's are not among them: they stop differently, see `postgres.stop_leftovers`.
+    """
+    mark = _mark(data_folder, service)
     found = []
     for process in psutil.process_iter(["name"]):
         if process.info["name"] == "postgres" or process.pid == os.getpid():
             continue
         try:
-            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
+            if process.environ().get(MARK, "").startswith(mark) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess, OSError):
             continue
     return found
+
+
+def _mark(data_folder: Path, service: str) -> str:
+    return f"{data_folder.resolve()}:{service}"
 
 
 def stop_processes(processes: Sequence[psutil.Process], *, grace_seconds: float) -> None:

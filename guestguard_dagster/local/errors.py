@@ -10,7 +10,7 @@ class PortTaken(LocalServiceError):
 
     def __init__(self, port: int, wanted_by: str) -> None:
         super().__init__(
-            f"port {port} on 127.0.0.1 is taken by another program, so {wanted_by} cannot use it; "
+            f"port {port} is taken by another program, so {wanted_by} cannot use it; "
             "stop that program, or choose another port"
         )
         self.port = port

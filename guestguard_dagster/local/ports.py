@@ -14,7 +14,11 @@ Server = TypeVar("Server")
 
 
 def is_free(port: int) -> bool:
-    """Whether nothing listens on the port right now."""
+    """Whether nothing listens on the port right now, on loopback or on all addresses."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        if probe.connect_ex((LOOPBACK, port)) == 0:
+            return False
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         # What servers do as well: a port whose last connections are still in TIME_WAIT counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -23,6 +27,13 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def free_port_from(port: int) -> int:
+    """The first free port at or soon after this one, else any."""
+    return (
+        next((candidate for candidate in range(port, min(port + 50, 65536)) if is_free(candidate)), None) or free_port()
+    )
 
 
 def free_port() -> int:
