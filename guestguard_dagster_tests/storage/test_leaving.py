@@ -1,0 +1,184 @@
+"""When a message may leave: what is due, who claims it, what came too late, what is held."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import event as sqlalchemy_event
+from sqlalchemy import text
+
+from guestguard_dagster.domain.events import Event
+from guestguard_dagster.domain.messages import CancelReason, Message, MessageStatus
+from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.errors import MessageNotHoldable
+from guestguard_dagster.storage.messages import MessageRepo
+from guestguard_dagster_tests.factories import make_event, make_message, read_message, set_columns
+
+A_MINUTE = timedelta(minutes=1)
+
+
+def started_event(database: Database, **columns: Any) -> Event:
+    return make_event(database, starts_in=-A_MINUTE, **columns)
+
+
+def free_to_leave(database: Database) -> list[Message]:
+    coming, cancelled = make_event(database), make_event(database, cancelled_at=database.now())
+    return [
+        make_message(database, coming, send_in=-5 * A_MINUTE),
+        make_message(database, coming, send_in=-4 * A_MINUTE, not_before=database.now() - A_MINUTE),
+        make_message(database, cancelled, send_in=-3 * A_MINUTE, survives_event_cancel=True),
+        make_message(database, started_event(database), send_in=-A_MINUTE / 2),
+    ]
+
+
+def kept_back(database: Database) -> list[Message]:
+    coming, cancelled = make_event(database), make_event(database, cancelled_at=database.now())
+    others = [make_message(database, coming, status=status) for status in MessageStatus if status != "scheduled"]
+    return [
+        *others,
+        make_message(database, coming, send_in=A_MINUTE),
+        make_message(database, coming, not_before=database.now() + A_MINUTE),
+        make_message(database, coming, held_at=database.now(), held_reason="terminated"),
+        make_message(database, cancelled),
+        make_message(database, started_event(database), send_in=-2 * A_MINUTE),
+    ]
+
+
+def test_the_due_messages_are_listed_and_claimed_and_no_others(database: Database) -> None:
+    messages, free, kept = MessageRepo(database), free_to_leave(database), kept_back(database)
+    assert messages.list_due() == free
+    assert messages.list_due(limit=2) == free[:2]
+    claimed = messages.claim_due([message.id for message in kept + free] + [uuid4()])
+    assert set(claimed) == {message.id for message in free}
+    assert messages.list_due() == []
+    for message in kept:
+        assert read_message(database, message.id) == message
+        assert messages.claim_for_sending(message.id) is None
+    assert messages.claim_due([]) == []
+
+
+def test_looking_ahead_shows_what_comes_due_soon(database: Database) -> None:
+    messages, event = MessageRepo(database), make_event(database)
+    soon = make_message(database, event, send_in=A_MINUTE)
+    waits = make_message(database, event, not_before=database.now() + A_MINUTE)
+    make_message(database, event, send_in=10 * A_MINUTE)
+    assert messages.list_due() == []
+    assert {message.id for message in messages.list_due(lookahead=2 * A_MINUTE)} == {soon.id, waits.id}
+
+
+def test_a_claimed_message_is_sending_since_now_and_waits_for_nothing(database: Database) -> None:
+    message = make_message(
+        database, make_event(database), not_before=database.now() - A_MINUTE, waiting_reason="provider paused"
+    )
+    before = database.now()
+    claimed = MessageRepo(database).claim_for_sending(message.id)
+    assert claimed is not None
+    assert claimed == read_message(database, message.id)
+    assert claimed.status is MessageStatus.SENDING
+    assert claimed.started_at is not None
+    assert before <= claimed.started_at <= database.now()
+    assert (claimed.not_before, claimed.waiting_reason, claimed.version) == (None, None, message.version)
+
+
+def test_what_could_only_leave_after_the_start_expires(database: Database) -> None:
+    messages, event = MessageRepo(database), started_event(database)
+    late = make_message(database, event, send_in=-2 * A_MINUTE, asked_until=database.now() + A_MINUTE)
+    held = make_message(database, event, send_in=-2 * A_MINUTE, held_at=database.now(), held_reason="terminated")
+    spared = [
+        make_message(database, event, send_in=-A_MINUTE / 2),
+        make_message(database, event, send_at=event.starts_at),
+        make_message(database, event, send_in=A_MINUTE),
+        make_message(database, event, send_in=-2 * A_MINUTE, status=MessageStatus.DRAFT),
+        make_message(database, event, send_in=-2 * A_MINUTE, status=MessageStatus.SENDING),
+        make_message(database, make_event(database), send_in=-2 * A_MINUTE),
+    ]
+    other = make_message(database, event, send_in=-2 * A_MINUTE)
+
+    assert set(messages.expire_started([late.id, held.id, *(message.id for message in spared)])) == {late.id, held.id}
+    expired = read_message(database, late.id)
+    assert (expired.status, expired.status_reason) == (MessageStatus.CANCELLED, CancelReason.EVENT_STARTED)
+    assert (expired.asked_until, expired.version) == (None, late.version + 1)
+    assert messages.expire_started() == [other.id]
+    for message in spared:
+        assert read_message(database, message.id) == message
+    assert messages.expire_started() == []
+
+
+def test_a_host_can_still_send_now_what_came_too_late(database: Database) -> None:
+    messages = MessageRepo(database)
+    late = make_message(database, started_event(database), send_in=-2 * A_MINUTE)
+    assert messages.claim_for_sending(late.id) is None
+    messages.promote_to_scheduled(late.id)
+    assert messages.expire_started() == []
+    assert messages.claim_for_sending(late.id) is not None
+
+
+def test_a_held_message_leaves_only_once_it_is_resumed(database: Database) -> None:
+    messages, event = MessageRepo(database), make_event(database)
+    message = make_message(database, event, asked_until=database.now() + A_MINUTE)
+    assert messages.hold([message.id], reason="run terminated by an operator") == [message.id]
+    assert messages.hold([message.id], reason="again") == []
+    held = read_message(database, message.id)
+    assert held.held_reason == "run terminated by an operator"
+    assert messages.claim_for_sending(message.id) is None
+    resumed = messages.resume(message.id)
+    assert (resumed.held_at, resumed.held_reason, resumed.asked_until) == (None, None, None)
+    assert messages.claim_for_sending(message.id) is not None
+    assert messages.hold([message.id], reason="midway") == [message.id]
+
+
+@pytest.mark.parametrize("status", [MessageStatus.DRAFT, MessageStatus.CANCELLED, MessageStatus.SENT])
+def test_what_is_not_on_its_way_cannot_be_held(database: Database, status: MessageStatus) -> None:
+    messages, message = MessageRepo(database), make_message(database, make_event(database), status=status)
+    assert messages.hold([message.id], reason="terminated") == []
+    with pytest.raises(MessageNotHoldable, match=f"{message.id} is {status}"):
+        messages.resume(message.id)
+    assert read_message(database, message.id) == message
+
+
+def test_what_is_due_is_found_by_the_index_without_reading_what_is_not(database: Database) -> None:
+    messages, event = MessageRepo(database), make_event(database)
+    with database.transaction() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO guestguard.scheduled_messages "
+                "(event_id, kind, channel, audience, subject, body, status, send_at) "
+                "SELECT :event_id, 'broadcast', 'email', 'everyone', '', '', 'scheduled', "
+                "now() + n * interval '1 minute' FROM generate_series(1, 20000) n"
+            ),
+            {"event_id": event.id},
+        )
+        connection.execute(text("ANALYZE guestguard.scheduled_messages"))
+    due = make_message(database, event)
+
+    statements: list[tuple[str, Any]] = []
+
+    @sqlalchemy_event.listens_for(database.engine, "before_cursor_execute")
+    def note(_c: object, _k: object, statement: str, parameters: Any, _x: object, _m: object) -> None:
+        statements.append((statement, parameters))
+
+    assert messages.list_due() == [due]
+    ((query, parameters),) = [entry for entry in statements if "scheduled_messages" in entry[0]]
+    with database.transaction() as connection:
+        explained = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", parameters).scalar_one()
+    (scan,) = [node for node in _nodes(explained[0]["Plan"]) if node.get("Relation Name") == "scheduled_messages"]
+    assert scan["Index Name"] == "ix_scheduled_messages_due"
+    assert "send_at" in scan["Index Cond"]
+    assert scan["Actual Rows"] == 1
+
+
+def test_a_message_whose_event_moves_past_it_is_late_only_for_the_new_start(database: Database) -> None:
+    messages, event = MessageRepo(database), make_event(database)
+    message = make_message(database, event, send_in=-2 * A_MINUTE)
+    set_columns(database, event, starts_at=database.now() - A_MINUTE)
+    assert messages.claim_for_sending(message.id) is None
+    set_columns(database, event, starts_at=database.now() + A_MINUTE)
+    assert messages.claim_for_sending(message.id) is not None
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from _nodes(child)
