@@ -61,6 +61,7 @@ class _Unwritten:
     token: UUID
     settlements: tuple[Settlement, ...]
     batches: tuple[UUID, ...]
+    answered_at: float
 
 
 class Lane:
@@ -226,7 +227,7 @@ class Lane:
                 self._suppress(answer.address, answer.outcome.suppress)
         settlements = tuple(answer.settlement for answer in answers)
         is_answered = all(settlement.status is not DeliveryStatus.SENDING for settlement in settlements)
-        self._unwritten = _Unwritten(token, settlements, tuple(batches) if is_answered else ())
+        self._unwritten = _Unwritten(token, settlements, tuple(batches) if is_answered else (), boot_seconds())
         outcomes = [answer.outcome for answer in answers if answer.outcome is not None]
         self.outcomes.update(outcome.outcome for outcome in outcomes)
         self._heed_account(outcomes)
@@ -241,6 +242,7 @@ class Lane:
             provider=self._sender.provider,
             account=self._sender.account,
             run_id=self._room.run_id,
+            ago=timedelta(seconds=boot_seconds() - self._unwritten.answered_at),
         )
         self._room.deliveries.close_batches(connection, self._unwritten.batches)
 

@@ -348,8 +348,9 @@ class DeliveryRepo:
         provider: str,
         account: str,
         run_id: str,
+        ago: timedelta,
     ) -> None:
-        """Record one attempt per answered hand-off, and move the rows.
+        """Record one attempt per answered hand-off, and move the rows. The answers came `ago` before now.
 
         An attempt is never refused: it is proof. A row moves when this process still holds it, or when the news proves
         a hand-off that nobody knew of (`unknown`, `failed` or taken over meanwhile). Safe to repeat when the answer to
@@ -361,10 +362,11 @@ class DeliveryRepo:
                 text(
                     """
                     INSERT INTO guestguard.delivery_attempts (delivery_id, lease_token, round, run_id, provider,
-                        account, outcome, provider_message_id, error_class, error_code, error_detail, duration_ms)
+                        account, outcome, provider_message_id, error_class, error_code, error_detail, duration_ms,
+                        attempted_at)
                     SELECT a.delivery_id, :token, a.round, :run_id, :provider,
                         :account, a.outcome, a.provider_message_id, a.error_class, a.error_code, a.error_detail,
-                        a.duration_ms
+                        a.duration_ms, clock_timestamp() - CAST(:ago AS interval)
                     FROM unnest(CAST(:ids AS bigint[]), CAST(:rounds AS int[]), CAST(:outcomes AS text[]),
                         CAST(:provider_ids AS text[]), CAST(:classes AS text[]), CAST(:codes AS text[]),
                         CAST(:details AS text[]), CAST(:durations AS int[]))
@@ -374,6 +376,7 @@ class DeliveryRepo:
                     """
                 ),
                 {
+                    "ago": ago,
                     "token": token,
                     "run_id": run_id,
                     "provider": provider,
@@ -399,7 +402,8 @@ class DeliveryRepo:
                         provider_message_id = COALESCE(n.provider_message_id, d.provider_message_id),
                         lease_token = NULL,
                         lease_expires_at = CASE WHEN n.status = 'sending' THEN clock_timestamp() + n.wait END,
-                        handed_off_at = CASE WHEN n.status = 'sent' THEN clock_timestamp() ELSE d.handed_off_at END,
+                        handed_off_at = CASE WHEN n.status = 'sent' THEN clock_timestamp() - CAST(:ago AS interval)
+                            ELSE d.handed_off_at END,
                         settled_at = CASE WHEN n.status IN ('pending', 'sending') THEN NULL ELSE clock_timestamp() END,
                         updated_at = clock_timestamp()
                     FROM unnest(CAST(:ids AS bigint[]), CAST(:rounds AS int[]), CAST(:statuses AS text[]),
@@ -416,6 +420,7 @@ class DeliveryRepo:
                     """
                 ),
                 {
+                    "ago": ago,
                     "token": token,
                     "ids": [s.delivery_id for s in settlements],
                     "rounds": [s.round for s in settlements],
