@@ -51,6 +51,8 @@ def pick_senders(settings: Settings) -> Senders:
 
 
 def _email_sender(settings: Settings) -> Sender[Mail]:
+    if settings.resend_api_key is not None:
+        return _resend_sender(settings, settings.resend_api_key.get_secret_value())
     if settings.smtp_host is not None:
         return _smtp_sender(settings, settings.smtp_host)
     return LogSender(MessageChannel.EMAIL)
@@ -74,6 +76,16 @@ def _smtp_sender(settings: Settings, host: str) -> SmtpSender:
     return SmtpSender(
         access, composer, connections=settings.smtp_connections, mails_per_second=settings.smtp_mails_per_second
     )
+
+
+def _resend_sender(settings: Settings, api_key: str) -> Sender[Mail]:
+    # The SDKs take long to import: only the one that is used is.
+    from guestguard_dagster.senders.resend import ResendSender
+    from guestguard_dagster.senders.resend_sdk import ResendAccount
+
+    composer = _composer("RESEND_FROM_EMAIL", settings.resend_from_email, because="RESEND_API_KEY is set")
+    account = ResendAccount(api_key, settings.resend_base_url)
+    return ResendSender(account, composer.from_email, requests_per_second=settings.resend_requests_per_second)
 
 
 def _composer(variable: str, from_email: str | None, *, because: str) -> MailComposer:

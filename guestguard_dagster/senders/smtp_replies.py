@@ -50,7 +50,6 @@ class Reply:
 
 
 _ENHANCED = re.compile(r"\s*(\d\.\d{1,3}\.\d{1,3})\b")
-_WAIT = re.compile(r"\b(\d{1,5}) ?(s|sec|secs|seconds?|min|mins|minutes?)\b", re.IGNORECASE)
 
 # The mailbox does not exist, has moved for good, or its domain takes no mail at all.
 _NO_SUCH_MAILBOX = frozenset({"5.1.1", "5.1.3", "5.1.6", "5.1.10"})
@@ -106,7 +105,7 @@ def _verdict(stage: Stage, reply: Reply) -> _Verdict:
     if enhanced == _QUOTA_ENHANCED:
         return _provider_wide("quota_exceeded", _RETRY_QUOTA)
     if code < 500:
-        return OutcomeClass.TRANSIENT, f"{stage}_deferred", None, _wished_wait(reply.text)
+        return OutcomeClass.TRANSIENT, f"{stage}_deferred", None, None
     if (code == 552 and enhanced != "5.2.2") or enhanced in {"5.3.4", "5.2.3"}:
         return OutcomeClass.PERMANENT, "message_too_large", None, None
     if stage is Stage.GREETING:
@@ -130,18 +129,9 @@ def _recipient_verdict(stage: Stage, reply: Reply) -> _Verdict:
     else:
         worth_another_try = _WORTH_ANOTHER_TRY.fullmatch(enhanced) is not None
     if worth_another_try:
-        return OutcomeClass.TRANSIENT, f"{stage}_refused_by_policy", None, _wished_wait(reply.text)
+        return OutcomeClass.TRANSIENT, f"{stage}_refused_by_policy", None, None
     return OutcomeClass.PERMANENT, f"{stage}_refused", None, None
 
 
 def _provider_wide(error_class: str, retry_after: timedelta | None = None) -> _Verdict:
     return OutcomeClass.PROVIDER_WIDE, error_class, None, retry_after
-
-
-def _wished_wait(text: str) -> timedelta | None:
-    """Greylisting servers like to say how long: "try again in 300 seconds"."""
-    found = _WAIT.search(text)
-    if found is None:
-        return None
-    amount = int(found.group(1))
-    return timedelta(minutes=amount) if found.group(2).lower().startswith("m") else timedelta(seconds=amount)

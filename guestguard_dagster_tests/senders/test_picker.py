@@ -11,6 +11,7 @@ from guestguard_dagster.senders.picker import pick_senders
 from guestguard_dagster.settings import Settings, SettingsInvalid
 from guestguard_dagster_tests.senders.items import PermitFor, classes, hand_off_all, mails, text
 
+RESEND = {"resend_api_key": "re_secret", "resend_from_email": "events@guestguard.example"}
 SMTP = {"smtp_host": "mail.guestguard.example", "smtp_from_email": "events@guestguard.example"}
 
 
@@ -31,6 +32,8 @@ def test_without_any_provider_everything_goes_to_the_log(caplog: pytest.LogCaptu
     ("settings", "email"),
     [
         (SMTP, "smtp"),
+        (RESEND, "resend"),
+        (SMTP | RESEND, "resend"),
     ],
 )
 def test_the_first_provider_with_settings_is_taken(settings: dict[str, object], email: str) -> None:
@@ -48,6 +51,8 @@ def test_the_choice_is_logged_without_a_secret(caplog: pytest.LogCaptureFixture)
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
+        ({"resend_api_key": "re_secret"}, "RESEND_FROM_EMAIL"),
+        ({**RESEND, **SMTP, "resend_from_email": None}, "RESEND_FROM_EMAIL"),
         ({"smtp_host": "mail.guestguard.example"}, "SMTP_FROM_EMAIL"),
         ({**SMTP, "smtp_from_email": "nobody"}, "SMTP_FROM_EMAIL"),
         ({**SMTP, "smtp_username": "postmaster"}, "SMTP_PASSWORD"),
