@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from guestguard_dagster.clock import boot_seconds
 from guestguard_dagster.delivery.composing import Composer
-from guestguard_dagster.delivery.leasing import LEASE_TIME, LeaseClock
+from guestguard_dagster.delivery.leasing import LeaseClock
 from guestguard_dagster.delivery.mailroom import Mailroom
 from guestguard_dagster.delivery.patience import patiently
 from guestguard_dagster.delivery.settling import settle, settle_repeat
@@ -96,7 +96,7 @@ class Lane:
         size = 1 if self._probe else self._size
         if not self._await_turn(size):
             return False
-        clock = LeaseClock(self._stop)
+        clock = LeaseClock(self._stop, self._room.lease_time)
         lease = self._lease(size)
         if lease is None:
             self._give_back_probe()
@@ -110,9 +110,9 @@ class Lane:
         settled = self._room.recovery.settle_interrupted(message_ids, repeatable_account=account, within=REPEAT_WITHIN)
         self.outcomes[OutcomeClass.UNKNOWN] += settled
         while account is not None and not self._stop.is_set() and self._account_is_open():
-            clock = LeaseClock(self._stop)
+            clock = LeaseClock(self._stop, self._room.lease_time)
             batch = self._room.recovery.lease_repeatable_batch(
-                message_ids, account=account, within=REPEAT_WITHIN, duration=LEASE_TIME
+                message_ids, account=account, within=REPEAT_WITHIN, duration=self._room.lease_time
             )
             if batch is None or not self._await_turn(1):
                 break
@@ -139,7 +139,7 @@ class Lane:
                 [(message_id, self._cursors[message_id]) for message_id in window],
                 size=size,
                 per_message=per_message,
-                duration=LEASE_TIME,
+                duration=self._room.lease_time,
             )
             leased = Counter(facts.message_id for facts in lease.recipients)
             for facts in lease.recipients:
@@ -171,7 +171,7 @@ class Lane:
                     batches,
                     provider=self._sender.provider,
                     account=self._sender.account,
-                    duration=LEASE_TIME,
+                    duration=self._room.lease_time,
                 )
 
         try:

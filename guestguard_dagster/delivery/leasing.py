@@ -7,15 +7,16 @@ from guestguard_dagster.clock import boot_seconds
 from guestguard_dagster.senders.base import LeaseLost
 
 LEASE_TIME = timedelta(seconds=60)
-_SAFETY_MARGIN = timedelta(seconds=5)
+# of the lease: room for clocks that run apart, and for the way to the provider
+_SAFETY_MARGIN = 1 / 12
 
 
 class LeaseClock:
     """Started before the lease is written, so it runs out before the database's does, even for a frozen process."""
 
-    def __init__(self, stop: Event, duration: timedelta = LEASE_TIME) -> None:
+    def __init__(self, stop: Event, duration: timedelta) -> None:
         self._stop = stop
-        self._deadline = boot_seconds() + (duration - _SAFETY_MARGIN).total_seconds()
+        self._deadline = boot_seconds() + duration.total_seconds() * (1 - _SAFETY_MARGIN)
 
     def permit(self) -> None:
         """Raise LeaseLost when nothing more may leave: the lease could have run out, or the run is being stopped."""

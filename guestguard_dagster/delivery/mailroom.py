@@ -1,8 +1,10 @@
 """What every step of a send job needs, opened once per process: repositories, senders and the run's identity."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from guestguard_dagster.delivery.composing import LinkMaker
+from guestguard_dagster.delivery.leasing import LEASE_TIME
 from guestguard_dagster.senders.picker import Senders
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.asks import AskRepo
@@ -20,12 +22,16 @@ from guestguard_dagster.storage.suppressions import SuppressionRepo
 
 @dataclass(frozen=True)
 class Mailroom:
-    """`run_id` is written beside every attempt; outside Dagster it is any name that says who sends."""
+    """`run_id` is written beside every attempt; outside Dagster it is any name that says who sends.
+
+    `lease_time` is how long a group's hand-off may take before other processes may take the group over.
+    """
 
     database: Database
     senders: Senders
     links: LinkMaker
     run_id: str
+    lease_time: timedelta
     asks: AskRepo
     breakers: BreakerRepo
     contexts: ContextRepo
@@ -38,12 +44,21 @@ class Mailroom:
     suppressions: SuppressionRepo
 
     @classmethod
-    def open(cls, database: Database, senders: Senders, settings: Settings, *, run_id: str) -> "Mailroom":
+    def open(
+        cls,
+        database: Database,
+        senders: Senders,
+        settings: Settings,
+        *,
+        run_id: str,
+        lease_time: timedelta = LEASE_TIME,
+    ) -> "Mailroom":
         return cls(
             database=database,
             senders=senders,
             links=LinkMaker.from_settings(settings),
             run_id=run_id,
+            lease_time=lease_time,
             asks=AskRepo(database),
             breakers=BreakerRepo(database),
             contexts=ContextRepo(database),
