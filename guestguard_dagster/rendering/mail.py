@@ -59,8 +59,8 @@ class Branding:
 
     @property
     def ink(self) -> str:
-        """White or near-black, whichever reads better on the accent colour."""
-        return "#ffffff" if self._is_dark else "#16141f"
+        """White or black, whichever reads better on the accent colour: the contrast is 4.5 or more (WCAG AA)."""
+        return "#ffffff" if self._is_dark else "#000000"
 
     @property
     def link(self) -> str:

@@ -117,7 +117,11 @@ def _text_part(subtype: bytes, text: str) -> tuple[bytes, ...]:
     data = lines.encode("utf-8", "replace")
     if len(data) > len(text) * 4 // 3:
         return b"Content-Type: text/", subtype, _BASE64, base64.encodebytes(data).replace(b"\n", b"\r\n")
-    return b"Content-Type: text/", subtype, _QUOTED_PRINTABLE, binascii.b2a_qp(data, istext=True)
+    quoted = binascii.b2a_qp(data, istext=True)
+    if b"\n" not in data:
+        # b2a_qp takes its line ends from the first in the data; finding none, it folds with bare line feeds.
+        quoted = quoted.replace(b"\n", b"\r\n")
+    return b"Content-Type: text/", subtype, _QUOTED_PRINTABLE, quoted
 
 
 _QUOTED_PRINTABLE = b'; charset="utf-8"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n'

@@ -141,6 +141,7 @@ def test_a_filled_mail_reads_back_as_what_went_in(
 
 @settings(max_examples=200, deadline=None)
 @given(name=VALUES, subject=VALUES, text=VALUES)
+@example(name="Ann", subject="x", text="one long line = " * 20)
 def test_every_line_is_short_ascii_and_ends_in_crlf(name: str, subject: str, text: str) -> None:
     raw = fill(a_skeleton(from_name=name), to_name=name, subject=subject, text=text, html=text)
     assert raw.isascii()
