@@ -57,7 +57,8 @@ class Database:
             connect_args={
                 "application_name": application_name,
                 "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
-                "options": f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c timezone=UTC",
+                # A role named like our schema would otherwise have it as the default one.
+                "options": f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c timezone=UTC -c search_path=public",
             },
         )
 

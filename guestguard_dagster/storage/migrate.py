@@ -22,7 +22,7 @@ def migrate(database: Database, *, to: str = "head") -> tuple[str | None, str]:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
         connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
         before = _current_revision(connection)
-        command.upgrade(_config(connection), to)
+        command.upgrade(alembic_config(connection), to)
         after = _current_revision(connection)
     if after is None:
         raise RuntimeError(f"migrating to {to!r} left no version in {SCHEMA}.alembic_version")
@@ -37,7 +37,7 @@ def current_revision(database: Database) -> str | None:
 
 def newest_revision() -> str:
     """The version that this code needs."""
-    head = ScriptDirectory.from_config(_config(None)).get_current_head()
+    head = ScriptDirectory.from_config(alembic_config(None)).get_current_head()
     if head is None:
         raise RuntimeError("no migrations are packaged with guestguard_dagster")
     return head
@@ -50,7 +50,8 @@ def _current_revision(connection: Connection) -> str | None:
     return context.get_current_revision()
 
 
-def _config(connection: Connection | None) -> Config:
+def alembic_config(connection: Connection | None) -> Config:
+    """Alembic's own commands for our schema, over an open connection; None where none is needed."""
     config = Config()
     config.set_main_option("script_location", str(files("guestguard_dagster.storage") / "migrations"))
     config.attributes["connection"] = connection

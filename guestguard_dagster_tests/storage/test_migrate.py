@@ -1,0 +1,137 @@
+"""The schema: brought to the newest version once, by whoever comes first, without losing a row."""
+
+import subprocess
+import sys
+
+from alembic import command
+from sqlalchemy import Connection, MetaData, inspect, select, text
+
+from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.migrate import alembic_config, current_revision, migrate, newest_revision
+from guestguard_dagster.storage.schema import SCHEMA, metadata
+
+_MIGRATE_THEN_PRINT = """
+import sys
+from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.migrate import migrate
+
+print("ready", flush=True)
+sys.stdin.readline()
+with Database(sys.argv[1]) as database:
+    print(*migrate(database))
+"""
+
+# Rows as the first version had them, written without the code of today.
+_ROWS_OF_THE_FIRST_VERSION = """
+INSERT INTO guestguard.users (id, email, name)
+    VALUES ('00000000-0000-4000-8000-000000000001', 'Host@example.com', 'Hanna Host');
+INSERT INTO guestguard.events (id, name, venue, starts_at, timezone)
+    VALUES ('00000000-0000-4000-8000-000000000002', 'Party', 'Here', '2031-06-01 18:00+02', 'Europe/Berlin');
+INSERT INTO guestguard.event_collaborators (event_id, user_id, role)
+    VALUES ('00000000-0000-4000-8000-000000000002', '00000000-0000-4000-8000-000000000001', 'owner');
+INSERT INTO guestguard.guests (id, event_id, name, email, rsvp_token)
+    VALUES ('00000000-0000-4000-8000-000000000003', '00000000-0000-4000-8000-000000000002', 'Gil',
+            'gil@example.com', 'token-of-gil');
+INSERT INTO guestguard.scheduled_messages (id, event_id, kind, channel, audience, subject, body, status, send_at)
+    VALUES ('00000000-0000-4000-8000-000000000004', '00000000-0000-4000-8000-000000000002', 'broadcast', 'email',
+            'everyone', 'Hello', 'Dear {{guest_name}}', 'sent', '2031-05-01 12:00+00');
+INSERT INTO guestguard.message_deliveries (message_id, event_id, guest_id, channel, status, provider_message_id)
+    VALUES ('00000000-0000-4000-8000-000000000004', '00000000-0000-4000-8000-000000000002',
+            '00000000-0000-4000-8000-000000000003', 'email', 'delivered', 'm-1');
+INSERT INTO guestguard.suppressions (channel, address, reason, source)
+    VALUES ('email', 'gone@example.com', 'hard_bounce', 'resend');
+"""
+
+
+def test_migrating_twice_changes_nothing_the_second_time(empty_database_url: str) -> None:
+    with Database(empty_database_url) as database:
+        assert current_revision(database) is None
+        assert migrate(database) == (None, newest_revision())
+        assert migrate(database) == (newest_revision(), newest_revision())
+        assert current_revision(database) == newest_revision()
+
+
+def test_of_processes_that_migrate_at_once_one_does_it_and_the_others_find_it_done(empty_database_url: str) -> None:
+    command = [sys.executable, "-c", _MIGRATE_THEN_PRINT, empty_database_url]
+    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    outputs = [process.communicate(timeout=60)[0].strip() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    head = newest_revision()
+    assert sorted(outputs) == sorted([f"None {head}", f"{head} {head}", f"{head} {head}"])
+
+
+def test_an_older_database_keeps_its_rows(empty_database_url: str) -> None:
+    with Database(empty_database_url) as database:
+        migrate(database, to="0001")
+        with database.transaction() as connection:
+            connection.exec_driver_sql(_ROWS_OF_THE_FIRST_VERSION)
+            before = _all_rows(connection)
+        migrate(database)
+        assert current_revision(database) == newest_revision()
+        with database.transaction() as connection:
+            after = _all_rows(connection)
+    assert len(before) == 7
+    for table, row in before.items():
+        assert after[table].items() >= row.items()
+
+
+def test_a_new_migration_would_have_nothing_to_do(database: Database) -> None:
+    with database.transaction() as connection:
+        command.check(alembic_config(connection))
+
+
+def test_the_schema_of_the_code_is_the_schema_of_the_migrations_to_the_last_detail(database: Database) -> None:
+    with database.transaction() as connection:
+        migrated = _shape(connection)
+        metadata.drop_all(connection)
+        metadata.create_all(connection)
+        assert migrated == _shape(connection)
+    assert {
+        "ck_scheduled_messages_status",
+        "ix_scheduled_messages_due",
+        "scheduled_messages.send_at",
+    } <= migrated.keys()
+
+
+def test_going_back_removes_every_table(database: Database) -> None:
+    with database.transaction() as connection:
+        command.downgrade(alembic_config(connection), "base")
+        assert inspect(connection).get_table_names(schema=SCHEMA) == ["alembic_version"]
+
+
+def _all_rows(connection: Connection) -> dict[str, dict[str, object]]:
+    """The row of each table that has one; here, no table has two."""
+    tables = MetaData(schema=SCHEMA)
+    tables.reflect(connection)
+    rows = {
+        table.name: connection.execute(select(table)).one_or_none()
+        for table in tables.sorted_tables
+        if table.name != "alembic_version"
+    }
+    return {name: row._asdict() for name, row in rows.items() if row is not None}
+
+
+def _shape(connection: Connection) -> dict[str, str]:
+    """Every column, constraint, index and storage option by its name, as PostgreSQL itself describes it."""
+    query = text(
+        """
+        SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
+        WHERE connamespace = CAST(CAST(:schema AS text) AS regnamespace) AND contype <> 'n'
+        UNION ALL
+        SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = :schema
+        UNION ALL
+        SELECT relname || ' options', CAST(reloptions AS text) FROM pg_class
+        WHERE relnamespace = CAST(CAST(:schema AS text) AS regnamespace) AND relkind = 'r'
+        UNION ALL
+        SELECT table_name || '.' || column_name, concat_ws(' ', data_type, is_nullable, column_default, is_identity)
+        FROM information_schema.columns WHERE table_schema = :schema
+        """
+    )
+    return dict(connection.execute(query, {"schema": SCHEMA}).tuples().all())
