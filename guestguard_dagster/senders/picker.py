@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from guestguard_dagster.domain.messages import MessageChannel
+from guestguard_dagster.domain.phones import to_e164
 from guestguard_dagster.rendering.addresses import AddressInvalid
 from guestguard_dagster.senders.base import Mail, Sender, Text
 from guestguard_dagster.senders.composing import MailComposer
@@ -39,7 +40,7 @@ def pick_senders(settings: Settings) -> Senders:
 
     The choice is logged. Raises SettingsInvalid where a provider is configured by half.
     """
-    senders = Senders(_email_sender(settings), LogSender(MessageChannel.SMS))
+    senders = Senders(_email_sender(settings), _sms_sender(settings), settings.twilio_from_number)
     for channel, sender in ((MessageChannel.EMAIL, senders.email), (MessageChannel.SMS, senders.sms)):
         if sender.provider == "log":
             logger.warning(
@@ -56,6 +57,22 @@ def _email_sender(settings: Settings) -> Sender[Mail]:
     if settings.smtp_host is not None:
         return _smtp_sender(settings, settings.smtp_host)
     return LogSender(MessageChannel.EMAIL)
+
+
+def _sms_sender(settings: Settings) -> Sender[Text]:
+    needed = {
+        "TWILIO_ACCOUNT_SID": settings.twilio_account_sid,
+        "TWILIO_AUTH_TOKEN": settings.twilio_auth_token,
+        "TWILIO_FROM_NUMBER or TWILIO_MESSAGING_SERVICE_SID": (
+            settings.twilio_from_number or settings.twilio_messaging_service_sid
+        ),
+    }
+    missing = [name for name, value in needed.items() if value is None]
+    if not missing:
+        return _twilio_sender(settings)
+    if len(missing) < len(needed):
+        logger.warning("Twilio cannot be used: %s is not set", ", ".join(missing))
+    return LogSender(MessageChannel.SMS)
 
 
 def _smtp_sender(settings: Settings, host: str) -> SmtpSender:
@@ -86,6 +103,23 @@ def _resend_sender(settings: Settings, api_key: str) -> Sender[Mail]:
     composer = _composer("RESEND_FROM_EMAIL", settings.resend_from_email, because="RESEND_API_KEY is set")
     account = ResendAccount(api_key, settings.resend_base_url)
     return ResendSender(account, composer.from_email, requests_per_second=settings.resend_requests_per_second)
+
+
+def _twilio_sender(settings: Settings) -> Sender[Text]:
+    from guestguard_dagster.senders.twilio import TwilioAccess, TwilioSender
+
+    number = settings.twilio_from_number
+    if number is not None and number.startswith("+") and to_e164(number, None) != number:
+        raise SettingsInvalid("TWILIO_FROM_NUMBER is not a phone number; write it like +15005550006, without spaces")
+    access = TwilioAccess(
+        account_sid=settings.twilio_account_sid or "",
+        auth_token=settings.twilio_auth_token.get_secret_value() if settings.twilio_auth_token else "",
+        from_number=number,
+        messaging_service_sid=settings.twilio_messaging_service_sid,
+        callback_base_url=settings.public_base_url,
+        base_url=settings.twilio_base_url,
+    )
+    return TwilioSender(access, messages_per_second=settings.twilio_messages_per_second)
 
 
 def _composer(variable: str, from_email: str | None, *, because: str) -> MailComposer:

@@ -15,6 +15,9 @@ RESEND = {"resend_api_key": "re_secret", "resend_from_email": "events@guestguard
 SMTP = {"smtp_host": "mail.guestguard.example", "smtp_from_email": "events@guestguard.example"}
 
 
+TWILIO = {"twilio_account_sid": "AC1", "twilio_auth_token": "token", "twilio_from_number": "+15005550006"}
+
+
 def picked(**settings: object) -> tuple[str, str]:
     senders = pick_senders(Settings.model_validate(settings))
     senders.close()
@@ -57,12 +60,27 @@ def test_the_choice_is_logged_without_a_secret(caplog: pytest.LogCaptureFixture)
         ({**SMTP, "smtp_from_email": "nobody"}, "SMTP_FROM_EMAIL"),
         ({**SMTP, "smtp_username": "postmaster"}, "SMTP_PASSWORD"),
         ({**SMTP, "smtp_password": "secret"}, "SMTP_USERNAME"),
+        ({**TWILIO, "twilio_from_number": "+1 500"}, "TWILIO_FROM_NUMBER"),
         ({**SMTP, "smtp_ca_file": "/nowhere/authority.pem"}, "SMTP_CA_FILE"),
     ],
 )
 def test_half_a_configuration_is_refused_by_name(settings: dict[str, object], named: str) -> None:
     with pytest.raises(SettingsInvalid, match=named):
         picked(**settings)
+
+
+def test_texts_go_through_twilio_with_a_number_or_a_messaging_service() -> None:
+    assert picked(**TWILIO)[1] == "twilio"
+    assert picked(**{**TWILIO, "twilio_from_number": None, "twilio_messaging_service_sid": "MG1"})[1] == "twilio"
+
+
+@pytest.mark.parametrize("missing", list(TWILIO))
+def test_with_half_of_twilio_texts_go_to_the_log_and_the_start_says_why(
+    missing: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        assert picked(**{**TWILIO, missing: None})[1] == "log"
+    assert f"Twilio cannot be used: {missing.upper()}" in caplog.text
 
 
 def test_the_log_sender_takes_everything_and_sends_nothing(caplog: pytest.LogCaptureFixture) -> None:
