@@ -125,6 +125,7 @@ def test_the_unsubscribe_link_is_in_both_parts_only_when_there_is_one() -> None:
     without = template.render(guest_name="Ann", rsvp_link=LINK)
     assert with_link.text.endswith(f"\nUnsubscribe: {UNSUBSCRIBE}?a=1&b=2\n")
     assert ReadHtml(with_link.html).links == [UNSUBSCRIBE + "?a=1&b=2"]
+    assert f'href="{UNSUBSCRIBE}?a=1&amp;b=2"' in with_link.html
     assert "nsubscribe" not in without.text + without.html
 
 
