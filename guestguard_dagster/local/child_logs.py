@@ -39,14 +39,20 @@ class ChildLogs:
         self._lock = threading.Lock()
 
     def __call__(self, service: str, line: str) -> None:
+        if not line.strip():
+            return
         with self._lock:
-            record = as_record(service, line, level_before=self._last_level.get(service, "info"))
+            record = as_record(service, line, level_before=self._last_level.get(service, "debug"))
             level = str(record["level"])
             self._last_level[service] = level
             text = json.dumps(record, ensure_ascii=False, default=str)
             self._file(service).handle(logging.makeLogRecord({"msg": text}))
             if self._is_for_console(service, level):
                 _print_to_console(text)
+
+    def leave_console(self) -> None:
+        """Write to the files alone from now on."""
+        self._console_level = None
 
     def path(self, service: str) -> Path:
         return self._folder / f"{service}.jsonl"

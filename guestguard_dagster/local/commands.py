@@ -62,6 +62,7 @@ def run_demo(project: Path, ports: Mapping[str, int], *, keep: bool) -> int:
         if keep:
             show_addresses(stack)
             _watch(stack)
+        click.echo("\n`guestguard demo --keep` leaves all of it running, to look around.")
     return exit_code
 
 
@@ -85,6 +86,7 @@ def _stack(
     with stop_requests() as requests, folder.locked_by(command):
         sink = ChildLogs(folder.path / "logs", console_level=console_level)
         stack = Stack(project, folder, plan, ports=ports, sink=sink, say=_say)
+        click.secho(f"{command}: starting in {project}", bold=True)
         requests.when_urgent = stack.kill_dagster
         try:
             try:
@@ -92,13 +94,15 @@ def _stack(
                     yield stack
             finally:
                 requests.hold()
-                click.echo("\nStopping …")
+                sink.leave_console()
+                click.echo("\nStopping … (Ctrl-C again: at once)")
                 stack.stop()
-        except StopRequested as request:
+        except StopRequested:
             # Again, for the request that came between the end of the work and `hold`.
             stack.stop()
-            _say(f"Stopped on {request.how.name}.")
-        sink.close()
+            click.echo("Stopped.")
+        finally:
+            sink.close()
 
 
 def _watch(stack: Stack) -> None:

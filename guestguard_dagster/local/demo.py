@@ -78,10 +78,9 @@ def run_demo_on(stack: Stack) -> None:
         _show_broadcast(party.broadcast)
         message = _wait_until_sent(stack, database, party.broadcast.id)
         recipients = list(MessageRepo(database).load_recipients(message.id))
-        _show_deliveries(message, recipients)
+        _show_deliveries(recipients, RunRepo(database).runs_of(message.id))
         mails = _wait_for_mails(stack, recipients, after=mails_before)
         _show_mails(message, mails)
-        _show_links(stack, RunRepo(database).runs_of(message.id))
         _check(message, recipients, mails)
 
 
@@ -177,8 +176,8 @@ def _wait_for_mails(stack: Stack, recipients: Sequence[Recipient], *, after: int
         time.sleep(_LOOK_SECONDS)
 
 
-def _show_deliveries(message: Message, recipients: Sequence[Recipient]) -> None:
-    _heading(f"{len(recipients)} deliveries, and the message is “{message.status.value}”")
+def _show_deliveries(recipients: Sequence[Recipient], run_ids: Sequence[str]) -> None:
+    _heading(f"{len(recipients)} deliveries by run {', '.join(run_ids)}")
     for recipient in sorted(recipients, key=lambda each: each.name):
         reason = f" ({recipient.reason})" if recipient.reason else ""
         click.echo(
@@ -189,19 +188,10 @@ def _show_deliveries(message: Message, recipients: Sequence[Recipient]) -> None:
 def _show_mails(message: Message, mails: dict[str, MailSummary]) -> None:
     _heading(f"{len(mails)} mails arrived at the mail catcher")
     for address, mail in mails.items():
-        click.echo(f"  {address:<20} {_dim('from')} {mail.sender}")
-        click.echo(f"  {'':<20} {mail.subject}")
+        click.echo(f"  {address:<20} {mail.subject}  {_dim(mail.sender)}")
     if mails and message.send_at is not None:
         late = (min(mail.received_at for mail in mails.values()) - message.send_at).total_seconds()
         click.echo(f"\n  The first one {late:.2f} seconds after the time that was asked for.")
-
-
-def _show_links(stack: Stack, run_ids: Sequence[str]) -> None:
-    _heading("Look around")
-    for run_id in run_ids:
-        click.echo(f"  Run    {click.style(stack.require_dagster().run_url(run_id), fg='cyan')}")
-    click.echo(f"  Mails  {click.style(stack.require_mail().page_url, fg='cyan')}")
-    click.echo()
 
 
 def _check(message: Message, recipients: Sequence[Recipient], mails: dict[str, MailSummary]) -> None:

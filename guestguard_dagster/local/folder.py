@@ -43,7 +43,8 @@ class DataFolder:
     def locked_by(self, command: str) -> Iterator[None]:
         """Be the only one that runs services here. Raises AlreadyRunning, with the other's process id."""
         self.make()
-        with self._running_file.open("a+") as file:
+        self._running_file.touch(mode=0o600)
+        with self._running_file.open() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -82,6 +82,7 @@ class Stack:
         """Start `dagster dev` on top and wait until it has loaded our code."""
         check_project(self._project)
         port = self._choose_port("dagster")
+        self._say("Dagster is loading; that takes some seconds …")
         self.dagster = start_dagster(self._project, self._folder.path, port=port, environ=self.environ, sink=self._sink)
 
     def write_env_file(self) -> list[str]:
@@ -163,6 +164,7 @@ class Stack:
         )
         for name in ("guestguard", "dagster"):
             self.postgres.ensure_database(name)
+        self._say(f"PostgreSQL is up, on port {self.postgres.port}")
         self._offer(
             DATABASE_URL=self.postgres.url("guestguard"),
             DAGSTER_DATABASE_URL=self.postgres.url("dagster").replace("postgresql://", "postgresql+psycopg2://", 1),
@@ -175,12 +177,14 @@ class Stack:
             environ=marked_environ(self.environ, self._folder.path, "nats"),
             sink=self._sink,
         )
+        self._say(f"NATS is up, on port {self.nats.port}")
         self._offer(NATS_URL=self.nats.url)
 
     def _start_mail_catcher(self) -> None:
         self.mail = start_mail_catcher(
             self._folder.path / "mail", smtp_port=self._choose_port("smtp"), page_port=self._choose_port("mail")
         )
+        self._say(f"The mail catcher is up, on port {self.mail.page_port}")
         self._offer(
             SMTP_HOST="127.0.0.1", SMTP_PORT=str(self.mail.smtp_port), SMTP_TLS="none", SMTP_FROM_EMAIL=MAIL_FROM
         )
