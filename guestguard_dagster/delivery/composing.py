@@ -11,11 +11,12 @@ from uuid import UUID
 from guestguard_dagster.domain.deliveries import DeliveryStatus, SkipReason
 from guestguard_dagster.domain.messages import MessageAudience, MessageChannel
 from guestguard_dagster.domain.phones import to_e164
+from guestguard_dagster.domain.placeholders import TemplateRefused
 from guestguard_dagster.domain.suppressions import EVERY_HOST, for_host, for_sending_number
 from guestguard_dagster.rendering.facts import EventFacts
 from guestguard_dagster.rendering.links import rsvp_link, unsubscribe_url
 from guestguard_dagster.rendering.mail import MailTemplate, rsvp_button_label
-from guestguard_dagster.rendering.sms import TextTemplate
+from guestguard_dagster.rendering.sms import TextTemplate, TextTooLong
 from guestguard_dagster.senders.base import Mail, Text
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.contexts import SendContext
@@ -46,11 +47,15 @@ class LinkMaker:
 
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """`items` leave; `refusals` are settled without leaving; rows of the messages in `stopped` stay as they are."""
+    """`items` leave; `refusals` are settled without leaving; rows of the messages in `stopped` stay as they are.
+
+    `broken` says why a message cannot be rendered for anybody; its rows are among the refusals.
+    """
 
     items: list[tuple[RecipientFacts, Mail | Text]]
     refusals: list[Refusal]
     stopped: frozenset[UUID]
+    broken: dict[UUID, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,24 +74,36 @@ class Composer:
         self._compiled: dict[UUID, _Compiled] = {}
 
     def compose(self, recipients: Sequence[RecipientFacts], contexts: Mapping[UUID, SendContext]) -> Composed:
-        """Check and render these rows as things stand now. Raises TemplateRefused for a broken message."""
-        stopped = frozenset(id for id, context in contexts.items() if not context.may_leave)
+        """Check and render these rows as things stand now."""
+        stopped = frozenset(
+            facts.message_id
+            for facts in recipients
+            if (context := contexts.get(facts.message_id)) is None or not context.may_leave
+        )
+        recipients = [facts for facts in recipients if facts.message_id not in stopped]
         suppressed = self._suppressed_scopes(recipients, contexts)
-        items: list[tuple[RecipientFacts, Mail | Text]] = []
-        refusals: list[Refusal] = []
+        composed = Composed([], [], stopped, {})
         for facts in recipients:
-            if facts.message_id in stopped:
-                continue
             context = contexts[facts.message_id]
             address = _address(facts, context)
             reason = _reason_to_skip(facts, context) or (SkipReason.NO_ADDRESS if address is None else None)
             if reason is not None or address is None:
-                refusals.append(Refusal(facts.delivery_id, DeliveryStatus.SKIPPED, str(reason)))
+                composed.refusals.append(Refusal(facts.delivery_id, DeliveryStatus.SKIPPED, str(reason)))
             elif suppressed.get(address, frozenset()) & self._scopes(context):
-                refusals.append(Refusal(facts.delivery_id, DeliveryStatus.SUPPRESSED, "suppressed"))
+                composed.refusals.append(Refusal(facts.delivery_id, DeliveryStatus.SUPPRESSED, "suppressed"))
             else:
-                items.append((facts, self._render(facts, address, context)))
-        return Composed(items, refusals, stopped)
+                self._add_rendered(composed, facts, address, context)
+        return composed
+
+    def _add_rendered(self, composed: Composed, facts: RecipientFacts, address: str, context: SendContext) -> None:
+        try:
+            composed.items.append((facts, self._render(facts, address, context)))
+        except TemplateRefused as problem:
+            composed.broken[facts.message_id] = f"template refused: {problem}"
+            refusal = Refusal(facts.delivery_id, DeliveryStatus.FAILED, composed.broken[facts.message_id])
+            composed.refusals.append(refusal)
+        except TextTooLong as problem:
+            composed.refusals.append(Refusal(facts.delivery_id, DeliveryStatus.FAILED, str(problem)))
 
     def _render(self, facts: RecipientFacts, address: str, context: SendContext) -> Mail | Text:
         template = self._template(context)

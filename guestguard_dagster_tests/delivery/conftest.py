@@ -1,15 +1,23 @@
-"""A mailroom over the test's database and a loopback mail server."""
+"""Mailrooms over the test's database and the providers on loopback."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from guestguard_dagster.delivery import dispatching
+from guestguard_dagster.delivery.leasing import LEASE_TIME
 from guestguard_dagster.delivery.mailroom import Mailroom
 from guestguard_dagster.senders.picker import Senders, pick_senders
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster_tests.loopback import twilio
+from guestguard_dagster_tests.loopback.resend import API_KEY, ResendLoopback
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
+from guestguard_dagster_tests.loopback.twilio import TwilioLoopback
 
 
 @pytest.fixture
@@ -19,39 +27,95 @@ def mail_server() -> Iterator[SmtpLoopback]:
 
 
 @pytest.fixture
-def settings(mail_server: SmtpLoopback) -> Settings:
-    """Mail goes to the loopback server, without TLS."""
-    return Settings.model_validate(
-        {
-            "smtp_host": "127.0.0.1",
-            "smtp_port": mail_server.port,
-            "smtp_tls": "none",
-            "smtp_from_email": "events@guestguard.example",
-            "guestguard_secret_key": "a secret for tests only",
-        }
-    )
-
-
-OpenRoom = Callable[..., Mailroom]
+def resend() -> Iterator[ResendLoopback]:
+    with ResendLoopback() as server:
+        yield server
 
 
 @pytest.fixture
-def senders(settings: Settings) -> Iterator[Senders]:
-    picked = pick_senders(settings)
-    yield picked
-    picked.close()
+def text_server() -> Iterator[TwilioLoopback]:
+    with TwilioLoopback() as server:
+        yield server
+
+
+def smtp_settings(server: SmtpLoopback, **more: object) -> dict[str, object]:
+    """Mail goes to this server, without TLS."""
+    return {
+        "smtp_host": "127.0.0.1",
+        "smtp_port": server.port,
+        "smtp_tls": "none",
+        "smtp_from_email": "events@guestguard.example",
+        **more,
+    }
+
+
+def resend_settings(server: ResendLoopback, **more: object) -> dict[str, object]:
+    return {
+        "resend_api_key": API_KEY,
+        "resend_base_url": server.url,
+        "resend_from_email": "events@guestguard.example",
+        "resend_requests_per_second": 1000,
+        **more,
+    }
+
+
+def twilio_settings(server: TwilioLoopback, **more: object) -> dict[str, object]:
+    return {
+        "twilio_account_sid": twilio.ACCOUNT_SID,
+        "twilio_auth_token": twilio.AUTH_TOKEN,
+        "twilio_from_number": twilio.FROM_NUMBER,
+        "twilio_base_url": server.url,
+        "twilio_messages_per_second": 1000,
+        **more,
+    }
+
+
+@dataclass
+class RoomOpener:
+    """Opens mailrooms as processes of their own would: each with its own connections to everything."""
+
+    database_url: str
+    opened: ExitStack = field(default_factory=ExitStack)
+    count: int = 0
+
+    def __call__(
+        self,
+        *settings: dict[str, object],
+        database_url: str | None = None,
+        senders: Senders | None = None,
+        lease_time: timedelta = LEASE_TIME,
+    ) -> Mailroom:
+        """`settings` say which providers there are; `senders`, opened by the caller, take their place."""
+        merged: dict[str, Any] = {"guestguard_secret_key": "a secret for tests only"}
+        for part in settings:
+            merged |= part
+        values = Settings.model_validate(merged)
+        self.count += 1
+        database = self.opened.enter_context(Database(database_url or self.database_url))
+        senders = senders or pick_senders(values)
+        self.opened.callback(senders.close)
+        return Mailroom.open(database, senders, values, run_id=f"run-{self.count}", lease_time=lease_time)
 
 
 @pytest.fixture
-def room(database: Database, senders: Senders, settings: Settings) -> Mailroom:
-    return Mailroom.open(database, senders, settings, run_id="test-run")
+def open_room(database_url: str) -> Iterator[RoomOpener]:
+    opener = RoomOpener(database_url)
+    with opener.opened:
+        yield opener
 
 
-@contextmanager
-def another_room(database: Database, settings: Settings, *, run_id: str = "another-run") -> Iterator[Mailroom]:
-    """A second process' view: own connections to everything."""
-    senders = pick_senders(settings)
-    try:
-        yield Mailroom.open(database, senders, settings, run_id=run_id)
-    finally:
-        senders.close()
+@pytest.fixture
+def room(open_room: RoomOpener, mail_server: SmtpLoopback) -> Mailroom:
+    """A room that sends mail through the mail server, and no texts."""
+    return open_room(smtp_settings(mail_server))
+
+
+@pytest.fixture
+def resend_room(open_room: RoomOpener, resend: ResendLoopback) -> Mailroom:
+    return open_room(resend_settings(resend))
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run leaves whatever has to wait, however short, to the next run."""
+    monkeypatch.setattr(dispatching, "_LONGEST_STAY", timedelta(0))

@@ -12,11 +12,16 @@ from guestguard_dagster.delivery.mailroom import Mailroom
 from guestguard_dagster.delivery.preflight import preflight
 
 
-def send(room: Mailroom, message_ids: Sequence[UUID]) -> DispatchReport:
-    """Everything that a run does; returns what dispatch reported."""
+def prepare(room: Mailroom, message_ids: Sequence[UUID]) -> None:
+    """Everything before the first hand-off."""
     claim(room, message_ids, Event())
     load_recipients(room, message_ids)
     preflight(room, message_ids)
+
+
+def send(room: Mailroom, message_ids: Sequence[UUID]) -> DispatchReport:
+    """Everything that a run does; returns what dispatch reported."""
+    prepare(room, message_ids)
     report = dispatch(room, message_ids, Event())
     record_deliveries(room, message_ids)
     mark_sent(room, message_ids)
