@@ -56,6 +56,8 @@ def _email_sender(settings: Settings) -> Sender[Mail]:
         return _resend_sender(settings, settings.resend_api_key.get_secret_value())
     if settings.smtp_host is not None:
         return _smtp_sender(settings, settings.smtp_host)
+    if settings.ses_region is not None:
+        return _ses_sender(settings, settings.ses_region)
     return LogSender(MessageChannel.EMAIL)
 
 
@@ -103,6 +105,18 @@ def _resend_sender(settings: Settings, api_key: str) -> Sender[Mail]:
     composer = _composer("RESEND_FROM_EMAIL", settings.resend_from_email, because="RESEND_API_KEY is set")
     account = ResendAccount(api_key, settings.resend_base_url)
     return ResendSender(account, composer.from_email, requests_per_second=settings.resend_requests_per_second)
+
+
+def _ses_sender(settings: Settings, region: str) -> Sender[Mail]:
+    composer = _composer("SES_FROM_EMAIL", settings.ses_from_email, because="SES_REGION is set")
+    try:
+        from guestguard_dagster.senders.ses import SesAccess, SesSender
+    except ModuleNotFoundError as error:
+        raise SettingsInvalid(
+            f"SES_REGION is set, but the package {error.name} is missing; "
+            "install the extra: pip install 'guestguard-dagster[ses]'"
+        ) from None
+    return SesSender(SesAccess(region, settings.ses_configuration_set, settings.ses_endpoint_url), composer)
 
 
 def _twilio_sender(settings: Settings) -> Sender[Text]:

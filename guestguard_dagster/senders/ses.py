@@ -1,0 +1,144 @@
+"""Mail through Amazon SES v2: raw MIME over a few kept connections. Not repeatable: SES takes no idempotency key."""
+
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
+from guestguard_dagster.rendering.addresses import AddressInvalid, ascii_address
+from guestguard_dagster.senders.base import HandOff, LeaseLost, Mail, Permit, RateLimit
+from guestguard_dagster.senders.composing import MailComposer
+from guestguard_dagster.senders.grouping import groups_of
+from guestguard_dagster.senders.http_session import HTTP_TIMEOUTS
+from guestguard_dagster.senders.scrub import address_parts
+from guestguard_dagster.senders.ses_errors import of_botocore, of_refusal
+
+logger = logging.getLogger(__name__)
+
+GROUP_SIZE = 50
+DELIVERY_TAG = "delivery_id"
+
+_PARALLEL_REQUESTS = 8
+
+# At DEBUG it logs whole requests, addresses included.
+logging.getLogger("botocore").setLevel(logging.INFO)
+
+
+@dataclass(frozen=True, slots=True)
+class SesAccess:
+    """Which SES. Credentials come from where every AWS client finds them; `endpoint_url` replaces AWS's own."""
+
+    region: str
+    configuration_set: str | None = None
+    endpoint_url: str | None = None
+    timeouts: tuple[float, float] = HTTP_TIMEOUTS
+
+
+@dataclass(frozen=True, slots=True)
+class _RawMail:
+    delivery_id: int
+    recipient: str
+    content: bytes
+
+
+_Prepared = _RawMail | Outcome
+
+
+class SesSender:
+    """One sending address in one region."""
+
+    provider = "ses"
+    group_size = GROUP_SIZE
+    repeatable = False
+
+    def __init__(self, access: SesAccess, composer: MailComposer) -> None:
+        self.account = f"ses:{access.region}:{composer.from_email.rpartition('@')[2]}"
+        self._access = access
+        self._composer = composer
+        connect, read = access.timeouts
+        self._client = boto3.session.Session().client(
+            "sesv2",
+            region_name=access.region,
+            endpoint_url=access.endpoint_url,
+            config=Config(
+                connect_timeout=connect,
+                read_timeout=read,
+                max_pool_connections=_PARALLEL_REQUESTS,
+                # A repeat by botocore could double a mail; the engine decides about repeats.
+                retries={"total_max_attempts": 1, "mode": "standard"},
+            ),
+        )
+        self._workers = ThreadPoolExecutor(max_workers=_PARALLEL_REQUESTS, thread_name_prefix="ses")
+
+    @cached_property
+    def rate_limit(self) -> RateLimit | None:
+        """What the account takes, asked once; None where the credentials may not ask."""
+        try:
+            rate = float(self._client.get_account()["SendQuota"]["MaxSendRate"])
+        except (ClientError, BotoCoreError, KeyError) as error:
+            logger.warning(
+                "the send rate of %s cannot be read (%s): no limit is kept", self.account, type(error).__name__
+            )
+            return None
+        return RateLimit(rate, "recipient") if rate > 0 else None
+
+    def prepare(self, items: Sequence[Mail]) -> list[HandOff]:
+        return [
+            HandOff(
+                tuple(mail.delivery_id for mail in group),
+                "SendEmail",
+                body=None,
+                payload=tuple(self._raw(mail) for mail in group),
+            )
+            for group in groups_of(items, GROUP_SIZE)
+        ]
+
+    def hand_off(self, request: HandOff, permit: Permit) -> list[Outcome | None]:
+        if not isinstance(request.payload, tuple):
+            raise ValueError(f"hand-off {request.key} was not prepared by this sender; SES cannot repeat a hand-off")
+        return list(self._workers.map(lambda prepared: self._send(prepared, permit), request.payload))
+
+    def close(self) -> None:
+        self._workers.shutdown()
+        self._client.close()
+
+    def _raw(self, mail: Mail) -> _Prepared:
+        try:
+            return _RawMail(mail.delivery_id, ascii_address(mail.to_email), self._composer.compose(mail))
+        except AddressInvalid as problem:
+            return Outcome(OutcomeClass.PERMANENT, error_class="invalid_address", detail=f"{problem}; correct it")
+
+    def _send(self, prepared: _Prepared, permit: Permit) -> Outcome | None:
+        if isinstance(prepared, Outcome):
+            return prepared
+        try:
+            permit()
+        except LeaseLost:
+            return None
+        started = time.perf_counter()
+        outcome = self._call(prepared)
+        return replace(outcome, duration_ms=round((time.perf_counter() - started) * 1000))
+
+    def _call(self, raw: _RawMail) -> Outcome:
+        request: dict[str, object] = {
+            "FromEmailAddress": self._composer.from_email,
+            "Destination": {"ToAddresses": [raw.recipient]},
+            "Content": {"Raw": {"Data": raw.content}},
+            "EmailTags": [{"Name": DELIVERY_TAG, "Value": str(raw.delivery_id)}],
+        }
+        if self._access.configuration_set is not None:
+            request["ConfigurationSetName"] = self._access.configuration_set
+        try:
+            answer = self._client.send_email(**request)
+        except ClientError as error:
+            return of_refusal(error, address_parts(raw.recipient))
+        except BotoCoreError as error:
+            return of_botocore(error)
+        return Outcome(OutcomeClass.SENT, answer.get("MessageId"))
