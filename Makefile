@@ -1,0 +1,57 @@
+# Everything runs in .venv, which is made when it is missing and renewed when the dependencies change.
+
+VENV := .venv
+# The newest Python from 3.11 on that this machine has; choose another with `make PYTHON=/path/to/python3 ...`.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3.14 python3; do \
+	"$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; \
+	done)
+PIP_INSTALL := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+TESTS ?= guestguard_dagster_tests
+
+.PHONY: help install demo up test lint clean
+
+help:
+	@echo "make demo     install, then watch one broadcast leave on time (make demo KEEP=1 leaves it running)"
+	@echo "make up       install, then run everything on this machine until Ctrl-C"
+	@echo "make test     install with the development tools, then run the tests (make test TESTS=path)"
+	@echo "make lint     formatting, lint, types and layers"
+	@echo "make install  only install, with the development tools"
+	@echo "make clean    remove .venv and caches; .guestguard, with the local data, stays"
+
+demo: $(VENV)/installed
+	@$(VENV)/bin/guestguard demo $(if $(KEEP),--keep)
+
+up: $(VENV)/installed
+	@$(VENV)/bin/guestguard up
+
+test: $(VENV)/installed-dev
+	$(VENV)/bin/python -m pytest $(TESTS)
+
+lint: $(VENV)/installed-dev
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+install: $(VENV)/installed-dev
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { \
+		echo "GuestGuard needs Python 3.11 or newer with its venv module (on Debian and Ubuntu: apt install python3-venv)." >&2; \
+		exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+# Each stamp is written last: an interrupted installation is taken up again by the next `make`.
+$(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing GuestGuard and what it needs; that takes a minute or two"
+	@$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing GuestGuard, what it needs, and the development tools; that takes a minute or two"
+	@$(PIP_INSTALL) --editable '.[ses,dev]'
+	@touch $@ $(VENV)/installed
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
