@@ -1,6 +1,7 @@
-"""Email addresses in the form that every mail server takes: pure ASCII. Error texts never carry the address."""
+"""Email addresses in the form that mail servers take. Error texts never carry the address."""
 
 import re
+import unicodedata
 
 import idna
 
@@ -9,7 +10,7 @@ _LONGEST_ADDRESS = 254
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _DOT_ATOM = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
-_ATOM_CHARACTERS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+")
+_ATOM_CHARACTERS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\x80-\U0010ffff-]+")
 _DOMAIN = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
 
 
@@ -26,11 +27,17 @@ def ascii_address(address: str) -> str:
 
     Raises AddressInvalid, or AddressNeedsSmtpUtf8 for a local part beyond ASCII.
     """
+    wire_form = utf8_address(address)
+    if not wire_form.isascii():
+        raise AddressNeedsSmtpUtf8("the email address has letters beyond ASCII before the @, which few servers take")
+    return wire_form
+
+
+def utf8_address(address: str) -> str:
+    """As `ascii_address`, with letters beyond ASCII left in the local part, for servers with SMTPUTF8 (RFC 6531)."""
     local_part, at, domain = address.strip().rpartition("@")
     if not (local_part and at and domain):
         raise AddressInvalid("the email address lacks its @, or one of the two sides of it")
-    if not local_part.isascii():
-        raise AddressNeedsSmtpUtf8("the email address has letters beyond ASCII before the @, which few servers take")
     if not domain.isascii():
         try:
             domain = idna.encode(domain, uts46=True).decode("ascii")
@@ -38,11 +45,13 @@ def ascii_address(address: str) -> str:
             raise AddressInvalid("the domain of the email address is not a valid domain name") from None
     if not _DOMAIN.fullmatch(domain):
         raise AddressInvalid("the domain of the email address is not a valid domain name")
+    local_part = unicodedata.normalize("NFC", local_part)
     if not _DOT_ATOM.fullmatch(local_part):
-        if not _ATOM_CHARACTERS.fullmatch(local_part):
+        if not (_ATOM_CHARACTERS.fullmatch(local_part) and local_part.isprintable()):
             raise AddressInvalid("the email address has characters before the @ that no address may have")
         # Some mobile carriers gave out addresses with doubled or trailing dots: valid only in quotes.
-        local_part = f'"{local_part}"'
-    if len(local_part) > _LONGEST_LOCAL_PART or len(local_part) + 1 + len(domain) > _LONGEST_ADDRESS:
+        if local_part.isascii():
+            local_part = f'"{local_part}"'
+    if len(local_part.encode()) > _LONGEST_LOCAL_PART or len(local_part.encode()) + 1 + len(domain) > _LONGEST_ADDRESS:
         raise AddressInvalid("the email address is longer than mail allows")
     return f"{local_part}@{domain}"

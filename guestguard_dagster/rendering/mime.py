@@ -14,7 +14,7 @@ from email.policy import SMTP
 from email.utils import format_datetime
 
 from guestguard_dagster.domain.plain_text import SUBJECT_LIMIT, clean_value
-from guestguard_dagster.rendering.addresses import ascii_address
+from guestguard_dagster.rendering.addresses import ascii_address, utf8_address
 
 DISPLAY_NAME_LIMIT = 100
 
@@ -50,7 +50,7 @@ class MimeSkeleton:
         attachments: Iterable[MimeAttachment] = (),
     ) -> "MimeSkeleton":
         """Raises AddressInvalid for `from_email` or `reply_to`."""
-        head = b"From: " + _mailbox(from_name, from_email) + b"\r\n"
+        head = b"From: " + _mailbox(from_name, ascii_address(from_email)) + b"\r\n"
         if reply_to is not None:
             head += b"Reply-To: " + ascii_address(reply_to).encode("ascii") + b"\r\n"
         head += b"MIME-Version: 1.0\r\n"
@@ -74,9 +74,11 @@ class MimeSkeleton:
         message_id: str,
         date: datetime,
         unsubscribe_url: str | None = None,
+        smtputf8: bool = False,
     ) -> bytes:
         """The mail to one recipient.
 
+        With `smtputf8` the To address alone may go beyond ASCII, for servers that offer it (RFC 6532).
         `message_id` comes without angle brackets. With `unsubscribe_url` the mail offers one-click unsubscription
         (RFC 8058). Names and subject are cleaned to one line. Raises AddressInvalid for `to_email`, ValueError for a
         `message_id` or `unsubscribe_url` that a header cannot hold.
@@ -84,7 +86,7 @@ class MimeSkeleton:
         headers = [
             self._head,
             b"To: ",
-            _mailbox(to_name, to_email),
+            _mailbox(to_name, utf8_address(to_email) if smtputf8 else ascii_address(to_email)),
             b"\r\nSubject: ",
             _unstructured(subject),
             b"\r\nDate: ",
@@ -150,15 +152,14 @@ def _last(boundary: bytes) -> bytes:
     return b"\r\n--" + boundary + b"--\r\n"
 
 
-def _mailbox(name: str, email: str) -> bytes:
-    address = ascii_address(email)
+def _mailbox(name: str, address: str) -> bytes:
     name = clean_value(name, DISPLAY_NAME_LIMIT)
     if not name:
-        return address.encode("ascii")
+        return address.encode()
     if _is_plain(name, _LONGEST_QUOTED_NAME):
         escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}" <{address}>'.encode("ascii")
-    return f"{_encoded_words(name)}\r\n <{address}>".encode("ascii")
+        return f'"{escaped}" <{address}>'.encode()
+    return f"{_encoded_words(name)}\r\n <{address}>".encode()
 
 
 def _unstructured(value: str) -> bytes:

@@ -19,8 +19,11 @@ class MailComposer:
         self._message_id_domain = self.from_email.rpartition("@")[2]
         self._skeleton = lru_cache(_SKELETONS_KEPT)(self._build_skeleton)
 
-    def compose(self, mail: Mail) -> bytes:
-        """The whole message with CRLF line ends. Raises AddressInvalid for the recipient's address."""
+    def compose(self, mail: Mail, *, smtputf8: bool = False) -> bytes:
+        """The whole message with CRLF line ends, for a server with SMTPUTF8 if need be.
+
+        Raises AddressInvalid for the recipient's address.
+        """
         skeleton = self._skeleton(mail.from_name, mail.reply_to, mail.attachments)
         return skeleton.fill(
             to_name=mail.to_name,
@@ -31,6 +34,7 @@ class MailComposer:
             message_id=self.message_id(mail),
             date=utc_now(),
             unsubscribe_url=mail.unsubscribe_url,
+            smtputf8=smtputf8,
         )
 
     def message_id(self, mail: Mail) -> str:

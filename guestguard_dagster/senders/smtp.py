@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
-from guestguard_dagster.rendering.addresses import AddressInvalid, ascii_address
+from guestguard_dagster.rendering.addresses import AddressInvalid, utf8_address
 from guestguard_dagster.senders.base import HandOff, LeaseLost, Mail, Permit, RateLimit
 from guestguard_dagster.senders.composing import MailComposer
 from guestguard_dagster.senders.grouping import groups_of
@@ -117,10 +117,12 @@ class SmtpSender:
 
     def _envelope(self, mail: Mail) -> _Prepared:
         try:
-            content = dot_stuffed(self._composer.compose(mail))
-            return Envelope(self._composer.from_email, ascii_address(mail.to_email), content)
+            recipient = utf8_address(mail.to_email)
         except AddressInvalid as problem:
             return Outcome(OutcomeClass.PERMANENT, error_class="invalid_address", detail=f"{problem}; correct it")
+        needs_utf8 = not recipient.isascii()
+        content = self._composer.compose(mail, smtputf8=needs_utf8)
+        return Envelope(self._composer.from_email, recipient, dot_stuffed(content), needs_utf8)
 
     def _send_all(self, group: _Group, permit: Permit) -> None:
         """One worker: mail after mail over one session, until the group is empty or cannot go on."""

@@ -1,6 +1,6 @@
 import pytest
 
-from guestguard_dagster.rendering.addresses import AddressInvalid, AddressNeedsSmtpUtf8, ascii_address
+from guestguard_dagster.rendering.addresses import AddressInvalid, AddressNeedsSmtpUtf8, ascii_address, utf8_address
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,17 @@ def test_what_is_no_address_is_refused(written: str) -> None:
 def test_a_local_part_beyond_ascii_says_what_it_needs() -> None:
     with pytest.raises(AddressNeedsSmtpUtf8, match="beyond ASCII"):
         ascii_address("zoë@example.com")
+
+
+def test_for_smtputf8_the_local_part_keeps_its_letters_and_nothing_else() -> None:
+    assert utf8_address("zoe\u0308@straße.example") == "zoë@xn--strae-oqa.example"
+    assert utf8_address("ann@example.com") == "ann@example.com"
+    for hostile in (
+        "zo ë@example.com",
+        "zoë\u202e@example.com",
+        "zoë\u2028@example.com",
+        "zoë>@example.com",
+        "ë" * 33 + "@a.b",
+    ):
+        with pytest.raises(AddressInvalid):
+            utf8_address(hostile)
