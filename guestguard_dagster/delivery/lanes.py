@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from threading import Event
 from uuid import UUID
 
@@ -32,7 +33,12 @@ REPEAT_WITHIN = timedelta(hours=23)
 _MESSAGES_PER_GROUP = 10
 _LONGEST_GROUP_SECONDS = 10.0
 _BROADCAST_BACKLOG = timedelta(milliseconds=500)
+_LONGEST_TURN_SECONDS = 1.0
+_LONGEST_PUSH_BACK = timedelta(minutes=1)
 _LOOK_AT_BREAKER_EVERY = 1.0
+# What a probe brings that shows that the account is served again.
+_SERVED = frozenset({OutcomeClass.SENT, OutcomeClass.PERMANENT})
+_NO_WAIT = timedelta()
 # How long to leave the probe to the process that won it.
 PROBE_PATIENCE = timedelta(seconds=30)
 
@@ -79,6 +85,7 @@ class Lane:
         self._size = self._sender.group_size
         self._probe: UUID | None = None
         self._breaker_seen_at = 0.0
+        self._breaker_reason = ""
         self.blocked: Blocked | None = None
         self.outcomes: Counter[str] = Counter()
 
@@ -89,23 +96,31 @@ class Lane:
             if message_id not in self._active:
                 self._active.append(message_id)
 
+    def leave(self, message_ids: Iterable[UUID]) -> None:
+        """Look at these messages' rows no more, until they are woken."""
+        for message_id in message_ids:
+            if message_id in self._active:
+                self._active.remove(message_id)
+
     def step(self) -> bool:
         """Work on one group; False when no row is free now, or when the account takes nothing."""
         if not self._active or not self._account_is_open():
             return False
-        size = 1 if self._probe else self._size
+        size = 1 if self._probe else self._fitting_size()
         if not self._await_turn(size):
             return False
         clock = LeaseClock(self._stop, self._room.lease_time)
         lease = self._lease(size)
         if lease is None:
-            self._give_back_probe()
+            self.give_back_probe()
             return False
         self._hand_off(lease, clock)
         return True
 
     def recover(self, message_ids: Sequence[UUID]) -> None:
         """Settle what a dead run left `sending`: repeat what can be repeated, call the rest `unknown`."""
+        if not message_ids:
+            return
         account = self._sender.account if self._sender.repeatable else None
         settled = self._room.recovery.settle_interrupted(message_ids, repeatable_account=account, within=REPEAT_WITHIN)
         self.outcomes[OutcomeClass.UNKNOWN] += settled
@@ -133,7 +148,7 @@ class Lane:
 
     def _lease(self, size: int) -> Lease | None:
         while self._active:
-            window = [self._active[i] for i in range(min(len(self._active), _MESSAGES_PER_GROUP))]
+            window = [self._active.popleft() for _ in range(min(len(self._active), _MESSAGES_PER_GROUP))]
             per_message = -(-size // len(window))
             lease = self._room.deliveries.lease(
                 [(message_id, self._cursors[message_id]) for message_id in window],
@@ -144,10 +159,10 @@ class Lane:
             leased = Counter(facts.message_id for facts in lease.recipients)
             for facts in lease.recipients:
                 self._cursors[facts.message_id] = max(self._cursors[facts.message_id], facts.delivery_id)
-            for message_id in window:
-                self._active.popleft()
-                if leased[message_id] == per_message or len(lease.recipients) == size:
-                    self._active.append(message_id)
+            # Whoever found no room in a full group comes first next time; whoever got its share may have more.
+            is_full = len(lease.recipients) == size
+            self._active.extendleft(id for id in reversed(window) if is_full and not leased[id])
+            self._active.extend(id for id in window if leased[id] and (is_full or leased[id] == per_message))
             if lease.recipients:
                 return lease
         return None
@@ -155,9 +170,7 @@ class Lane:
     def _hand_off(self, lease: Lease, clock: LeaseClock) -> None:
         contexts = self._room.contexts.load(list({facts.message_id for facts in lease.recipients}))
         composed = self._composer.compose(lease.recipients, contexts)
-        for message_id in composed.stopped:
-            if message_id in self._active:
-                self._active.remove(message_id)
+        self.leave(composed.stopped)
         requests = self._sender.prepare([item for _, item in composed.items])
         batches = [(_fixed(request), request.members) for request in requests]
 
@@ -179,7 +192,7 @@ class Lane:
         except LeaseTaken:
             log.warning("a group of %d deliveries was taken over before it left", len(lease.recipients))
             self.flush()
-            self._room.deliveries.release(lease.token)
+            self._room.deliveries.release(lease.token, marked_too=True)
             return
         self._unwritten = None
         self.outcomes.update(refusal.status for refusal in composed.refusals)
@@ -198,7 +211,7 @@ class Lane:
         answers: list[_Answer] = []
         for number, request in enumerate(requests):
             if number > 0:
-                self._await_turn(1)
+                self._await_turn(0)  # the group has paid for its recipients already
             outcomes = self._sender.hand_off(request, clock.permit)
             for member, outcome in zip(request.members, outcomes, strict=True):
                 facts, item = items[member]
@@ -222,12 +235,12 @@ class Lane:
         self.flush()
 
     def _take_in(self, token: UUID, answers: Sequence[_Answer], batches: Sequence[UUID]) -> None:
-        for answer in answers:
-            if answer.outcome is not None and answer.outcome.suppress and answer.address:
-                self._suppress(answer.address, answer.outcome.suppress)
         settlements = tuple(answer.settlement for answer in answers)
         is_answered = all(settlement.status is not DeliveryStatus.SENDING for settlement in settlements)
         self._unwritten = _Unwritten(token, settlements, tuple(batches) if is_answered else (), boot_seconds())
+        for answer in answers:
+            if answer.outcome is not None and answer.outcome.suppress and answer.address:
+                patiently(partial(self._suppress, answer.address, answer.outcome.suppress), self._stop)
         outcomes = [answer.outcome for answer in answers if answer.outcome is not None]
         self.outcomes.update(outcome.outcome for outcome in outcomes)
         self._heed_account(outcomes)
@@ -257,21 +270,32 @@ class Lane:
             fitting = int(recipients * _LONGEST_GROUP_SECONDS / seconds)
             self._size = max(1, min(self._sender.group_size, fitting))
 
+    def _fitting_size(self) -> int:
+        """No more at once than the rate allows in the backlog's time, so that nobody else waits longer than that."""
+        limit = self._sender.rate_limit
+        if limit is None or limit.unit == "request":
+            return self._size
+        return max(1, min(self._size, int(limit.per_second * _BROADCAST_BACKLOG.total_seconds())))
+
     # --- the provider's account ------------------------------------------------------------------------------------
 
     def _await_turn(self, recipients: int) -> bool:
+        """Reserve the rate and wait for it; False when that takes too long now, or when the run is being stopped."""
         limit = self._sender.rate_limit
         if limit is None:
             return True
         cost = recipients if limit.unit == "recipient" else 1
-        while not self._stop.is_set():
+        give_up_at = boot_seconds() + _LONGEST_TURN_SECONDS
+        while cost and not self._stop.is_set() and boot_seconds() < give_up_at:
             wait = self._room.rates.reserve(
                 self._sender.account, cost=cost, per_second=limit.per_second, backlog_below=_BROADCAST_BACKLOG
             )
+            if wait != _NO_WAIT:
+                self.flush()  # the lease on the last group's rows does not wait with us
             if wait is not None:
                 return not self._stop.wait(wait.total_seconds())
             self._stop.wait(_BROADCAST_BACKLOG.total_seconds() / 2)
-        return False
+        return not cost
 
     def _account_is_open(self) -> bool:
         if self._probe is not None or boot_seconds() - self._breaker_seen_at < _LOOK_AT_BREAKER_EVERY:
@@ -281,6 +305,7 @@ class Lane:
         self.blocked = None
         if breaker is None:
             return True
+        self._breaker_reason = breaker.reason
         if not breaker.remaining:
             self._probe = self._room.breakers.win_probe(self._sender.account)
         if self._probe is None:
@@ -296,18 +321,29 @@ class Lane:
             breaker = self._room.breakers.open(account, reason=reason, at_least=refused.retry_after)
             self.blocked = Blocked(max(breaker.remaining, PROBE_PATIENCE), reason)
             self._probe = None
-        elif wishes:
-            self._room.rates.push_back(account, wait=max(wishes))
-        if refused is None and self._probe is not None and outcomes:
-            self._probe = None
-            breaker_reason = self._room.breakers.close(account)
-            if breaker_reason is not None:
-                self._room.asks.wake(reason=breaker_reason)
+            return
+        if wishes:
+            self._room.rates.push_back(account, wait=min(max(wishes), _LONGEST_PUSH_BACK))
+        if self._probe is not None and outcomes:
+            self._conclude_probe(is_served=any(outcome.outcome in _SERVED for outcome in outcomes))
 
-    def _give_back_probe(self) -> None:
+    def _conclude_probe(self, *, is_served: bool) -> None:
+        if is_served:
+            self._probe = None
+            reason = self._room.breakers.close(self._sender.account)
+            if reason is not None:
+                self._room.asks.wake(reason=reason)
+        else:
+            self.give_back_probe()
+            self._breaker_seen_at = boot_seconds()
+            self.blocked = Blocked(PROBE_PATIENCE, self._breaker_reason)
+
+    def give_back_probe(self) -> None:
+        """The probe showed nothing: another process, or the next try, may have it."""
         if self._probe is not None:
             self._room.breakers.give_back_probe(self._sender.account, self._probe)
             self._probe = None
+            self._breaker_seen_at = 0.0
 
 
 def _fixed(request: HandOff) -> FixedBatch | None:

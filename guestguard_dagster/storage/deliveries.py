@@ -4,7 +4,7 @@ A lease is on delivery rows only, for the minute around a hand-off. Rows move fo
 `domain.deliveries`; the WHERE clauses here are those moves in SQL.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,7 +14,6 @@ from sqlalchemy import Connection, Row, text
 
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.events import RsvpStatus
-from guestguard_dagster.domain.messages import MessageAudience, MessageStatus
 from guestguard_dagster.domain.outcomes import Outcome
 from guestguard_dagster.storage.database import Database
 
@@ -109,59 +108,70 @@ class DeliveryRepo:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def freeze_audience(self, message_id: UUID) -> int | None:
-        """Write the audience down once: one row per guest, the count and the instant, in one transaction.
+    def freeze_audiences(self, message_ids: Sequence[UUID]) -> dict[UUID, int]:
+        """Write audiences down once: one row per guest, the count and the instant, in one transaction.
 
-        Returns the number of recipients, or None when the message is not `sending`. A frozen audience stays as it is.
+        Returns the recipients of each message that is `sending`. A frozen audience stays as it is.
         """
         with self._database.transaction() as connection:
-            message = connection.execute(
+            sending = connection.execute(
                 text(
-                    "SELECT event_id, channel, audience, audience_frozen_at, recipient_count "
-                    "FROM guestguard.scheduled_messages WHERE id = :id AND status = :sending FOR UPDATE"
+                    "SELECT id, audience_frozen_at, recipient_count FROM guestguard.scheduled_messages "
+                    "WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'sending' ORDER BY id FOR UPDATE"
                 ),
-                {"id": message_id, "sending": MessageStatus.SENDING},
-            ).one_or_none()
-            if message is None:
-                return None
-            if message.audience_frozen_at is not None:
-                return int(message.recipient_count)
-            count = connection.execute(
-                text(
-                    "INSERT INTO guestguard.message_deliveries (message_id, event_id, guest_id, channel) "
-                    "SELECT :id, g.event_id, g.id, :channel FROM guestguard.guests g "
-                    "WHERE g.event_id = :event_id AND g.removed_at IS NULL "
-                    "AND (:audience = :everyone OR g.rsvp_status = :audience) ORDER BY g.id "
-                    "ON CONFLICT DO NOTHING"
-                ),
-                {
-                    "id": message_id,
-                    "channel": message.channel,
-                    "event_id": message.event_id,
-                    "audience": message.audience,
-                    "everyone": MessageAudience.EVERYONE,
-                },
-            ).rowcount
-            connection.execute(
-                text(
-                    "UPDATE guestguard.scheduled_messages SET audience_frozen_at = clock_timestamp(), "
-                    "recipient_count = :count, updated_at = clock_timestamp() WHERE id = :id"
-                ),
-                {"id": message_id, "count": count},
-            )
-            return count
+                {"ids": list(message_ids)},
+            ).all()
+            unfrozen = [row.id for row in sending if row.audience_frozen_at is None]
+            counts = {row.id: int(row.recipient_count) for row in sending if row.audience_frozen_at is not None}
+            return counts | self._freeze(connection, unfrozen) if unfrozen else counts
 
-    def pending_page(self, message_id: UUID, *, after: int, limit: int) -> list[RecipientFacts]:
-        """The next `limit` pending rows with an id above `after`, whoever holds them."""
+    def _freeze(self, connection: Connection, message_ids: Sequence[UUID]) -> dict[UUID, int]:
+        connection.execute(
+            text(
+                """
+                INSERT INTO guestguard.message_deliveries (message_id, event_id, guest_id, channel)
+                SELECT m.id, g.event_id, g.id, m.channel
+                FROM guestguard.scheduled_messages m
+                JOIN guestguard.guests g ON g.event_id = m.event_id AND g.removed_at IS NULL
+                    AND (m.audience = 'everyone' OR g.rsvp_status = m.audience)
+                WHERE m.id = ANY(CAST(:ids AS uuid[]))
+                ORDER BY m.id, g.id
+                """
+            ),
+            {"ids": list(message_ids)},
+        )
+        frozen = connection.execute(
+            text(
+                """
+                UPDATE guestguard.scheduled_messages m
+                SET audience_frozen_at = clock_timestamp(), updated_at = clock_timestamp(),
+                    recipient_count = (SELECT count(*) FROM guestguard.message_deliveries d WHERE d.message_id = m.id)
+                WHERE m.id = ANY(CAST(:ids AS uuid[]))
+                RETURNING m.id, m.recipient_count
+                """
+            ),
+            {"ids": list(message_ids)},
+        )
+        return {row.id: row.recipient_count for row in frozen}
+
+    def pending_page(self, cursors: Mapping[UUID, int], *, per_message: int) -> list[RecipientFacts]:
+        """The next pending rows of each message behind its cursor (a delivery id), whoever holds them."""
         with self._database.transaction() as connection:
             rows = connection.execute(
                 text(
-                    f"SELECT {FACTS} FROM guestguard.message_deliveries d "
-                    "JOIN guestguard.guests g ON g.id = d.guest_id "
-                    "WHERE d.message_id = :message_id AND d.status = 'pending' AND d.id > :after "
-                    "ORDER BY d.id LIMIT :limit"
+                    f"""
+                    SELECT {FACTS}
+                    FROM unnest(CAST(:ids AS uuid[]), CAST(:afters AS bigint[])) AS m (id, after)
+                    CROSS JOIN LATERAL (
+                        SELECT * FROM guestguard.message_deliveries d
+                        WHERE d.message_id = m.id AND d.status = 'pending' AND d.id > m.after
+                        ORDER BY d.id LIMIT :per_message
+                    ) d
+                    JOIN guestguard.guests g ON g.id = d.guest_id
+                    ORDER BY d.id
+                    """
                 ),
-                {"message_id": message_id, "after": after, "limit": limit},
+                {"ids": list(cursors), "afters": list(cursors.values()), "per_message": per_message},
             )
             return [facts_from(row) for row in rows]
 
@@ -292,7 +302,7 @@ class DeliveryRepo:
             },
         )
 
-    def refuse_pending(self, message_id: UUID, refusals: Sequence[Refusal]) -> None:
+    def refuse_pending(self, refusals: Sequence[Refusal]) -> None:
         """Settle pending rows that nobody holds: what the preflight found to be unsendable."""
         if not refusals:
             return
@@ -305,11 +315,10 @@ class DeliveryRepo:
                         updated_at = clock_timestamp()
                     FROM unnest(CAST(:ids AS bigint[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]))
                         AS r (id, status, reason)
-                    WHERE d.id = r.id AND d.message_id = :message_id AND d.status = 'pending' AND {FREE}
+                    WHERE d.id = r.id AND d.status = 'pending' AND {FREE}
                     """
                 ),
                 {
-                    "message_id": message_id,
                     "ids": [refusal.delivery_id for refusal in refusals],
                     "statuses": [refusal.status for refusal in refusals],
                     "reasons": [refusal.reason for refusal in refusals],
@@ -328,15 +337,19 @@ class DeliveryRepo:
                 {"message_id": message_id, "status": status, "reason": reason},
             ).rowcount
 
-    def release(self, token: UUID) -> None:
-        """Give pending rows back at once instead of letting the lease run out."""
+    def release(self, token: UUID, *, marked_too: bool = False) -> None:
+        """Give rows back at once instead of letting the lease run out.
+
+        With `marked_too` also those marked `sending`: only for a caller that knows that nothing of the lease left.
+        """
         with self._database.transaction(durable=False) as connection:
             connection.execute(
                 text(
-                    "UPDATE guestguard.message_deliveries SET lease_token = NULL, lease_expires_at = NULL "
-                    "WHERE lease_token = :token AND status = 'pending'"
+                    "UPDATE guestguard.message_deliveries "
+                    "SET status = 'pending', lease_token = NULL, lease_expires_at = NULL "
+                    "WHERE lease_token = :token AND (status = 'pending' OR (status = 'sending' AND :marked_too))"
                 ),
-                {"token": token},
+                {"token": token, "marked_too": marked_too},
             )
 
     def fold(
@@ -352,9 +365,9 @@ class DeliveryRepo:
     ) -> None:
         """Record one attempt per answered hand-off, and move the rows. The answers came `ago` before now.
 
-        An attempt is never refused: it is proof. A row moves when this process still holds it, or when the news proves
-        a hand-off that nobody knew of (`unknown`, `failed` or taken over meanwhile). Safe to repeat when the answer to
-        a commit was lost.
+        An attempt is never refused: it is proof. (Only a delivery that was deleted meanwhile takes none.) A row moves
+        when this process still holds it, or when the news proves a hand-off that nobody knew of (`unknown`, `failed` or
+        taken over meanwhile). Safe to repeat when the answer to a commit was lost.
         """
         answered = [(s, s.outcome) for s in settlements if s.outcome is not None]
         if answered:
@@ -372,6 +385,7 @@ class DeliveryRepo:
                         CAST(:details AS text[]), CAST(:durations AS int[]))
                         AS a (delivery_id, round, outcome, provider_message_id, error_class, error_code,
                               error_detail, duration_ms)
+                    WHERE EXISTS (SELECT 1 FROM guestguard.message_deliveries d WHERE d.id = a.delivery_id)
                     ON CONFLICT (delivery_id, lease_token) DO NOTHING
                     """
                 ),
