@@ -4,6 +4,7 @@ Nothing is collected: rows say what is left, so memory does not grow with the au
 the knowledge of one group.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ _RENEW_EVERY = timedelta(seconds=15)
 # A run does not hold its slot for a longer wait: the messages are put off, and asked for again.
 _LONGEST_STAY = timedelta(seconds=45)
 _LOOK_AGAIN = timedelta(seconds=2)
+_SHORTEST_REST = timedelta(milliseconds=50)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class _Dispatch:
         self._open: dict[UUID, MessageChannel] = {}
         self._waiting: set[UUID] = set(message_ids)
         self._next_due_at = 0.0
+        # until when, by boot_seconds, a lane has nothing to do; for ever when nothing of it is left
+        self._rests_until: dict[MessageChannel, float] = {}
         self._renewed_at = 0.0
         self._put_off: Counter[str] = Counter()
 
@@ -67,12 +71,16 @@ class _Dispatch:
             while not self._stop.is_set():
                 self._admit_due()
                 self._renew()
-                stepped = [lane.step() for lane in self._lanes.values()]
-                if not any(stepped) and not self._rest():
+                has_worked = [self._work(channel, lane) for channel, lane in self._lanes.items()]
+                if not any(has_worked) and not self._pause():
                     break
         finally:
             for lane in self._lanes.values():
                 lane.flush()
+            for lane in self._lanes.values():
+                lane.give_back_probe()
+        if self._stop.is_set():
+            self._room.asks.let_go([*self._open, *self._waiting])
         outcomes = sum((lane.outcomes for lane in self._lanes.values()), Counter[str]())
         return DispatchReport(outcomes, boot_seconds() - started, dict(self._put_off))
 
@@ -82,10 +90,12 @@ class _Dispatch:
         self._room.messages.claim_due(list(self._waiting))
         schedule = read_schedule(self._room, list(self._waiting))
         self._waiting = set(schedule.waiting)
-        until_next = min(schedule.first_due_in or _LOOK_AGAIN, _LOOK_AGAIN)
+        until_next = _LOOK_AGAIN if schedule.first_due_in is None else min(schedule.first_due_in, _LOOK_AGAIN)
         self._next_due_at = boot_seconds() + until_next.total_seconds()
         if not schedule.sending:
             return
+        for lane in self._lanes.values():
+            lane.flush()  # the lease on its last group's rows does not wait for the preflight
         load_recipients(self._room, schedule.sending)
         preflight(self._room, schedule.sending, self._composer)
         for message_id, context in self._room.contexts.load(schedule.sending).items():
@@ -94,47 +104,73 @@ class _Dispatch:
             if channel not in self._lanes:
                 self._lanes[channel] = Lane(self._room, channel, self._composer, self._stop)
             self._lanes[channel].wake([message_id])
+            self._rests_until[channel] = 0
         for channel, lane in self._lanes.items():
-            lane.recover([id for id in schedule.sending if self._open[id] is channel])
+            lane.recover([id for id in schedule.sending if self._open.get(id) is channel])
 
     def _renew(self) -> None:
         if boot_seconds() - self._renewed_at >= _RENEW_EVERY.total_seconds():
             self._renewed_at = boot_seconds()
             self._room.asks.renew([*self._open, *self._waiting])
+            for channel, lane in self._lanes.items():
+                lane.wake(self._open_of(channel))  # rows to be tried again do not wait for the end of the audience
 
-    def _rest(self) -> bool:
-        """No lane had a free row: put off what has to wait long, wait for the rest. False when nothing is left here."""
-        for channel, lane in self._lanes.items():
-            lane.flush()
-            mine = [id for id, of in self._open.items() if of is channel]
-            if lane.blocked is not None:
-                self._leave(mine, lane.blocked.wait, lane.blocked.reason)
-            else:
-                lane.recover(mine)
-        waits = self._wait_of_each()
-        for message_id in self._open.keys() - waits.keys():
+    def _work(self, channel: MessageChannel, lane: Lane) -> bool:
+        """One group of this lane; False when it has nothing to do for a while."""
+        if boot_seconds() < self._rests_until[channel]:
+            return False
+        if lane.step():
+            return True
+        wait = self._rest(channel, lane)
+        rest = math.inf if wait is None else min(max(wait, _SHORTEST_REST), _LOOK_AGAIN).total_seconds()
+        self._rests_until[channel] = boot_seconds() + rest
+        return False
+
+    def _rest(self, channel: MessageChannel, lane: Lane) -> timedelta | None:
+        """The lane found no free row: put off what has to wait long.
+
+        Returns how long the rest has to wait, or None when nothing is left here.
+        """
+        lane.flush()
+        mine = self._open_of(channel)
+        if lane.blocked is not None:
+            self._leave(lane, mine, lane.blocked.wait, lane.blocked.reason)
+            return None
+        lane.recover(mine)
+        waits = self._wait_of_each(mine)
+        for message_id in set(mine) - waits.keys():
             del self._open[message_id]
         for message_id, wait in waits.items():
             if wait > _LONGEST_STAY:
-                self._leave([message_id], wait, "waiting to try again")
+                self._leave(lane, [message_id], wait, "waiting to try again")
             else:
-                self._lanes[self._open[message_id]].wake([message_id])
-        stay = [wait for message_id, wait in waits.items() if message_id in self._open]
+                lane.wake([message_id])
+        return min((wait for message_id, wait in waits.items() if message_id in self._open), default=None)
+
+    def _pause(self) -> bool:
+        """Wait for the next thing to do; False when nothing is left for this run."""
+        moments = [moment for moment in self._rests_until.values() if moment < math.inf]
         if self._waiting:
-            stay.append(timedelta(seconds=max(self._next_due_at - boot_seconds(), 0)))
-        if not stay:
+            moments.append(self._next_due_at)
+        if not moments:
             return False
-        self._stop.wait(min(min(stay), _LOOK_AGAIN).total_seconds())
+        self._stop.wait(max(min(moments) - boot_seconds(), 0))
         return True
 
-    def _wait_of_each(self) -> dict[UUID, timedelta]:
-        """How long each open message with anything left, and free to be worked on, has nothing to do."""
-        contexts = self._room.contexts.load(list(self._open))
+    def _open_of(self, channel: MessageChannel) -> list[UUID]:
+        return [message_id for message_id, of in self._open.items() if of is channel]
+
+    def _wait_of_each(self, message_ids: Sequence[UUID]) -> dict[UUID, timedelta]:
+        """How long each of these messages with anything left, and free to be worked on, has nothing to do."""
+        contexts = self._room.contexts.load(message_ids)
         free = [id for id, context in contexts.items() if context.may_leave]
         return {left.message_id: left.wake_in for left in self._room.deliveries.unsettled(free)}
 
-    def _leave(self, message_ids: Sequence[UUID], wait: timedelta, reason: str) -> None:
+    def _leave(self, lane: Lane, message_ids: Sequence[UUID], wait: timedelta, reason: str) -> None:
+        if not message_ids:
+            return
         self._room.asks.put_off(message_ids, wait=wait, reason=reason)
+        lane.leave(message_ids)
         self._put_off[reason] += len(message_ids)
         for message_id in message_ids:
             self._open.pop(message_id, None)
