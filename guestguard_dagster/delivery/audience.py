@@ -6,6 +6,9 @@ from uuid import UUID
 
 from guestguard_dagster.delivery.mailroom import Mailroom
 
+# A host who stops or resumes a message waits for its transaction: short ones, also when thousands are due at once.
+_MESSAGES_PER_TRANSACTION = 100
+
 
 @dataclass(frozen=True, slots=True)
 class AudienceReport:
@@ -20,5 +23,8 @@ class AudienceReport:
 
 def load_recipients(room: Mailroom, message_ids: Sequence[UUID]) -> AudienceReport:
     """Freeze the audience of every `sending` message that has none yet; one that is frozen stays as it is."""
-    counts = {message_id: room.deliveries.freeze_audience(message_id) for message_id in message_ids}
-    return AudienceReport({message_id: count for message_id, count in counts.items() if count is not None})
+    recipients: dict[UUID, int] = {}
+    for start in range(0, len(message_ids), _MESSAGES_PER_TRANSACTION):
+        chunk = message_ids[start : start + _MESSAGES_PER_TRANSACTION]
+        recipients |= room.deliveries.freeze_audiences(chunk)
+    return AudienceReport(recipients)

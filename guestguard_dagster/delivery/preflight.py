@@ -2,56 +2,63 @@
 is sent; a broken recipient fails alone."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from guestguard_dagster.delivery.composing import Composer
 from guestguard_dagster.delivery.mailroom import Mailroom
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.storage.contexts import SendContext
+from guestguard_dagster.storage.deliveries import RecipientFacts
 
 _PAGE = 500
+_MESSAGES_PER_PAGE = 50
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PreflightReport:
     """`rendered` recipients may leave; `refused` ones were settled, by reason; `broken` messages failed whole."""
 
-    rendered: int
-    refused: Counter[str]
-    broken: dict[UUID, str]
+    rendered: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    broken: dict[UUID, str] = field(default_factory=dict)
 
 
 def preflight(room: Mailroom, message_ids: Sequence[UUID], composer: Composer | None = None) -> PreflightReport:
     """Render everything of the `sending` messages that were not checked yet. What was checked once is not again."""
     composer = composer or Composer(room)
-    rendered = 0
-    refused: Counter[str] = Counter()
-    broken: dict[UUID, str] = {}
-    for message_id, context in room.contexts.load(message_ids).items():
-        message = context.message
-        if not context.may_leave or message.audience_frozen_at is None or message.preflighted_at is not None:
-            continue
-        checked = _render_all(room, context, composer)
-        rendered += checked.rendered
-        refused += checked.refused
-        broken |= checked.broken
-        room.progress.mark_preflighted(message_id)
-    return PreflightReport(rendered, refused, broken)
+    report = PreflightReport()
+    unchecked = {
+        message_id: context
+        for message_id, context in room.contexts.load(message_ids).items()
+        if context.may_leave and context.message.audience_frozen_at and not context.message.preflighted_at
+    }
+    cursors = dict.fromkeys(unchecked, 0)
+    while cursors:
+        window = {message_id: cursors.pop(message_id) for message_id in list(cursors)[:_MESSAGES_PER_PAGE]}
+        per_message = max(1, _PAGE // len(window))
+        page = room.deliveries.pending_page(window, per_message=per_message)
+        _check(room, page, unchecked, composer, report)
+        found = Counter(facts.message_id for facts in page)
+        last = {facts.message_id: facts.delivery_id for facts in page}
+        cursors |= {id: last[id] for id in window if found[id] == per_message and id not in report.broken}
+    if unchecked:
+        room.progress.mark_preflighted(list(unchecked))
+    return report
 
 
-def _render_all(room: Mailroom, context: SendContext, composer: Composer) -> PreflightReport:
-    message_id = context.message.id
-    rendered, after = 0, 0
-    refused: Counter[str] = Counter()
-    while page := room.deliveries.pending_page(message_id, after=after, limit=_PAGE):
-        composed = composer.compose(page, {message_id: context})
-        if problem := composed.broken.get(message_id):
-            room.deliveries.refuse_all_pending(message_id, DeliveryStatus.FAILED, problem)
-            return PreflightReport(0, refused, composed.broken)
-        room.deliveries.refuse_pending(message_id, composed.refusals)
-        refused.update(refusal.reason for refusal in composed.refusals)
-        rendered += len(composed.items)
-        after = page[-1].delivery_id
-    return PreflightReport(rendered, refused, {})
+def _check(
+    room: Mailroom,
+    page: Sequence[RecipientFacts],
+    contexts: Mapping[UUID, SendContext],
+    composer: Composer,
+    report: PreflightReport,
+) -> None:
+    composed = composer.compose(page, contexts)
+    for message_id, problem in composed.broken.items():
+        room.deliveries.refuse_all_pending(message_id, DeliveryStatus.FAILED, problem)
+    report.broken.update(composed.broken)
+    room.deliveries.refuse_pending(composed.refusals)
+    report.refused.update(refusal.reason for refusal in composed.refusals)
+    report.rendered += len(composed.items)

@@ -61,15 +61,15 @@ class ProgressRepo:
             )
             return {row.id: MessageStatus(row.status) for row in rows}
 
-    def mark_preflighted(self, message_id: UUID) -> None:
-        """Every recipient of this message was rendered once; another run need not do it again."""
+    def mark_preflighted(self, message_ids: Sequence[UUID]) -> None:
+        """Every recipient of these messages was rendered once; another run need not do it again."""
         with self._database.transaction() as connection:
             connection.execute(
                 text(
                     "UPDATE guestguard.scheduled_messages SET preflighted_at = clock_timestamp(), "
-                    "updated_at = clock_timestamp() WHERE id = :id AND status = 'sending'"
+                    "updated_at = clock_timestamp() WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'sending'"
                 ),
-                {"id": message_id},
+                {"ids": list(message_ids)},
             )
 
     def statuses(self, message_ids: Sequence[UUID]) -> dict[UUID, MessageStatus]:
