@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, and_, func, select
+from sqlalchemy import ARRAY, Column, Uuid, and_, any_, bindparam, func, select
 
 from guestguard_dagster.domain.events import Event, User
 from guestguard_dagster.domain.messages import Message, MessageStatus
@@ -50,22 +50,27 @@ class SendContext:
         return self.event.cancelled_at is not None and not self.message.survives_event_cancel
 
 
+_owner = and_(event_collaborators.c.event_id == events.c.id, event_collaborators.c.role == "owner")
+
+# Built once: every group of hand-offs asks for it, and building it costs more than running it.
+_CONTEXTS = (
+    select(*MESSAGE_COLUMNS, *EVENT_COLUMNS, *USER_COLUMNS, func.clock_timestamp())
+    .join(events, events.c.id == scheduled_messages.c.event_id)
+    .join(event_collaborators, _owner)
+    .join(users, users.c.id == event_collaborators.c.user_id)
+    .where(scheduled_messages.c.id == any_(bindparam("message_ids", type_=ARRAY(Uuid))))
+)
+
+
 class ContextRepo:
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def load(self, message_ids: Sequence[UUID]) -> dict[UUID, SendContext]:
         """The contexts of these messages by id, in one read; ids that do not exist are missing."""
-        owner = and_(event_collaborators.c.event_id == events.c.id, event_collaborators.c.role == "owner")
-        statement = (
-            select(*MESSAGE_COLUMNS, *EVENT_COLUMNS, *USER_COLUMNS, func.clock_timestamp())
-            .join(events, events.c.id == scheduled_messages.c.event_id)
-            .join(event_collaborators, owner)
-            .join(users, users.c.id == event_collaborators.c.user_id)
-            .where(scheduled_messages.c.id.in_(message_ids))
-        )
         with self._database.transaction() as connection:
-            contexts = [_context(row) for row in connection.execute(statement)]
+            rows = connection.execute(_CONTEXTS, {"message_ids": list(message_ids)})
+            contexts = [_context(row) for row in rows]
         return {context.message.id: context for context in contexts}
 
 

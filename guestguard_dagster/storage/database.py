@@ -1,13 +1,16 @@
 """Connections: one engine per process, short transactions, and the database's clock."""
 
+import select as readiness
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 
+import psycopg
 from psycopg.errors import Diagnostic
-from sqlalchemy import Connection, Engine, create_engine, func, select
+from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
 _CONNECT_TIMEOUT_SECONDS = 10
@@ -51,16 +54,20 @@ class Database:
             parsed.set(drivername="postgresql+psycopg"),
             pool_size=pool_size,
             max_overflow=5,
-            pool_pre_ping=True,
             pool_recycle=1800,
             hide_parameters=True,
             connect_args={
                 "application_name": application_name,
                 "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
                 # A role named like our schema would otherwise have it as the default one.
+                # The kernel finds out when the other end is gone without a word.
+                "keepalives_idle": 30,
+                "keepalives_interval": 10,
+                "keepalives_count": 3,
                 "options": f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c timezone=UTC -c search_path=public",
             },
         )
+        event.listen(self.engine, "checkout", _discard_if_closed)
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[Connection]:
@@ -98,6 +105,22 @@ def database_now(connection: Connection) -> datetime:
     """The database's clock, seen from within a transaction."""
     moment: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
     return moment
+
+
+def _discard_if_closed(connection: psycopg.Connection[Any], *_: object) -> None:
+    """Ask a pooled connection whether it stands, but only if the server wrote to it since: silence means that it does.
+
+    A round trip before every transaction would cost as much as a short statement.
+    """
+    socket = readiness.poll()
+    try:
+        socket.register(connection.fileno(), readiness.POLLIN)
+        if not socket.poll(0):
+            return
+        with connection.transaction():
+            connection.execute("SELECT 1")
+    except psycopg.Error:
+        raise InvalidatePoolError from None
 
 
 def _failure(error: DBAPIError) -> DatabaseFailed:

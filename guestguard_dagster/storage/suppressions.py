@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, and_, cast, column, exists, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Text, and_, bindparam, cast, column, exists, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from guestguard_dagster.domain.events import CollaboratorRole
@@ -100,18 +100,9 @@ class SuppressionRepo:
 
     def scopes_among(self, channel: MessageChannel, addresses: Collection[str]) -> dict[str, frozenset[str]]:
         """The scopes within which each of `addresses`, as it is written there, is suppressed; free ones are missing."""
-        given = (
-            func.unnest(cast(list(addresses), ARRAY(Text)))
-            .table_valued(column("address", Text))
-            .render_derived("given")
-        )
-        query = (
-            select(given.c.address, func.array_agg(suppressions.c.scope))
-            .join_from(given, suppressions, _is_active(channel, given.c.address))
-            .group_by(given.c.address)
-        )
         with self._database.transaction() as connection:
-            return {address: frozenset(scopes) for address, scopes in connection.execute(query)}
+            rows = connection.execute(_SCOPES, {"channel": channel, "addresses": list(addresses)})
+            return {address: frozenset(scopes) for address, scopes in rows}
 
     def list_active(
         self,
@@ -133,13 +124,23 @@ class SuppressionRepo:
             return [suppression_from(row) for row in rows]
 
 
-def _is_active(channel: MessageChannel, address: ColumnElement[Any]) -> ColumnElement[bool]:
+def _is_active(channel: MessageChannel | ColumnElement[Any], address: ColumnElement[Any]) -> ColumnElement[bool]:
     # Both sides are folded by the database, so that they are always folded alike.
     return and_(
         suppressions.c.channel == channel,
         suppressions.c.address == func.lower(address),
         suppressions.c.lifted_at.is_(None),
     )
+
+
+_given = func.unnest(bindparam("addresses", type_=ARRAY(Text))).table_valued(column("address", Text)).render_derived()
+
+# Built once: every group of hand-offs asks for it, and building it costs more than running it.
+_SCOPES = (
+    select(_given.c.address, func.array_agg(suppressions.c.scope))
+    .join_from(_given, suppressions, _is_active(bindparam("channel", type_=Text), _given.c.address))
+    .group_by(_given.c.address)
+)
 
 
 def _readable(channel: MessageChannel, address: str) -> str:

@@ -61,6 +61,15 @@ def test_a_connection_that_dies_is_told_apart_and_the_next_one_works(database: D
         assert connection.execute(text("SELECT 1")).scalar_one() == 1
 
 
+def test_a_connection_that_the_server_closed_while_it_was_idle_is_replaced(database: Database) -> None:
+    with database.transaction() as killer:
+        with database.transaction() as connection:
+            idle = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        killer.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": idle})
+        with database.transaction() as connection:
+            assert connection.execute(text("SELECT pg_backend_pid()")).scalar_one() != idle
+
+
 def test_a_database_that_is_not_there_is_told_without_its_address() -> None:
     port = free_port()
     with (
