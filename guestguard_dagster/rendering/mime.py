@@ -12,6 +12,7 @@ from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
+from functools import lru_cache
 
 from guestguard_dagster.domain.plain_text import SUBJECT_LIMIT, clean_value
 from guestguard_dagster.rendering.addresses import ascii_address, utf8_address
@@ -27,6 +28,8 @@ _LONGEST_PLAIN_SUBJECT = 68
 _LONGEST_QUOTED_NAME = 60
 # With the header's name and the frame of an encoded word, 39 octets stay within a line of 76.
 _ENCODED_WORD_OCTETS = 39
+
+_LINES_KEPT = 4096
 
 # (file name, content type such as "text/calendar; method=REQUEST", content)
 MimeAttachment = tuple[str, str, bytes]
@@ -115,15 +118,17 @@ class MimeSkeleton:
 
 def _text_part(subtype: bytes, text: str) -> tuple[bytes, ...]:
     """Quoted-printable, which filters and people read best, unless base64 makes it clearly shorter."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\r\n")
-    data = lines.encode("utf-8", "replace")
+    data = text.encode("utf-8", "replace").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if len(data) > len(text) * 4 // 3:
-        return b"Content-Type: text/", subtype, _BASE64, base64.encodebytes(data).replace(b"\n", b"\r\n")
-    quoted = binascii.b2a_qp(data, istext=True)
-    if b"\n" not in data:
-        # b2a_qp takes its line ends from the first in the data; finding none, it folds with bare line feeds.
-        quoted = quoted.replace(b"\n", b"\r\n")
-    return b"Content-Type: text/", subtype, _QUOTED_PRINTABLE, quoted
+        encoded = base64.encodebytes(data.replace(b"\n", b"\r\n")).replace(b"\n", b"\r\n")
+        return b"Content-Type: text/", subtype, _BASE64, encoded
+    return b"Content-Type: text/", subtype, _QUOTED_PRINTABLE, b"\r\n".join(map(_quoted, data.split(b"\n")))
+
+
+@lru_cache(_LINES_KEPT)
+def _quoted(line: bytes) -> bytes:
+    """One line; kept, since most lines are the same in every mail of a message."""
+    return binascii.b2a_qp(line, istext=True).replace(b"\n", b"\r\n")
 
 
 _QUOTED_PRINTABLE = b'; charset="utf-8"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n'
