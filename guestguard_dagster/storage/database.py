@@ -4,11 +4,12 @@ import select as readiness
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import psycopg
 from psycopg.errors import Diagnostic
-from sqlalchemy import Connection, Engine, create_engine, event, func, select
+from sqlalchemy import Connection, Engine, TextClause, create_engine, event, func, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
@@ -105,6 +106,12 @@ def database_now(connection: Connection) -> datetime:
     """The database's clock, seen from within a transaction."""
     moment: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
     return moment
+
+
+@lru_cache
+def sql(statement: str) -> TextClause:
+    """`text`, built once for each statement: the hot paths run the same few over and over."""
+    return text(statement)
 
 
 def _discard_if_closed(connection: psycopg.Connection[Any], *_: object) -> None:

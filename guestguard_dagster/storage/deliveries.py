@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
 
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.domain.outcomes import Outcome
-from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.database import Database, sql
 
 
 class LeaseTaken(Exception):
@@ -115,7 +115,7 @@ class DeliveryRepo:
         """
         with self._database.transaction() as connection:
             sending = connection.execute(
-                text(
+                sql(
                     "SELECT id, audience_frozen_at, recipient_count FROM guestguard.scheduled_messages "
                     "WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'sending' ORDER BY id FOR UPDATE"
                 ),
@@ -127,7 +127,7 @@ class DeliveryRepo:
 
     def _freeze(self, connection: Connection, message_ids: Sequence[UUID]) -> dict[UUID, int]:
         connection.execute(
-            text(
+            sql(
                 """
                 INSERT INTO guestguard.message_deliveries (message_id, event_id, guest_id, channel)
                 SELECT m.id, g.event_id, g.id, m.channel
@@ -141,7 +141,7 @@ class DeliveryRepo:
             {"ids": list(message_ids)},
         )
         frozen = connection.execute(
-            text(
+            sql(
                 """
                 UPDATE guestguard.scheduled_messages m
                 SET audience_frozen_at = clock_timestamp(), updated_at = clock_timestamp(),
@@ -158,7 +158,7 @@ class DeliveryRepo:
         """The next pending rows of each message behind its cursor (a delivery id), whoever holds them."""
         with self._database.transaction() as connection:
             rows = connection.execute(
-                text(
+                sql(
                     f"""
                     SELECT {FACTS}
                     FROM unnest(CAST(:ids AS uuid[]), CAST(:afters AS bigint[])) AS m (id, after)
@@ -184,7 +184,7 @@ class DeliveryRepo:
         # A lease that is lost with the machine only means that the rows are free again: no need to wait for the disk.
         with self._database.transaction(durable=False) as connection:
             rows = connection.execute(
-                text(
+                sql(
                     f"""
                     WITH picked AS (
                         SELECT d.id
@@ -236,7 +236,7 @@ class DeliveryRepo:
         fixed = [batch for batch, _ in batches if batch is not None]
         if fixed:
             connection.execute(
-                text(
+                sql(
                     "INSERT INTO guestguard.provider_batches (id, provider, account, endpoint, members, body) "
                     "VALUES (:id, :provider, :account, :endpoint, :members, :body) ON CONFLICT DO NOTHING"
                 ),
@@ -254,7 +254,7 @@ class DeliveryRepo:
             )
         ids = [member for _, members in batches for member in members]
         marked = connection.execute(
-            text(
+            sql(
                 """
                 UPDATE guestguard.message_deliveries d
                 SET status = 'sending', provider = :provider, account = :account, batch_id = m.batch_id,
@@ -283,7 +283,7 @@ class DeliveryRepo:
         if not refusals:
             return
         connection.execute(
-            text(
+            sql(
                 """
                 UPDATE guestguard.message_deliveries d
                 SET status = r.status, reason = r.reason, retryable = false, lease_token = NULL,
@@ -308,7 +308,7 @@ class DeliveryRepo:
             return
         with self._database.transaction() as connection:
             connection.execute(
-                text(
+                sql(
                     f"""
                     UPDATE guestguard.message_deliveries d
                     SET status = r.status, reason = r.reason, settled_at = clock_timestamp(),
@@ -329,7 +329,7 @@ class DeliveryRepo:
         """Settle every pending row of a message alike, e.g. because its template is broken; returns how many."""
         with self._database.transaction() as connection:
             return connection.execute(
-                text(
+                sql(
                     f"UPDATE guestguard.message_deliveries d SET status = :status, reason = :reason, "
                     "settled_at = clock_timestamp(), updated_at = clock_timestamp() "
                     f"WHERE d.message_id = :message_id AND d.status = 'pending' AND {FREE}"
@@ -344,7 +344,7 @@ class DeliveryRepo:
         """
         with self._database.transaction(durable=False) as connection:
             connection.execute(
-                text(
+                sql(
                     "UPDATE guestguard.message_deliveries "
                     "SET status = 'pending', lease_token = NULL, lease_expires_at = NULL "
                     "WHERE lease_token = :token AND (status = 'pending' OR (status = 'sending' AND :marked_too))"
@@ -372,7 +372,7 @@ class DeliveryRepo:
         answered = [(s, s.outcome) for s in settlements if s.outcome is not None]
         if answered:
             connection.execute(
-                text(
+                sql(
                     """
                     INSERT INTO guestguard.delivery_attempts (delivery_id, lease_token, round, run_id, provider,
                         account, outcome, provider_message_id, error_class, error_code, error_detail, duration_ms,
@@ -407,7 +407,7 @@ class DeliveryRepo:
             )
         if settlements:
             connection.execute(
-                text(
+                sql(
                     """
                     UPDATE guestguard.message_deliveries d
                     SET status = n.status, reason = n.reason, retryable = n.retryable,
@@ -454,7 +454,7 @@ class DeliveryRepo:
         """The provider has answered for these batches."""
         if batch_ids:
             connection.execute(
-                text(
+                sql(
                     "UPDATE guestguard.provider_batches SET answered_at = clock_timestamp() "
                     "WHERE id = ANY(CAST(:ids AS uuid[]))"
                 ),
@@ -465,7 +465,7 @@ class DeliveryRepo:
         """What is left of these messages; messages with nothing left are not listed."""
         with self._database.transaction() as connection:
             rows = connection.execute(
-                text(
+                sql(
                     """
                     SELECT message_id, count(*) FILTER (WHERE status = 'pending') AS pending,
                            count(*) FILTER (WHERE status = 'sending') AS sending,
