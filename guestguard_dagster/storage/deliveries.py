@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.events import RsvpStatus
@@ -481,6 +481,7 @@ class DeliveryRepo:
             return [Unsettled(row.message_id, row.pending, row.sending, max(row.wake_in, timedelta())) for row in rows]
 
 
-def facts_from(row: Row[Any]) -> RecipientFacts:
-    """One row of the FACTS columns."""
-    return RecipientFacts(**row._asdict() | {"rsvp_status": RsvpStatus(row.rsvp_status)})
+def facts_from(row: Sequence[Any]) -> RecipientFacts:
+    """One row of the FACTS columns, which are in the order of the fields."""
+    *first, rsvp_status, rsvp_token, removed = row
+    return RecipientFacts(*first, rsvp_status=RsvpStatus(rsvp_status), rsvp_token=rsvp_token, removed=removed)
