@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.events import RsvpStatus
@@ -481,7 +481,19 @@ class DeliveryRepo:
             return [Unsettled(row.message_id, row.pending, row.sending, max(row.wake_in, timedelta())) for row in rows]
 
 
-def facts_from(row: Sequence[Any]) -> RecipientFacts:
-    """One row of the FACTS columns, which are in the order of the fields."""
-    *first, rsvp_status, rsvp_token, removed = row
-    return RecipientFacts(*first, rsvp_status=RsvpStatus(rsvp_status), rsvp_token=rsvp_token, removed=removed)
+def facts_from(row: Row[Any]) -> RecipientFacts:
+    """One row of the FACTS columns."""
+    return RecipientFacts(
+        delivery_id=row.delivery_id,
+        message_id=row.message_id,
+        guest_id=row.guest_id,
+        round=row.round,
+        attempts=row.attempts,
+        first_attempt_at=row.first_attempt_at,
+        guest_name=row.guest_name,
+        email=row.email,
+        phone=row.phone,
+        rsvp_status=RsvpStatus(row.rsvp_status),
+        rsvp_token=row.rsvp_token,
+        removed=row.removed,
+    )
