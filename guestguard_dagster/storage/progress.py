@@ -23,18 +23,24 @@ class ProgressRepo:
         meanwhile, is `sent` with 0 recipients.
         """
         with self._database.transaction() as connection:
+            # Their rows are looked at only now that the messages are locked, so that no retry opens one meanwhile.
+            locked = connection.execute(
+                text(
+                    "SELECT id FROM guestguard.scheduled_messages WHERE id = ANY(CAST(:ids AS uuid[])) "
+                    "AND status = 'sending' AND audience_frozen_at IS NOT NULL ORDER BY id FOR NO KEY UPDATE"
+                ),
+                {"ids": list(message_ids)},
+            ).scalars()
             rows = connection.execute(
                 text(
                     """
                     WITH done AS (
                         SELECT m.id, m.channel FROM guestguard.scheduled_messages m
-                        WHERE m.id = ANY(CAST(:ids AS uuid[])) AND m.status = 'sending'
-                          AND m.audience_frozen_at IS NOT NULL
+                        WHERE m.id = ANY(CAST(:ids AS uuid[]))
                           AND NOT EXISTS (SELECT 1 FROM guestguard.message_deliveries d
                                           WHERE d.message_id = m.id AND d.status = 'pending')
                           AND NOT EXISTS (SELECT 1 FROM guestguard.message_deliveries d
                                           WHERE d.message_id = m.id AND d.status = 'sending')
-                        ORDER BY m.id FOR UPDATE OF m
                     ), counted AS (
                         SELECT done.id,
                             count(*) FILTER (WHERE d.status IN
@@ -57,7 +63,7 @@ class ProgressRepo:
                     RETURNING m.id, m.status
                     """
                 ),
-                {"ids": list(message_ids)},
+                {"ids": list(locked)},
             )
             return {row.id: MessageStatus(row.status) for row in rows}
 

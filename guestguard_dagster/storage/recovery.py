@@ -101,10 +101,7 @@ class RecoveryRepo:
             ).rowcount
 
     def reconcile(self, message_ids: Sequence[UUID]) -> int:
-        """Let recorded attempts speak for rows that missed them; returns how many rows moved.
-
-        The best attempt wins: proof of a hand-off before a permanent refusal.
-        """
+        """Let recorded proof of a hand-off count for rows that missed it; returns how many rows moved."""
         with self._database.transaction() as connection:
             return connection.execute(
                 text(
