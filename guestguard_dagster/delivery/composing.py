@@ -89,7 +89,7 @@ class Composer:
             reason = _reason_to_skip(facts, context) or (SkipReason.NO_ADDRESS if address is None else None)
             if reason is not None or address is None:
                 composed.refusals.append(Refusal(facts.delivery_id, DeliveryStatus.SKIPPED, str(reason)))
-            elif suppressed.get(address, frozenset()) & self._scopes(context):
+            elif address in suppressed and suppressed[address] & self._scopes(context):
                 composed.refusals.append(Refusal(facts.delivery_id, DeliveryStatus.SUPPRESSED, "suppressed"))
             else:
                 self._add_rendered(composed, facts, address, context)
