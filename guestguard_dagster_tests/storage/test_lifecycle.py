@@ -1,19 +1,12 @@
 """The life of messages under any order of what hosts, runs and time do to them."""
 
 from datetime import timedelta
+from enum import Enum, auto
 from uuid import UUID
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    Bundle,
-    MultipleResults,
-    RuleBasedStateMachine,
-    invariant,
-    multiple,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from guestguard_dagster.domain.deliveries import DeliveryNews, DeliveryStatus
 from guestguard_dagster.domain.events import EventDraft
@@ -32,7 +25,7 @@ from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.errors import EventCancelled, MessageNotEditable, MessageNotRetryable
 from guestguard_dagster.storage.events import EventRepo
 from guestguard_dagster.storage.messages import MessageRepo
-from guestguard_dagster_tests.factories import make_deliveries, make_guests, make_user, set_columns
+from guestguard_dagster_tests.factories import make_deliveries, make_guests, make_message, make_user, set_columns
 
 A_DAY = timedelta(days=1)
 DUE, AHEAD = -A_DAY / 24, A_DAY
@@ -41,10 +34,23 @@ DUE, AHEAD = -A_DAY / 24, A_DAY
 DECIDED = {CancelReason.HOST, CancelReason.EVENT_CANCELLED}
 
 
-class MessageLife(RuleBasedStateMachine):
-    """One event with its reminders and any number of broadcasts. `seen` is every message as it was one step before."""
+SEND_IN = st.sampled_from([DUE, AHEAD])
 
-    broadcasts: Bundle[UUID] = Bundle("broadcasts")
+MAY_HAVE_STARTED = set(MessageStatus) - {MessageStatus.DRAFT, MessageStatus.CANCELLED}
+
+
+class SendStep(Enum):
+    CLAIM = auto()
+    FREEZE = auto()
+    SETTLE_SENT = auto()
+    SETTLE_FAILED = auto()
+    MARK_SENT = auto()
+    MARK_FAILED = auto()
+    RETRY = auto()
+
+
+class MessageLife(RuleBasedStateMachine):
+    """One event with its reminders and some broadcasts. `seen` is every message as it was after the last step."""
 
     def __init__(self, database: Database) -> None:
         super().__init__()
@@ -54,11 +60,16 @@ class MessageLife(RuleBasedStateMachine):
         draft = EventDraft("Party", "Here", database.now() + 10 * A_DAY, "Europe/Berlin")
         self.event = self.events.create(draft, make_user(database).id)
         self.guests = make_guests(database, self.event, 2)
+        for status, survives in ((MessageStatus.SCHEDULED, True), (MessageStatus.DRAFT, False)):
+            make_message(database, self.event, status=status, survives_event_cancel=survives)
         self.seen: dict[UUID, Message] = {}
         self.watch()
 
-    def now(self, message_id: UUID) -> Message:
-        return self.messages.get(message_id)
+    def with_status(self, *statuses: MessageStatus) -> list[Message]:
+        return [message for message in self.seen.values() if message.status in statuses]
+
+    def some_message(self, number: int) -> Message:
+        return list(self.seen.values())[number % len(self.seen)]
 
     @property
     def event_cancelled(self) -> bool:
@@ -66,13 +77,8 @@ class MessageLife(RuleBasedStateMachine):
 
     # What a host does.
 
-    @rule(
-        target=broadcasts,
-        status=st.sampled_from(sorted(EDITABLE_STATUSES)),
-        send_in=st.sampled_from([DUE, AHEAD]),
-        survives=st.booleans(),
-    )
-    def write(self, status: MessageStatus, send_in: timedelta, survives: bool) -> UUID | MultipleResults[UUID]:
+    @rule(status=st.sampled_from(sorted(EDITABLE_STATUSES)), send_in=SEND_IN, survives=st.booleans())
+    def write(self, status: MessageStatus, send_in: timedelta, survives: bool) -> None:
         draft = MessageDraft(
             event_id=self.event.id,
             channel=MessageChannel.EMAIL,
@@ -84,115 +90,123 @@ class MessageLife(RuleBasedStateMachine):
             survives_event_cancel=survives,
         )
         try:
-            message = self.messages.create(draft)
+            self.messages.create(draft)
         except EventCancelled:
             assert self.event_cancelled
-            return multiple()
-        assert not self.event_cancelled
-        return message.id
+        else:
+            assert not self.event_cancelled
 
-    @rule(
-        message_id=broadcasts,
-        status=st.none() | st.sampled_from(sorted(EDITABLE_STATUSES)),
-        send_in=st.none() | st.sampled_from([DUE, AHEAD]),
-    )
-    def edit(self, message_id: UUID, status: MessageStatus | None, send_in: timedelta | None) -> None:
-        before = self.now(message_id)
-        send_at = None if send_in is None else self.database.now() + send_in
+    @rule(number=st.integers(0, 20), status=st.none() | st.sampled_from(sorted(EDITABLE_STATUSES)), send_in=SEND_IN)
+    def edit(self, number: int, status: MessageStatus | None, send_in: timedelta) -> None:
+        before, send_at = self.some_message(number), self.database.now() + send_in
+        changes = MessageChanges(status=status, send_at=send_at)
         try:
-            after = self.messages.update(
-                message_id, MessageChanges(status=status, send_at=send_at), expected_version=before.version
-            )
+            after = self.messages.update(before.id, changes, expected_version=before.version)
         except MessageNotEditable:
             assert before.status not in EDITABLE_STATUSES
-            return
-        assert before.status in EDITABLE_STATUSES
-        assert (after.status, after.send_at) == (status or before.status, send_at or before.send_at)
+        else:
+            assert before.status in EDITABLE_STATUSES
+            assert (after.status, after.send_at) == (status or before.status, send_at)
 
-    @rule(message_id=broadcasts, send_now=st.booleans())
-    def cancel_or_send_now(self, message_id: UUID, send_now: bool) -> None:
-        before = self.now(message_id)
+    @rule(number=st.integers(0, 20), send_now=st.booleans())
+    def cancel_or_send_now(self, number: int, send_now: bool) -> None:
+        before = self.some_message(number)
         try:
-            after = (self.messages.promote_to_scheduled if send_now else self.messages.cancel)(message_id)
+            after = (self.messages.promote_to_scheduled if send_now else self.messages.cancel)(before.id)
         except MessageNotEditable:
             assert before.status not in EDITABLE_STATUSES
-            return
-        assert before.status in EDITABLE_STATUSES
-        assert after.status is (MessageStatus.SCHEDULED if send_now else MessageStatus.CANCELLED)
+        else:
+            assert before.status in EDITABLE_STATUSES
+            assert after.status is (MessageStatus.SCHEDULED if send_now else MessageStatus.CANCELLED)
 
-    @rule(days=st.integers(-25, 25))
-    def move_event(self, days: int) -> None:
+    @rule(days=st.integers(-25, 25), cancel=st.integers(1, 8))
+    def move_or_cancel_event(self, days: int, cancel: int) -> None:
         starts_at = self.event.starts_at + days * A_DAY
-        if self.event_cancelled or starts_at < self.database.now() + A_DAY:
-            return
-        self.event = self.events.move(self.event.id, starts_at=starts_at)
+        if cancel == 8:
+            self.event = self.events.cancel(self.event.id)
+            unsent = self.messages.list_by_event(self.event.id, statuses=EDITABLE_STATUSES, limit=1000)
+            assert all(message.survives_event_cancel for message in unsent)
+        elif not self.event_cancelled and starts_at > self.database.now() + A_DAY:
+            self.event = self.events.move(self.event.id, starts_at=starts_at)
 
-    @rule()
-    def cancel_event(self) -> None:
-        self.event = self.events.cancel(self.event.id)
-        unsent = self.messages.list_by_event(self.event.id, statuses=EDITABLE_STATUSES, limit=1000)
-        assert all(message.survives_event_cancel for message in unsent)
+    # What runs and operators do.
 
-    # What runs do.
+    @rule(steps=st.just(list(SendStep)) | st.lists(st.sampled_from(SendStep), max_size=4), of_each=st.integers(1, 2))
+    def work(self, steps: list[SendStep], of_each: int) -> None:
+        for step in steps:
+            match step:
+                case SendStep.CLAIM:
+                    self.claim()
+                case SendStep.FREEZE:
+                    self.freeze()
+                case SendStep.SETTLE_SENT:
+                    self.settle(DeliveryStatus.SENT, of_each)
+                case SendStep.SETTLE_FAILED:
+                    self.settle(DeliveryStatus.FAILED, of_each)
+                case SendStep.MARK_SENT | SendStep.MARK_FAILED:
+                    self.finish(step)
+                case SendStep.RETRY:
+                    self.retry()
+            self.watch()
 
-    @rule()
-    def claim_everything(self) -> None:
+    @rule(number=st.integers(0, 20), resume=st.booleans())
+    def hold_or_resume(self, number: int, resume: bool) -> None:
+        message = self.some_message(number)
+        on_its_way = message.status in {MessageStatus.SCHEDULED, MessageStatus.SENDING}
+        if resume and on_its_way:
+            assert self.messages.resume(message.id).held_at is None
+        elif not resume:
+            newly_held = [message.id] if on_its_way and message.held_at is None else []
+            assert self.messages.hold([message.id], reason="terminated") == newly_held
+
+    def claim(self) -> None:
         now = self.database.now()
         claimable = {
             message.id
-            for message in self.seen.values()
-            if message.status is MessageStatus.SCHEDULED
-            and message.send_at is not None
+            for message in self.with_status(MessageStatus.SCHEDULED)
+            if message.send_at is not None
             and message.send_at <= now
             and message.held_at is None
             and (message.survives_event_cancel or not self.event_cancelled)
         }
         assert set(self.messages.claim_due(list(self.seen))) == claimable
 
-    @rule(message_id=broadcasts, resume=st.booleans())
-    def hold_or_resume(self, message_id: UUID, resume: bool) -> None:
-        if resume and self.now(message_id).held_at is not None:
-            if self.now(message_id).status in {MessageStatus.SCHEDULED, MessageStatus.SENDING}:
-                assert self.messages.resume(message_id).held_at is None
-        else:
-            self.messages.hold([message_id], reason="terminated")
+    def freeze(self) -> None:
+        for message in self.with_status(MessageStatus.SENDING):
+            if message.audience_frozen_at is None:
+                make_deliveries(self.database, message, self.guests)
+                set_columns(self.database, message, audience_frozen_at=self.database.now())
 
-    @rule(message_id=broadcasts)
-    def freeze(self, message_id: UUID) -> None:
-        if self.now(message_id).status is not MessageStatus.SENDING:
-            return
-        if self.now(message_id).audience_frozen_at is None:
-            make_deliveries(self.database, self.now(message_id), self.guests)
-            set_columns(self.database, self.now(message_id), audience_frozen_at=self.database.now())
+    def settle(self, news: DeliveryStatus, of_each: int) -> None:
+        for message in self.with_status(MessageStatus.SENDING):
+            pending = list(self.messages.load_recipients(message.id, statuses=[DeliveryStatus.PENDING]))
+            for recipient in pending[:of_each]:
+                self.messages.record_delivery(recipient.delivery_id, DeliveryNews(news, retryable=True))
 
-    @rule(message_id=broadcasts, news=st.sampled_from([DeliveryStatus.SENT, DeliveryStatus.FAILED]))
-    def settle(self, message_id: UUID, news: DeliveryStatus) -> None:
-        for recipient in self.messages.load_recipients(message_id, statuses=[DeliveryStatus.PENDING]):
-            self.messages.record_delivery(recipient.delivery_id, DeliveryNews(news, retryable=True))
+    def finish(self, step: SendStep) -> None:
+        for message in self.with_status(*MAY_HAVE_STARTED):
+            settled = self.messages.delivery_stats(message.id).unsettled == 0
+            may_fail = message.status is MessageStatus.SENDING and settled
+            if step is SendStep.MARK_FAILED:
+                assert self.messages.mark_failed(message.id, "nothing_sent") is may_fail
+            else:
+                may_end = may_fail and message.audience_frozen_at is not None
+                assert self.messages.mark_sent(message.id) is may_end
 
-    @rule(message_id=broadcasts, sent=st.booleans())
-    def finish(self, message_id: UUID, sent: bool) -> None:
-        before, stats = self.now(message_id), self.messages.delivery_stats(message_id)
-        may_end = before.status is MessageStatus.SENDING and stats.unsettled == 0
-        if sent:
-            expected = may_end and before.audience_frozen_at is not None
-            assert self.messages.mark_sent(message_id) is expected
-        else:
-            assert self.messages.mark_failed(message_id, "nothing_sent") is may_end
-
-    @rule(message_id=broadcasts)
-    def retry(self, message_id: UUID) -> None:
-        before, stats = self.now(message_id), self.messages.delivery_stats(message_id)
-        try:
-            reopened = self.messages.retry_failed(message_id)
-        except MessageNotRetryable:
-            assert before.status not in {MessageStatus.SENT, MessageStatus.FAILED}
-        except EventCancelled:
-            assert self.event_cancelled
-            assert not before.survives_event_cancel
-        else:
-            assert reopened == stats.retryable
-            assert self.now(message_id).status is (MessageStatus.SENDING if reopened else before.status)
+    def retry(self) -> None:
+        for message in self.with_status(*MAY_HAVE_STARTED):
+            failed = self.messages.delivery_stats(message.id).retryable
+            try:
+                reopened = self.messages.retry_failed(message.id)
+            except MessageNotRetryable:
+                assert message.status not in {MessageStatus.SENT, MessageStatus.FAILED}
+            except EventCancelled:
+                assert self.event_cancelled
+                assert not message.survives_event_cancel
+            else:
+                assert reopened == failed
+                expected = MessageStatus.SENDING if reopened else message.status
+                assert self.messages.get(message.id).status is expected
 
     # What holds after every step.
 
@@ -223,8 +237,8 @@ def test_no_order_of_events_breaks_the_life_of_a_message(database: Database) -> 
     run_state_machine_as_test(
         OfThisDatabase,
         settings=settings(
-            max_examples=40,
-            stateful_step_count=25,
+            max_examples=50,
+            stateful_step_count=30,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
         ),
