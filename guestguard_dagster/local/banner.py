@@ -22,7 +22,8 @@ def show_addresses(stack: Stack) -> None:
     click.secho("GuestGuard is running. Ctrl-C stops all of it.", bold=True)
     click.echo()
     for label, address, note in rows:
-        click.echo(f"  {label:<12} {click.style(f'{address:<28}', fg='cyan')} {click.style(note, dim=True)}")
+        gap = " " * max(1, 29 - len(address)) if note else ""
+        click.echo(f"  {label:<12} {click.style(address, fg='cyan')}{gap}{click.style(note, dim=True)}")
     click.echo()
 
 

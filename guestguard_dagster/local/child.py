@@ -91,7 +91,7 @@ class Child:
     def output(self) -> str:
         """The last lines that it printed; all of them once it has exited."""
         if self.exit_code is not None:
-            self._reader.join(5)
+            self.drain()
         return "\n".join(self.recent_lines.copy())
 
     def wait(self, seconds: float) -> int | None:
@@ -109,7 +109,10 @@ class Child:
             self._process.send_signal(how)
             if self.wait(seconds) is None:
                 _log.warning("%s did not stop within %g seconds of %s", self.service, seconds, how.name)
-        self._reader.join(5)
+
+    def drain(self) -> None:
+        """Let the last lines reach the sink. A grandchild that still runs may hold the output open: wait a little."""
+        self._reader.join(2)
 
     def _read_lines(self) -> None:
         output = self._process.stdout

@@ -44,7 +44,8 @@ def run_services(project: Path, ports: Mapping[str, int]) -> int:
         written = stack.write_env_file()
         stack.announce("guestguard services")
         show_addresses(stack)
-        click.echo(f"  Written to .env: {', '.join(written) or 'nothing, all of it is set'}\n")
+        click.echo(f"  Written to .env: {', '.join(written) or 'nothing, all of it is set'}")
+        click.echo("  Now `dagster dev` works in this folder.\n")
         _watch(stack)
     return 0
 

@@ -82,6 +82,7 @@ def run_demo_on(stack: Stack) -> None:
         mails = _wait_for_mails(stack, recipients, after=mails_before)
         _show_mails(message, mails)
         _check(message, recipients, mails)
+        click.secho(f"\nIt works: {len(mails)} of {len(recipients)} mails arrived.", fg="green", bold=True)
 
 
 def _invite(database: Database) -> _Party:

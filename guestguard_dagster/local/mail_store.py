@@ -134,9 +134,10 @@ def _text_of(part: MIMEPart) -> str:
     payload = part.get_payload(decode=True)
     content = payload if isinstance(payload, bytes) else b""
     try:
-        return content.decode(part.get_content_charset("utf-8"), errors="replace")
+        text = content.decode(part.get_content_charset("utf-8"), errors="replace")
     except LookupError:
-        return content.decode("utf-8", errors="replace")
+        text = content.decode("utf-8", errors="replace")
+    return text.replace("\r\n", "\n")
 
 
 def _attachments(message: EmailMessage) -> Iterator[Attachment]:

@@ -4,6 +4,7 @@ The server is a direct child of the process that starts it and listens on loopba
 """
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -88,6 +89,5 @@ def _failure(port: int, output: str) -> LocalServiceError:
         return PortTaken(port, "NATS")
     if "no space left on device" in output:
         return LocalServiceError("NATS stopped while starting: the disk is full; make room and start again")
-    telling = [line for line in output.splitlines() if "[FTL]" in line or "[ERR]" in line]
-    reason = telling[-1].split("] ", 1)[-1] if telling else "it said nothing"
-    return LocalServiceError(f"NATS stopped while starting: {reason}")
+    telling = re.findall(r"\[(?:FTL|ERR)\] (.*)", output)
+    return LocalServiceError(f"NATS stopped while starting: {telling[-1] if telling else 'it said nothing'}")

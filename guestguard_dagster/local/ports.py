@@ -46,12 +46,17 @@ def free_port() -> int:
 
 def start_on_free_port(start: Callable[[int], Server]) -> Server:
     """Call `start` with free ports until one is still free when the server takes it."""
+    return retry_while_taken(lambda: start(free_port()))
+
+
+def retry_while_taken(start: Callable[[], Server]) -> Server:
+    """Call `start`, which chooses its ports itself, again when another program was quicker, a few times."""
     for _ in range(_ATTEMPTS - 1):
         try:
-            return start(free_port())
+            return start()
         except PortTaken:
             continue
-    return start(free_port())
+    return start()
 
 
 def listen(port: int, *, wanted_by: str) -> socket.socket:

@@ -14,7 +14,7 @@ from guestguard_dagster.local.folder import DataFolder
 from guestguard_dagster.local.mail_catcher import MailCatcher, start_mail_catcher
 from guestguard_dagster.local.nats import NatsServer, start_nats
 from guestguard_dagster.local.plan import Plan
-from guestguard_dagster.local.ports import free_port_from, is_free
+from guestguard_dagster.local.ports import LOOPBACK, free_port_from, is_free, retry_while_taken
 from guestguard_dagster.local.postgres import PostgresServer, start_postgres
 from guestguard_dagster.local.upgrade import upgrade_database
 from guestguard_dagster.settings import Settings
@@ -107,13 +107,8 @@ class Stack:
 
     def what_stopped(self) -> str | None:
         """A sentence about the first part that has ended by itself, or None while all run."""
-        children: dict[str, Child | None] = {
-            "PostgreSQL": self.postgres.child if self.postgres else None,
-            "NATS": self.nats.child if self.nats else None,
-            "Dagster": self.dagster.child if self.dagster else None,
-        }
-        for label, child in children.items():
-            if child is not None and child.exit_code is not None:
+        for label, child in self._children().items():
+            if child.exit_code is not None:
                 last_line = child.output.rpartition("\n")[2]
                 return f"{label} stopped by itself (exit code {child.exit_code}): {last_line}"
         if self.mail is not None and not self.mail.is_running:
@@ -130,11 +125,17 @@ class Stack:
         if self.postgres is not None:
             self.postgres.stop()
         postgres.stop_leftovers(self._postgres_folder)
+        for child in self._children().values():
+            child.drain()
 
     def kill_dagster(self) -> None:
         """Let Dagster's processes die at once, for someone who does not want to wait for a stop."""
         for process in marked_processes(self._folder.path, "dagster"):
             process.kill()
+
+    def _children(self) -> dict[str, Child]:
+        parts = {"PostgreSQL": self.postgres, "NATS": self.nats, "Dagster": self.dagster}
+        return {label: part.child for label, part in parts.items() if part is not None}
 
     @property
     def data_folder(self) -> Path:
@@ -156,11 +157,13 @@ class Stack:
         postgres.stop_leftovers(self._postgres_folder)
 
     def _start_postgres(self) -> None:
-        self.postgres = start_postgres(
-            self._postgres_folder,
-            port=self._choose_port("postgres"),
-            environ=marked_environ(self.environ, self._folder.path, "postgres"),
-            sink=self._sink,
+        self.postgres = retry_while_taken(
+            lambda: start_postgres(
+                self._postgres_folder,
+                port=self._choose_port("postgres"),
+                environ=marked_environ(self.environ, self._folder.path, "postgres"),
+                sink=self._sink,
+            )
         )
         for name in ("guestguard", "dagster"):
             self.postgres.ensure_database(name)
@@ -171,23 +174,25 @@ class Stack:
         )
 
     def _start_nats(self) -> None:
-        self.nats = start_nats(
-            self._folder.path / "nats",
-            port=self._choose_port("nats"),
-            environ=marked_environ(self.environ, self._folder.path, "nats"),
-            sink=self._sink,
+        self.nats = retry_while_taken(
+            lambda: start_nats(
+                self._folder.path / "nats",
+                port=self._choose_port("nats"),
+                environ=marked_environ(self.environ, self._folder.path, "nats"),
+                sink=self._sink,
+            )
         )
         self._say(f"NATS is up, on port {self.nats.port}")
         self._offer(NATS_URL=self.nats.url)
 
     def _start_mail_catcher(self) -> None:
-        self.mail = start_mail_catcher(
-            self._folder.path / "mail", smtp_port=self._choose_port("smtp"), page_port=self._choose_port("mail")
+        self.mail = retry_while_taken(
+            lambda: start_mail_catcher(
+                self._folder.path / "mail", smtp_port=self._choose_port("smtp"), page_port=self._choose_port("mail")
+            )
         )
         self._say(f"The mail catcher is up, on port {self.mail.page_port}")
-        self._offer(
-            SMTP_HOST="127.0.0.1", SMTP_PORT=str(self.mail.smtp_port), SMTP_TLS="none", SMTP_FROM_EMAIL=MAIL_FROM
-        )
+        self._offer(SMTP_HOST=LOOPBACK, SMTP_PORT=str(self.mail.smtp_port), SMTP_TLS="none", SMTP_FROM_EMAIL=MAIL_FROM)
 
     def _offer(self, **entries: str) -> None:
         """Settings that lead to the parts started here; what shell or `.env` gives stands."""
