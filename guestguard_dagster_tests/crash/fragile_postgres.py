@@ -1,0 +1,58 @@
+"""A PostgreSQL server that writes to disk as in production, to be killed and started again."""
+
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from uuid import uuid4
+
+import psycopg
+from psycopg import sql
+
+from guestguard_dagster.local.ports import start_on_free_port
+from guestguard_dagster.local.postgres import PostgresServer, start_postgres
+from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.migrate import migrate
+
+
+class FragilePostgres:
+    """In a temporary folder, on a free port that stays the same. Use it as a context manager."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="guestguard-fragile-"))
+        self._server = start_on_free_port(self._start)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.stop()
+        shutil.rmtree(self._folder)
+
+    @contextmanager
+    def new_database(self) -> Iterator[Database]:
+        """A migrated database of its own."""
+        name = f"crash_{uuid4().hex}"
+        self._server.ensure_database(name)
+        with Database(self._server.url(name), application_name="guestguard-tests") as database:
+            migrate(database)
+            yield database
+        # A server that was killed looks through all its files when it starts again: the fewer, the faster.
+        with psycopg.connect(self._server.url("postgres"), autocommit=True) as admin:
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is written any more, and all connections break."""
+        self._server.child.stop((signal.SIGKILL, 10.0))
+
+    def start_again(self) -> None:
+        self._server = self._start(self._server.port)
+
+    def _start(self, port: int) -> PostgresServer:
+        return start_postgres(self._folder, port=port, durable=True)

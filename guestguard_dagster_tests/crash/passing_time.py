@@ -1,0 +1,48 @@
+"""Time that passes in the database alone, so that nobody has to wait for it."""
+
+from sqlalchemy import text
+
+from guestguard_dagster.storage.database import Database
+
+
+def let_leases_run_out(database: Database) -> None:
+    """As if a minute had passed over rows that some process holds, dead or alive."""
+    _execute(
+        database,
+        "UPDATE guestguard.message_deliveries SET lease_expires_at = clock_timestamp() "
+        "WHERE lease_expires_at > clock_timestamp()",
+    )
+
+
+def let_waits_pass(database: Database) -> None:
+    """As if what waits for its next try, for its provider or for a run's turn had waited long enough."""
+    _execute(
+        database,
+        "UPDATE guestguard.message_deliveries SET next_attempt_at = clock_timestamp() "
+        "WHERE status = 'pending' AND next_attempt_at > clock_timestamp()",
+        "UPDATE guestguard.message_deliveries SET lease_expires_at = clock_timestamp() "
+        "WHERE status = 'sending' AND lease_token IS NULL AND lease_expires_at > clock_timestamp()",
+        "UPDATE guestguard.breakers SET open_until = clock_timestamp() WHERE open_until > clock_timestamp()",
+        "UPDATE guestguard.rate_buckets SET theoretical_arrival = clock_timestamp() "
+        "WHERE theoretical_arrival > clock_timestamp()",
+    )
+
+
+def let_a_day_pass_over_batches(database: Database) -> None:
+    """As if every fixed request had been called first a day ago: too long for a repeat."""
+    _execute(database, "UPDATE guestguard.provider_batches SET first_called_at = first_called_at - interval '1 day'")
+
+
+def live_leases(database: Database) -> int:
+    """How many rows are held at present."""
+    with database.transaction() as connection:
+        held: int = connection.execute(
+            text("SELECT count(*) FROM guestguard.message_deliveries WHERE lease_expires_at > clock_timestamp()")
+        ).scalar_one()
+        return held
+
+
+def _execute(database: Database, *statements: str) -> None:
+    for statement in statements:
+        with database.transaction(durable=False) as connection:
+            connection.execute(text(statement))

@@ -1,0 +1,101 @@
+"""A stage: messages that are due, a provider on loopback, and workers that send the ones through the other."""
+
+from dataclasses import dataclass, replace
+from itertools import count
+from uuid import UUID
+
+from guestguard_dagster.domain.messages import MessageChannel
+from guestguard_dagster.storage.database import Database
+from guestguard_dagster_tests.crash.gates import Stop
+from guestguard_dagster_tests.crash.loopbacks import Loopback
+from guestguard_dagster_tests.crash.passing_time import let_leases_run_out, let_waits_pass
+from guestguard_dagster_tests.crash.providers import Access
+from guestguard_dagster_tests.crash.verdict import Verdict, judge
+from guestguard_dagster_tests.crash.waiting import wait_until
+from guestguard_dagster_tests.crash.worker import Ending, Order, Worker
+from guestguard_dagster_tests.factories import make_event, make_guests, make_message, set_columns
+
+_MOST_RUNS = 20
+_run_numbers = count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    database: Database
+    server: Loopback
+    access: Access
+    message_ids: tuple[UUID, ...]
+
+    def start_worker(self, *, stop: Stop | None = None, lease_seconds: float = 60) -> Worker:
+        """One more run for all messages."""
+        return start_worker(self.database, self.access, self.message_ids, stop=stop, lease_seconds=lease_seconds)
+
+    def settle(self) -> None:
+        """Run after run, as the sensor would ask for them, until nothing is left to do; nobody waits for real."""
+        for _ in range(_MOST_RUNS):
+            let_leases_run_out(self.database)
+            self.run_hastily()
+            if not self.judge().unsettled:
+                return
+        raise AssertionError(f"after {_MOST_RUNS} runs: {self.judge()}")
+
+    def run_hastily(self) -> None:
+        """One run to its end; what it waits for comes at once."""
+        with self.start_worker() as worker:
+            ending = self.see_off(worker)
+        if ending is not Ending.DONE:
+            raise AssertionError(f"an undisturbed run ended as {ending.name}")
+
+    def see_off(self, worker: Worker) -> Ending:
+        """Let the run come to its end; what it waits for comes at once."""
+
+        def has_ended() -> bool:
+            let_waits_pass(self.database)
+            return not worker.is_running
+
+        wait_until(has_ended, "the run ends")
+        return worker.wait()
+
+    def judge(self) -> Verdict:
+        return judge(self.database, self.message_ids, self.server.recipients())
+
+    def mails(self) -> int:
+        return self.server.recipients().total()
+
+    def with_access(self, access: Access) -> "Stage":
+        """The same messages, sent another way."""
+        return replace(self, access=access)
+
+
+def start_worker(
+    database: Database,
+    access: Access,
+    message_ids: tuple[UUID, ...],
+    *,
+    stop: Stop | None = None,
+    lease_seconds: float = 60,
+) -> Worker:
+    return Worker(
+        Order(
+            database_url=database.engine.url.render_as_string(hide_password=False),
+            access=access,
+            message_ids=message_ids,
+            run_id=f"run-{next(_run_numbers)}",
+            lease_seconds=lease_seconds,
+            stop=stop,
+        )
+    )
+
+
+def due_messages(
+    database: Database, *, guests: int, messages: int = 1, channel: MessageChannel = MessageChannel.EMAIL
+) -> tuple[UUID, ...]:
+    """Messages that are due, each of an event of its own, with so many guests each."""
+    ids: list[UUID] = []
+    for _ in range(messages):
+        event = make_event(database)
+        for number, guest in enumerate(make_guests(database, event, guests)):
+            if channel is MessageChannel.SMS:
+                set_columns(database, guest, phone=f"+49151{len(ids):02}{number:06}")
+        ids.append(make_message(database, event, channel=channel).id)
+    return tuple(ids)

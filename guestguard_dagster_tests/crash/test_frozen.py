@@ -1,0 +1,85 @@
+"""SIGSTOP past the lease, and then SIGCONT: a process that wakes up late does no harm."""
+
+from guestguard_dagster.domain.deliveries import DeliveryStatus
+from guestguard_dagster.storage.database import Database
+from guestguard_dagster_tests.crash.gates import Point, Stop
+from guestguard_dagster_tests.crash.killing import freeze_one_after_the_other, new_seed
+from guestguard_dagster_tests.crash.passing_time import live_leases
+from guestguard_dagster_tests.crash.providers import Access, Provider
+from guestguard_dagster_tests.crash.stage import Stage, due_messages
+from guestguard_dagster_tests.crash.verdict import Verdict
+from guestguard_dagster_tests.crash.waiting import wait_until
+from guestguard_dagster_tests.crash.worker import Ending
+from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
+
+GROUP = 50
+
+
+def freeze_past_the_lease(stage: Stage, stop: Stop) -> tuple[Verdict, Verdict]:
+    """Freeze a worker at this point, for longer than its lease lasts.
+
+    Returns the verdicts before it wakes up, when another run has done the rest, and after it has ended.
+    """
+    with stage.start_worker(stop=stop, lease_seconds=2) as frozen:
+        frozen.wait_at_gate()
+        frozen.freeze()
+        frozen.open_gate()
+        wait_until(lambda: live_leases(stage.database) == 0, "the leases run out")
+        stage.run_hastily()
+        meanwhile = stage.judge()
+        frozen.go_on()
+        assert frozen.wait() is Ending.DONE
+    return meanwhile, stage.judge()
+
+
+def test_a_run_frozen_before_it_hands_off_hands_nothing_off_when_it_wakes_up_late(
+    database: Database, mail_server: SmtpLoopback
+) -> None:
+    stage = Stage(database, mail_server, Access(Provider.SMTP, mail_server.port), due_messages(database, guests=120))
+
+    meanwhile, afterwards = freeze_past_the_lease(stage, Stop(Point.BEFORE_CALL))
+
+    assert meanwhile.states == {DeliveryStatus.SENT: 70, DeliveryStatus.UNKNOWN: GROUP}
+    assert afterwards == meanwhile
+    assert afterwards.mails == 70
+    assert afterwards.breaches == {}
+
+
+def test_a_run_frozen_at_its_last_look_at_the_lease_lets_only_that_mail_leave_when_it_wakes_up_late(
+    database: Database, mail_server: SmtpLoopback
+) -> None:
+    access = Access(Provider.SMTP, mail_server.port, connections=1)
+    stage = Stage(database, mail_server, access, due_messages(database, guests=120))
+
+    # The first look is before it connects, the second before the first mail's content.
+    meanwhile, afterwards = freeze_past_the_lease(stage, Stop(Point.PERMITTED, passes=1))
+
+    assert meanwhile.mails == 70
+    assert afterwards.mails == 71
+    assert afterwards.states == {DeliveryStatus.SENT: 71, DeliveryStatus.UNKNOWN: GROUP - 1}
+    assert afterwards.breaches == {}
+
+
+def test_a_run_frozen_with_its_answers_in_hand_writes_them_down_when_it_wakes_up_late(
+    database: Database, mail_server: SmtpLoopback
+) -> None:
+    stage = Stage(database, mail_server, Access(Provider.SMTP, mail_server.port), due_messages(database, guests=120))
+
+    meanwhile, afterwards = freeze_past_the_lease(stage, Stop(Point.AFTER_CALL))
+
+    assert meanwhile.states == {DeliveryStatus.SENT: 70, DeliveryStatus.UNKNOWN: GROUP}
+    assert meanwhile.arrived_unknown == GROUP
+    assert afterwards.states == {DeliveryStatus.SENT: 120}
+    assert afterwards.breaches == {}
+
+
+def test_runs_frozen_at_any_instant_never_send_twice(database: Database, slow_mail_server: SmtpLoopback) -> None:
+    access = Access(Provider.SMTP, slow_mail_server.port)
+    stage = Stage(database, slow_mail_server, access, due_messages(database, guests=500))
+
+    frozen = freeze_one_after_the_other(stage, new_seed(), freezes=6)
+
+    verdict = stage.judge()
+    print(f"{frozen} frozen: {verdict}")
+    assert verdict.breaches == {}
+    assert verdict.states.keys() <= {DeliveryStatus.SENT, DeliveryStatus.UNKNOWN}

@@ -1,0 +1,152 @@
+"""A send run in a process of its own, without Dagster: what a test kills, freezes and stops by real signals."""
+
+import multiprocessing
+import os
+import signal
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from enum import IntEnum
+from multiprocessing.connection import Connection
+from threading import Event
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+import psutil
+
+from guestguard_dagster.delivery.audience import load_recipients
+from guestguard_dagster.delivery.claiming import claim
+from guestguard_dagster.delivery.dispatching import dispatch
+from guestguard_dagster.delivery.finishing import mark_sent, record_deliveries
+from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.delivery.preflight import preflight
+from guestguard_dagster.delivery.shield import run_shielded
+from guestguard_dagster.settings import Settings
+from guestguard_dagster.storage.database import Database, DatabaseUnavailable
+from guestguard_dagster_tests.crash.gates import Gate, GatedSender, Stop
+from guestguard_dagster_tests.crash.providers import Access, open_senders
+from guestguard_dagster_tests.crash.waiting import PATIENCE_SECONDS, wait_until
+
+# A fork of a server that has imported everything starts in milliseconds, and shares nothing with the test's process.
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(["__main__", __name__])
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What one run is to do. With a `stop` it waits there until its gate is opened."""
+
+    database_url: str = field(repr=False)
+    access: Access
+    message_ids: tuple[UUID, ...]
+    run_id: str
+    lease_seconds: float
+    stop: Stop | None = None
+
+
+class Ending(IntEnum):
+    """Exit codes of a worker that was not killed."""
+
+    DONE = 0
+    TERMINATED = 3
+    DATABASE_AWAY = 4
+
+
+class Worker:
+    """The test's handle on the process. Use it as a context manager: at the end it is gone in any case."""
+
+    def __init__(self, order: Order) -> None:
+        self._gate, workers_end = _PROCESSES.Pipe()
+        self._process = _PROCESSES.Process(target=_work, args=(order, workers_end), daemon=True)
+        self._process.start()
+        workers_end.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+        self._gate.close()
+
+    @property
+    def pid(self) -> int:
+        if self._process.pid is None:
+            raise RuntimeError("the worker was not started")
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.is_alive()
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self._process.kill()
+        self._process.join()
+
+    def freeze(self) -> None:
+        """SIGSTOP, and wait until it stands still."""
+        os.kill(self.pid, signal.SIGSTOP)
+        process = psutil.Process(self.pid)
+        wait_until(lambda: process.status() == psutil.STATUS_STOPPED, "the worker stands still")
+
+    def go_on(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def terminate(self) -> None:
+        """SIGTERM; it ends by itself."""
+        self._process.terminate()
+
+    def wait(self) -> Ending:
+        """Wait for its end."""
+        self._process.join(PATIENCE_SECONDS)
+        if self._process.exitcode is None:
+            raise AssertionError(f"the worker did not end within {PATIENCE_SECONDS} seconds")
+        return Ending(self._process.exitcode)
+
+    def wait_at_gate(self) -> None:
+        """Wait until it has come to its stop."""
+        if not self._gate.poll(PATIENCE_SECONDS):
+            raise AssertionError(f"the worker did not come to its stop within {PATIENCE_SECONDS} seconds")
+        self._gate.recv()
+
+    def open_gate(self) -> None:
+        self._gate.send(None)
+
+
+def _work(order: Order, gate: Connection) -> None:
+    # As in a Dagster run, SIGTERM is an exception in the main thread.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        _send(order, gate)
+    except KeyboardInterrupt:
+        raise SystemExit(Ending.TERMINATED) from None
+    except DatabaseUnavailable:
+        raise SystemExit(Ending.DATABASE_AWAY) from None
+
+
+def _send(order: Order, gate: Connection) -> None:
+    senders = open_senders(order.access)
+    if order.stop is not None:
+        watched = Gate(order.stop, gate)
+        senders = replace(senders, email=GatedSender(senders.email, watched), sms=GatedSender(senders.sms, watched))
+    settings = Settings.model_validate({"guestguard_secret_key": "a secret for tests only"})
+    ids = order.message_ids
+    with Database(order.database_url, application_name=order.run_id) as database:
+        room = Mailroom.open(
+            database,
+            senders,
+            settings,
+            run_id=order.run_id,
+            lease_time=timedelta(seconds=order.lease_seconds),
+        )
+        try:
+            claim(room, ids, Event())
+            load_recipients(room, ids)
+            preflight(room, ids)
+            run_shielded(lambda stop: dispatch(room, ids, stop))
+            record_deliveries(room, ids)
+            mark_sent(room, ids)
+        finally:
+            senders.close()
