@@ -42,7 +42,7 @@ def a_frozen_message(
     database: Database, event: Event, *rows: Row, channel: MessageChannel = MessageChannel.EMAIL, **columns: Any
 ) -> Message:
     """A message that is being sent, with one recipient per row."""
-    values = {"audience_frozen_at": database.now(), "recipient_count": len(rows)} | columns
+    values: dict[str, Any] = {"audience_frozen_at": database.now(), "recipient_count": len(rows)} | columns
     message = make_message(database, event, status=MessageStatus.SENDING, channel=channel, **values)
     for status, reason in rows:
         make_deliveries(database, message, make_guests(database, event), status=status, reason=reason)
