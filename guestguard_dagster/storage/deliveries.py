@@ -4,6 +4,7 @@ A lease is on delivery rows only, for the minute around a hand-off. Rows move fo
 `domain.deliveries`; the WHERE clauses here are those moves in SQL.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -369,86 +370,55 @@ class DeliveryRepo:
         when this process still holds it, or when the news proves a hand-off that nobody knew of (`unknown`, `failed` or
         taken over meanwhile). Safe to repeat when the answer to a commit was lost.
         """
-        answered = [(s, s.outcome) for s in settlements if s.outcome is not None]
-        if answered:
-            connection.execute(
-                sql(
-                    """
+        if not settlements:
+            return
+        connection.execute(
+            sql(
+                """
+                WITH news AS MATERIALIZED (
+                    SELECT * FROM json_to_recordset(CAST(:news AS json)) AS n (id bigint, round int, status text,
+                        reason text, retryable bool, burns int, wait interval, outcome text, provider_message_id text,
+                        error_class text, error_code text, error_detail text, duration_ms int)
+                ), attempts AS (
                     INSERT INTO guestguard.delivery_attempts (delivery_id, lease_token, round, run_id, provider,
                         account, outcome, provider_message_id, error_class, error_code, error_detail, duration_ms,
                         attempted_at)
-                    SELECT a.delivery_id, :token, a.round, :run_id, :provider,
-                        :account, a.outcome, a.provider_message_id, a.error_class, a.error_code, a.error_detail,
-                        a.duration_ms, clock_timestamp() - CAST(:ago AS interval)
-                    FROM unnest(CAST(:ids AS bigint[]), CAST(:rounds AS int[]), CAST(:outcomes AS text[]),
-                        CAST(:provider_ids AS text[]), CAST(:classes AS text[]), CAST(:codes AS text[]),
-                        CAST(:details AS text[]), CAST(:durations AS int[]))
-                        AS a (delivery_id, round, outcome, provider_message_id, error_class, error_code,
-                              error_detail, duration_ms)
-                    WHERE EXISTS (SELECT 1 FROM guestguard.message_deliveries d WHERE d.id = a.delivery_id)
+                    SELECT n.id, :token, n.round, :run_id, :provider,
+                        :account, n.outcome, n.provider_message_id, n.error_class, n.error_code, n.error_detail,
+                        n.duration_ms, clock_timestamp() - CAST(:ago AS interval)
+                    FROM news n
+                    WHERE n.outcome IS NOT NULL
+                      AND EXISTS (SELECT 1 FROM guestguard.message_deliveries d WHERE d.id = n.id)
                     ON CONFLICT (delivery_id, lease_token) DO NOTHING
-                    """
-                ),
-                {
-                    "ago": ago,
-                    "token": token,
-                    "run_id": run_id,
-                    "provider": provider,
-                    "account": account,
-                    "ids": [s.delivery_id for s, _ in answered],
-                    "rounds": [s.round for s, _ in answered],
-                    "outcomes": [o.outcome for _, o in answered],
-                    "provider_ids": [o.provider_message_id for _, o in answered],
-                    "classes": [o.error_class for _, o in answered],
-                    "codes": [o.error_code for _, o in answered],
-                    "details": [o.detail for _, o in answered],
-                    "durations": [o.duration_ms for _, o in answered],
-                },
-            )
-        if settlements:
-            connection.execute(
-                sql(
-                    """
-                    UPDATE guestguard.message_deliveries d
-                    SET status = n.status, reason = n.reason, retryable = n.retryable,
-                        attempts = d.attempts + n.burns, next_attempt_at = clock_timestamp() + n.wait,
-                        error_class = n.error_class, error_code = n.error_code, error_detail = n.error_detail,
-                        provider_message_id = COALESCE(n.provider_message_id, d.provider_message_id),
-                        lease_token = NULL,
-                        lease_expires_at = CASE WHEN n.status = 'sending' THEN clock_timestamp() + n.wait END,
-                        handed_off_at = CASE WHEN n.status = 'sent' THEN clock_timestamp() - CAST(:ago AS interval)
-                            ELSE d.handed_off_at END,
-                        settled_at = CASE WHEN n.status IN ('pending', 'sending') THEN NULL ELSE clock_timestamp() END,
-                        updated_at = clock_timestamp()
-                    FROM unnest(CAST(:ids AS bigint[]), CAST(:rounds AS int[]), CAST(:statuses AS text[]),
-                        CAST(:reasons AS text[]), CAST(:retryables AS bool[]), CAST(:burns AS int[]),
-                        CAST(:waits AS interval[]), CAST(:provider_ids AS text[]), CAST(:classes AS text[]),
-                        CAST(:codes AS text[]), CAST(:details AS text[]))
-                        AS n (id, round, status, reason, retryable, burns, wait, provider_message_id, error_class,
-                              error_code, error_detail)
-                    WHERE d.id = n.id AND (
-                        (d.status = 'sending' AND d.lease_token = :token)
-                        OR (n.status = 'sent' AND d.status IN ('pending', 'sending', 'unknown', 'failed'))
-                        OR (n.status = 'failed' AND d.status = 'unknown' AND d.round = n.round)
-                    )
-                    """
-                ),
-                {
-                    "ago": ago,
-                    "token": token,
-                    "ids": [s.delivery_id for s in settlements],
-                    "rounds": [s.round for s in settlements],
-                    "statuses": [s.status for s in settlements],
-                    "reasons": [s.reason for s in settlements],
-                    "retryables": [s.retryable for s in settlements],
-                    "burns": [int(s.burns_attempt) for s in settlements],
-                    "waits": [s.next_attempt_in for s in settlements],
-                    "provider_ids": [s.outcome.provider_message_id if s.outcome else None for s in settlements],
-                    "classes": [s.outcome.error_class if s.outcome else None for s in settlements],
-                    "codes": [s.outcome.error_code if s.outcome else None for s in settlements],
-                    "details": [s.outcome.detail if s.outcome else None for s in settlements],
-                },
-            )
+                )
+                UPDATE guestguard.message_deliveries d
+                SET status = n.status, reason = n.reason, retryable = n.retryable,
+                    attempts = d.attempts + n.burns, next_attempt_at = clock_timestamp() + n.wait,
+                    error_class = n.error_class, error_code = n.error_code, error_detail = n.error_detail,
+                    provider_message_id = COALESCE(n.provider_message_id, d.provider_message_id),
+                    lease_token = NULL,
+                    lease_expires_at = CASE WHEN n.status = 'sending' THEN clock_timestamp() + n.wait END,
+                    handed_off_at = CASE WHEN n.status = 'sent' THEN clock_timestamp() - CAST(:ago AS interval)
+                        ELSE d.handed_off_at END,
+                    settled_at = CASE WHEN n.status IN ('pending', 'sending') THEN NULL ELSE clock_timestamp() END,
+                    updated_at = clock_timestamp()
+                FROM news n
+                WHERE d.id = n.id AND (
+                    (d.status = 'sending' AND d.lease_token = :token)
+                    OR (n.status = 'sent' AND d.status IN ('pending', 'sending', 'unknown', 'failed'))
+                    OR (n.status = 'failed' AND d.status = 'unknown' AND d.round = n.round)
+                )
+                """
+            ),
+            {
+                "news": json.dumps([_news(settlement) for settlement in settlements]),
+                "ago": ago,
+                "token": token,
+                "run_id": run_id,
+                "provider": provider,
+                "account": account,
+            },
+        )
 
     def close_batches(self, connection: Connection, batch_ids: Sequence[UUID]) -> None:
         """The provider has answered for these batches."""
@@ -497,3 +467,27 @@ def facts_from(row: Row[Any]) -> RecipientFacts:
         rsvp_token=row.rsvp_token,
         removed=row.removed,
     )
+
+
+def _news(settlement: Settlement) -> dict[str, object]:
+    """One settlement as `fold` reads it; without an outcome, nothing was attempted."""
+    wait, outcome = settlement.next_attempt_in, settlement.outcome
+    news: dict[str, object] = {
+        "id": settlement.delivery_id,
+        "round": settlement.round,
+        "status": settlement.status,
+        "reason": settlement.reason,
+        "retryable": settlement.retryable,
+        "burns": int(settlement.burns_attempt),
+        "wait": None if wait is None else f"{wait.total_seconds()} seconds",
+    }
+    if outcome is not None:
+        news |= {
+            "outcome": outcome.outcome,
+            "provider_message_id": outcome.provider_message_id,
+            "error_class": outcome.error_class,
+            "error_code": outcome.error_code,
+            "error_detail": outcome.detail,
+            "duration_ms": outcome.duration_ms,
+        }
+    return news
