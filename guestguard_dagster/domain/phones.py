@@ -1,13 +1,13 @@
 """Phone numbers as providers want them."""
 
-import phonenumbers
-
 
 def to_e164(number: str, region: str | None) -> str | None:
     """`number` as E.164 (`+491711234567`), or None when it cannot be a phone number.
 
     `region` (ISO 3166 alpha-2) reads numbers written without a country code.
     """
+    import phonenumbers  # its tables take long to load, and most processes never see a phone number
+
     try:
         parsed = phonenumbers.parse(number, region)
     except phonenumbers.NumberParseException:
