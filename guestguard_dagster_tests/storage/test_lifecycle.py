@@ -4,7 +4,7 @@ from datetime import timedelta
 from enum import Enum, auto
 from uuid import UUID
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
@@ -30,9 +30,8 @@ from guestguard_dagster_tests.factories import make_deliveries, make_guests, mak
 A_DAY = timedelta(days=1)
 DUE, AHEAD = -A_DAY / 24, A_DAY
 
-# Nothing moves these but an explicit retry, and nothing at all moves what a host or the event's end has decided.
+# Cancelled for good; what ran out of time can still be armed again by a later date.
 DECIDED = {CancelReason.HOST, CancelReason.EVENT_CANCELLED}
-
 
 SEND_IN = st.sampled_from([DUE, AHEAD])
 
@@ -59,7 +58,7 @@ class MessageLife(RuleBasedStateMachine):
         self.events = EventRepo(database)
         draft = EventDraft("Party", "Here", database.now() + 10 * A_DAY, "Europe/Berlin")
         self.event = self.events.create(draft, make_user(database).id)
-        self.guests = make_guests(database, self.event, 2)
+        self.guests = make_guests(database, self.event, 3)
         for status, survives in ((MessageStatus.SCHEDULED, True), (MessageStatus.DRAFT, False)):
             make_message(database, self.event, status=status, survives_event_cancel=survives)
         self.seen: dict[UUID, Message] = {}
@@ -204,6 +203,7 @@ class MessageLife(RuleBasedStateMachine):
                 assert self.event_cancelled
                 assert not message.survives_event_cancel
             else:
+                assert message.status in {MessageStatus.SENT, MessageStatus.FAILED}
                 assert reopened == failed
                 expected = MessageStatus.SENDING if reopened else message.status
                 assert self.messages.get(message.id).status is expected
@@ -237,9 +237,11 @@ def test_no_order_of_events_breaks_the_life_of_a_message(database: Database) -> 
     run_state_machine_as_test(
         OfThisDatabase,
         settings=settings(
-            max_examples=50,
-            stateful_step_count=30,
+            max_examples=30,
+            stateful_step_count=25,
             deadline=None,
+            # Shrinking against a real database would outlast the test's time limit.
+            phases=[Phase.generate],
             suppress_health_check=[HealthCheck.too_slow],
         ),
     )
