@@ -11,8 +11,6 @@ from guestguard_dagster.domain.messages import MessageStatus
 from guestguard_dagster.storage.asks import LOOK_AHEAD
 from guestguard_dagster.storage.contexts import SendContext
 
-# Messages due this close together are claimed together, so that the next steps serve them in one go.
-CLUSTER = timedelta(seconds=2)
 _LOOK_AGAIN = timedelta(seconds=5)
 _SHORTEST_WAIT = timedelta(milliseconds=20)
 
@@ -41,15 +39,13 @@ class ClaimReport:
 
 
 def claim(room: Mailroom, message_ids: Sequence[UUID], stop: Event) -> ClaimReport:
-    """Wait for the first due instant and claim what is due about then; `dispatch` claims the rest when it is due."""
+    """Wait for the first due instant and claim what is due then; `dispatch` claims the rest when it is due."""
     expired: list[UUID] = []
     while True:
         expired += room.messages.expire_started(message_ids)
         room.messages.claim_due(message_ids)
         schedule = read_schedule(room, message_ids)
-        if stop.is_set() or schedule.first_due_in is None:
-            break
-        if schedule.sending and schedule.first_due_in > CLUSTER:
+        if stop.is_set() or schedule.sending or schedule.first_due_in is None:
             break
         room.asks.renew(schedule.waiting)
         stop.wait(min(max(schedule.first_due_in, _SHORTEST_WAIT), _LOOK_AGAIN).total_seconds())
