@@ -9,7 +9,7 @@ def to_e164(number: str, region: str | None) -> str | None:
     import phonenumbers  # its tables take long to load, and most processes never see a phone number
 
     try:
-        parsed = phonenumbers.parse(number, region)
+        parsed = phonenumbers.parse(number, region.upper() if region else None)
     except phonenumbers.NumberParseException:
         return None
     if not phonenumbers.is_possible_number(parsed):
