@@ -1,10 +1,13 @@
 """Events and the people around them."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, time
 from enum import StrEnum
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from guestguard_dagster.domain.messages import MessageChannel
+from guestguard_dagster.domain.quiet_hours import SMS_QUIET_HOURS, QuietHours
 
 
 class RsvpStatus(StrEnum):
@@ -39,7 +42,9 @@ class Collaborator:
 class EventDraft:
     """A new event. `starts_at` and `ends_at` are timezone-aware; `timezone` is an IANA name.
 
-    Raises ValueError for a naive instant, an end that is not after the start, or a timezone that does not exist.
+    Quiet hours are on the event's clock, both times or neither: off for email, 21:00 to 09:00 for SMS unless set.
+    Raises ValueError for a naive instant, an end that is not after the start, half of the quiet hours, or a timezone
+    that does not exist.
     """
 
     name: str
@@ -48,12 +53,22 @@ class EventDraft:
     timezone: str
     ends_at: datetime | None = None
     phone_region: str | None = None
+    email_quiet_from: time | None = None
+    email_quiet_until: time | None = None
+    sms_quiet_from: time | None = SMS_QUIET_HOURS.start
+    sms_quiet_until: time | None = SMS_QUIET_HOURS.end
 
     def __post_init__(self) -> None:
         if self.starts_at.tzinfo is None or (self.ends_at is not None and self.ends_at.tzinfo is None):
             raise ValueError("an event's starts_at and ends_at need a timezone, such as datetime(..., tzinfo=UTC)")
         if self.ends_at is not None and self.ends_at <= self.starts_at:
             raise ValueError("an event's ends_at lies after its starts_at; leave it out if the end is open")
+        for start, end in (
+            (self.email_quiet_from, self.email_quiet_until),
+            (self.sms_quiet_from, self.sms_quiet_until),
+        ):
+            if (start is None) != (end is None):
+                raise ValueError("quiet hours need both a start and an end; leave out both to have none")
         try:
             ZoneInfo(self.timezone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -76,6 +91,19 @@ class Event:
     cancelled_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    email_quiet_from: time | None = None
+    email_quiet_until: time | None = None
+    sms_quiet_from: time | None = SMS_QUIET_HOURS.start
+    sms_quiet_until: time | None = SMS_QUIET_HOURS.end
+
+    def quiet_until(self, channel: MessageChannel, moment: datetime) -> datetime | None:
+        """When (UTC) guests may be disturbed on this channel again; None when they may be at `moment`."""
+        start, end = (
+            (self.sms_quiet_from, self.sms_quiet_until)
+            if channel is MessageChannel.SMS
+            else (self.email_quiet_from, self.email_quiet_until)
+        )
+        return QuietHours(start, end).end_after(moment, self.zone) if start is not None and end is not None else None
 
     @property
     def zone(self) -> ZoneInfo:

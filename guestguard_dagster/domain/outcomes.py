@@ -19,9 +19,9 @@ class Outcome:
     """One recipient's result of one hand-off.
 
     `error_class` is the exception's or API error's own name (`SMTPServerDisconnected`, `validation_error`) and
-    `error_code` the status that came with it (`550`, `422`). `detail` is a sentence for operators without address, body or secret.
-    `retry_after` is the provider's own wish. `suppress` asks to suppress the address (hard bounce, opt-out) under
-    that reason.
+    `error_code` the status that came with it (`550`, `422`). `detail` is a sentence for operators, without address,
+    body or secret. `retry_after` is the provider's own wish. `suppress` asks to suppress the address (hard bounce,
+    opt-out) under that reason.
     """
 
     outcome: OutcomeClass

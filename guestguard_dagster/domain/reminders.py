@@ -11,6 +11,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from guestguard_dagster.domain.events import Event
+from guestguard_dagster.domain.local_time import instant_of
 from guestguard_dagster.domain.messages import (
     CancelReason,
     Message,
@@ -124,7 +125,7 @@ def reminder_time(kind: MessageKind, starts_at: datetime, zone: ZoneInfo) -> dat
     local_start = starts_at.astimezone(zone)
     if local_start.time() < _EARLY_START:
         return starts_at.astimezone(UTC) - _BEFORE_EARLY_START
-    return _instant(local_start.replace(hour=_DAY_OF_TIME.hour, minute=0, second=0, microsecond=0))
+    return instant_of(local_start.replace(hour=_DAY_OF_TIME.hour, minute=0, second=0, microsecond=0))
 
 
 def seed_auto_reminders(event: Event, now: datetime) -> list[MessageDraft]:
@@ -261,9 +262,4 @@ def _at_same_distance(send_at: datetime, before: Event, after: Event) -> datetim
 def _days_before(starts_at: datetime, days: int, zone: ZoneInfo) -> datetime:
     if days == 0:
         return starts_at.astimezone(UTC)
-    return _instant(starts_at.astimezone(zone) - timedelta(days=days))
-
-
-def _instant(local: datetime) -> datetime:
-    # fold=0 reads a skipped time with the offset before the gap, which moves it forward, and takes the first of two.
-    return local.replace(fold=0).astimezone(UTC)
+    return instant_of(starts_at.astimezone(zone) - timedelta(days=days))

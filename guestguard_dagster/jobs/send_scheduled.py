@@ -84,8 +84,8 @@ def claim(
     with _open_mailroom(context, config, database, senders) as room:
         report = claiming.claim(room, config.ids(), Event())
         context.log.info(
-            f"{len(report.sending)} being sent, {len(report.waiting)} not due yet, {len(report.expired)} came too late, "
-            f"{len(report.left)} left alone"
+            f"{len(report.sending)} being sent, {len(report.waiting)} not due yet, "
+            f"{len(report.expired)} came too late, {len(report.left)} left alone"
         )
         context.add_output_metadata(
             {

@@ -74,6 +74,10 @@ class EventRepo:
                 ends_at=before.ends_at and starts_at + (before.ends_at - before.starts_at),
                 timezone=timezone or before.timezone,
                 phone_region=before.phone_region,
+                email_quiet_from=before.email_quiet_from,
+                email_quiet_until=before.email_quiet_until,
+                sms_quiet_from=before.sms_quiet_from,
+                sms_quiet_until=before.sms_quiet_until,
             )
             return self._write(connection, before, draft)
 
