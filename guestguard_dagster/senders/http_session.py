@@ -7,6 +7,7 @@ from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, NewConnectionError, ProtocolError
@@ -30,6 +31,8 @@ def keep_alive_session() -> requests.Session:
 
 def never_left(error: BaseException | None) -> bool:
     """Whether the request behind `error` certainly never left: no connection was made (DNS, refused, TLS, timeout)."""
+    if isinstance(error, InvalidURL | InvalidSchema | MissingSchema):
+        return True
     reason = error.args[0] if isinstance(error, requests.ConnectionError) and error.args else None
     return isinstance(reason, MaxRetryError) and isinstance(reason.reason, ConnectTimeoutError)
 

@@ -14,7 +14,7 @@ from guestguard_dagster.senders.base import HandOff, LeaseLost, Mail, Permit, Ra
 from guestguard_dagster.senders.composing import MailComposer
 from guestguard_dagster.senders.grouping import groups_of
 from guestguard_dagster.senders.smtp_connect import SessionUnavailable, SmtpAccess, tls_context
-from guestguard_dagster.senders.smtp_replies import RELAY_DENIED
+from guestguard_dagster.senders.smtp_replies import RELAY_DENIED, Stage
 from guestguard_dagster.senders.smtp_session import ConnectionLost, Envelope, SmtpSession
 
 GROUP_SIZE = 50
@@ -146,16 +146,18 @@ class SmtpSender:
                 self._idle.append(session)
 
     def _send_one(self, session: SmtpSession, envelope: Envelope, permit: Permit) -> tuple[Outcome, SmtpSession]:
+        """The outcome, and the session that it came from. Raises SessionUnavailable where no mail can pass at all."""
+        if session.was_used:
+            try:
+                return session.send(envelope, permit), session
+            except ConnectionLost:
+                # Servers close connections that idled, or carried enough: neither they nor the mail are at fault.
+                session = self._fresh_session(permit)
         try:
             return session.send(envelope, permit), session
         except ConnectionLost as lost:
-            if not session.was_used:
-                return _not_taken(lost), session
-        # Servers close connections that idled, or carried enough: the mail itself is not at fault yet.
-        session = self._fresh_session(permit)
-        try:
-            return session.send(envelope, permit), session
-        except ConnectionLost as lost:
+            if lost.stage is Stage.SENDER:
+                raise SessionUnavailable(_not_taken(lost)) from None
             return _not_taken(lost), session
 
     def _idle_session(self) -> SmtpSession | None:
@@ -164,9 +166,9 @@ class SmtpSender:
                 session = self._idle.pop()
             except IndexError:
                 return None
-            if session.still_stands():
+            if not session.is_stale:
                 return session
-            session.drop()
+            session.quit()
 
     def _fresh_session(self, permit: Permit) -> SmtpSession:
         permit()

@@ -5,7 +5,6 @@ DATA go out in one piece where the server offers PIPELINING (RFC 2920); the cont
 """
 
 import contextlib
-import select
 import smtplib
 import socket
 import ssl
@@ -18,7 +17,7 @@ from guestguard_dagster.senders.scrub import address_parts
 from guestguard_dagster.senders.smtp_connect import SmtpAccess, name_of, open_client
 from guestguard_dagster.senders.smtp_replies import Reply, Stage, classify
 
-_ASK_AFTER_IDLE_SECONDS = 15
+_LONGEST_IDLE_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +63,10 @@ class SmtpSession:
     def is_open(self) -> bool:
         return self._client.sock is not None
 
-    def still_stands(self) -> bool:
-        """Whether an idle session can be used: the server has said nothing since, and after a while it is asked."""
-        try:
-            readable, _, _ = select.select([self._socket], [], [], 0)
-            if not readable and time.monotonic() - self._last_used < _ASK_AFTER_IDLE_SECONDS:
-                return True
-            self._socket.settimeout(self._timeouts.command)
-            self._socket.sendall(b"NOOP\r\n")
-            return self._read_reply().code == 250
-        except (OSError, ValueError, smtplib.SMTPException):
-            return False
+    @property
+    def is_stale(self) -> bool:
+        """Idle for so long that the server, or a firewall in between, may have forgotten it without a word."""
+        return time.monotonic() - self._last_used > _LONGEST_IDLE_SECONDS
 
     def send(self, envelope: Envelope, permit: Permit) -> Outcome:
         """Hand one mail over; look at `is_open` before the next.

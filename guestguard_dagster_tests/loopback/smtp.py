@@ -193,20 +193,14 @@ class _Session(socketserver.StreamRequestHandler):
         if self.features.tls is not None and not self.secure:
             offered.append("STARTTLS")
         if self.features.users:
-            offered.append("AUTH PLAIN LOGIN")
+            offered.append("AUTH PLAIN")
         lines = ["loopback.test", *offered]
         self._say("\r\n".join([*(f"250-{line}" for line in lines[:-1]), f"250 {lines[-1]}"]))
 
     def _authenticate(self, argument: str) -> None:
-        method, _, initial = argument.partition(" ")
         if self._struck("auth"):
             return
-        if method.upper() == "PLAIN":
-            _, user, password = base64.b64decode(initial).decode().split("\0")
-        else:
-            user = base64.b64decode(initial).decode()
-            self._say("334 UGFzc3dvcmQ6")
-            password = base64.b64decode(self.rfile.readline(4096)).decode()
+        _, user, password = base64.b64decode(argument.partition(" ")[2]).decode().split("\0")
         self.known = (user, password) in self.features.users
         self._say("235 2.7.0 welcome" if self.known else "535 5.7.8 authentication credentials invalid")
 

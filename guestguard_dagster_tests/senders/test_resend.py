@@ -111,7 +111,7 @@ def test_a_repeated_hand_off_is_the_same_request_and_sends_nothing_again(
     assert [outcome and outcome.provider_message_id for outcome in first] == [
         outcome and outcome.provider_message_id for outcome in again
     ]
-    assert len({seen.body for seen in server.requests}) == 1
+    assert [seen.body for seen in server.requests] == [request.body, request.body]
     assert {seen.headers["idempotency-key"] for seen in server.requests} == {str(request.key)}
     assert len(server.accepted) == 20
 
@@ -149,9 +149,10 @@ def test_a_refused_connection_is_not_ambiguous(connect: Connect) -> None:
     assert (outcome.outcome, outcome.error_class) == (TRANSIENT, "ConnectionRefusedError")
 
 
-def test_an_unknown_host_is_not_ambiguous(connect: Connect) -> None:
-    outcome = only(hand_off_all(connect("http://resend.invalid"), [mail()]))
-    assert (outcome.outcome, outcome.error_class) == (TRANSIENT, "gaierror")
+@pytest.mark.parametrize(("url", "error"), [("http://resend.invalid", "gaierror"), ("resend.example", "MissingSchema")])
+def test_an_address_that_leads_nowhere_is_not_ambiguous(connect: Connect, url: str, error: str) -> None:
+    outcome = only(hand_off_all(connect(url), [mail()]))
+    assert (outcome.outcome, outcome.error_class) == (TRANSIENT, error)
 
 
 def test_a_failed_tls_handshake_is_not_ambiguous(connect: Connect) -> None:

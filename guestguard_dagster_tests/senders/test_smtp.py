@@ -172,6 +172,19 @@ def test_a_break_before_the_content_is_never_unknown(
     assert server.accepted == []
 
 
+def test_a_server_that_takes_no_mail_at_all_is_not_tried_for_every_mail(start: Start, features: SmtpFeatures) -> None:
+    server, sender = start(features, timeouts=QUICK)
+    server.faults.add(Fault(at="mail", do=FaultKind.HANG, times=None))
+    assert classes(hand_off_all(sender, mails(50))) == [TRANSIENT] * 50
+    assert server.connections == 1
+
+
+def test_a_recipient_on_which_the_server_breaks_leaves_the_others_alone(start: Start, features: SmtpFeatures) -> None:
+    server, sender = start(features)
+    server.faults.add(Fault(at="rcpt", do=FaultKind.DROP, only_for="guest3@", times=None))
+    assert classes(hand_off_all(sender, mails(5))) == [SENT, SENT, TRANSIENT, SENT, SENT]
+
+
 @pytest.mark.parametrize(
     ("stage", "do", "taken"),
     [
@@ -201,8 +214,10 @@ def test_an_unreadable_reply_to_the_content_is_unknown(start: Start) -> None:
 
 
 @pytest.mark.parametrize("idle_then", ["drop", "421"])
-def test_a_connection_that_the_server_closed_meanwhile_costs_no_mail(start: Start, idle_then: str) -> None:
-    server, sender = start()
+def test_a_connection_that_the_server_closed_meanwhile_costs_no_mail(
+    start: Start, features: SmtpFeatures, idle_then: str
+) -> None:
+    server, sender = start(features)
     assert only(hand_off_all(sender, [mail(1)])).outcome is SENT
     fault = reply("mail", "421 4.4.2 idle too long") if idle_then == "421" else Fault(at="mail", do=FaultKind.DROP)
     server.faults.add(fault)
@@ -211,12 +226,24 @@ def test_a_connection_that_the_server_closed_meanwhile_costs_no_mail(start: Star
     assert server.recipients() == {f"guest{number}@example.org": 1 for number in (1, 2, 3)}
 
 
-def test_an_idle_connection_is_looked_at_before_it_is_used_again(start: Start) -> None:
+def test_a_connection_that_idled_too_long_for_the_server_costs_no_mail(start: Start) -> None:
     server, sender = start(SmtpFeatures(idle_seconds=0.2))
     assert only(hand_off_all(sender, [mail(1)])).outcome is SENT
     wait_until(lambda: server.ended == 1)
     assert only(hand_off_all(sender, [mail(2)])).outcome is SENT
     assert server.connections == 2
+
+
+def test_a_connection_that_idled_for_long_is_replaced_before_it_is_tried(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, sender = start()
+    assert only(hand_off_all(sender, [mail(1)])).outcome is SENT
+    later = time.monotonic() + 31
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert only(hand_off_all(sender, [mail(2)])).outcome is SENT
+    assert server.connections == 2
+    assert server.commands["QUIT"] == 1
 
 
 def test_a_server_that_limits_mails_per_connection_gets_new_connections(start: Start) -> None:
@@ -281,6 +308,10 @@ def test_a_lost_lease_stops_between_two_mails_and_says_which_never_left(start: S
     outcomes = hand_off_all(sender, mails(6), PermitFor(3))
     assert classes(outcomes) == [SENT, SENT, None, None, None, None]
     assert set(server.recipients()) == {"guest1@example.org", "guest2@example.org"}
+    # The session that waited for content is given up at once: what follows is mail again, not content.
+    wait_until(lambda: server.ended == 1)
+    assert set(classes(hand_off_all(sender, mails(6)))) == {SENT}
+    assert sum(server.recipients().values()) == 8
 
 
 def test_no_connection_is_opened_without_permit(start: Start) -> None:
