@@ -1,5 +1,6 @@
 """The `guestguard` command. Each command is a thin door: what it does lives below, and is imported when needed."""
 
+import errno
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -30,6 +31,8 @@ def explains_errors(command: Callable[P, None]) -> Callable[P, None]:
         except (LocalServiceError, SettingsInvalid, DatabaseUrlInvalid) as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise click.ClickException("the disk is full; make room and start again") from error
             if error.filename is None:
                 raise
             raise click.ClickException(f"{error.filename}: {error.strerror}") from error

@@ -1,7 +1,6 @@
 """What a person reads once everything is up: where it is, and how to stop it."""
 
-import click
-
+from guestguard_dagster.local.console import address, dim, tell
 from guestguard_dagster.local.stack import Stack
 
 
@@ -18,14 +17,14 @@ def show_addresses(stack: Stack) -> None:
     rows.append(_service("NATS", stack.nats.url if stack.nats else None, "NATS_URL"))
     rows.append(("Data, logs", str(stack.data_folder), "delete it to start afresh"))
 
-    click.echo()
-    click.secho("GuestGuard is running. Ctrl-C stops all of it.", bold=True)
-    click.echo()
-    for label, address, note in rows:
-        gap = " " * max(1, 29 - len(address)) if note else ""
-        click.echo(f"  {label:<12} {click.style(address, fg='cyan')}{gap}{click.style(note, dim=True)}")
-    click.echo()
+    tell()
+    tell("GuestGuard is running. Ctrl-C stops all of it.", bold=True)
+    tell()
+    for label, where, note in rows:
+        gap = " " * max(1, 29 - len(where)) if note else ""
+        tell(f"  {label:<12} {address(where)}{gap}{dim(note)}")
+    tell()
 
 
-def _service(label: str, address: str | None, variable: str) -> tuple[str, str, str]:
-    return (label, address, "") if address else (label, "elsewhere", f"where {variable} says")
+def _service(label: str, where: str | None, variable: str) -> tuple[str, str, str]:
+    return (label, where, "") if where else (label, "elsewhere", f"where {variable} says")

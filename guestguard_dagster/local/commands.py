@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import click
-
 from guestguard_dagster.local.banner import show_addresses
 from guestguard_dagster.local.child_logs import ChildLogs
+from guestguard_dagster.local.console import tell
 from guestguard_dagster.local.dagster_dev import check_project
 from guestguard_dagster.local.demo import run_demo_on
 from guestguard_dagster.local.errors import LocalServiceError
@@ -44,8 +43,8 @@ def run_services(project: Path, ports: Mapping[str, int]) -> int:
         written = stack.write_env_file()
         stack.announce("guestguard services")
         show_addresses(stack)
-        click.echo(f"  Written to .env: {', '.join(written) or 'nothing, all of it is set'}")
-        click.echo("  Now `dagster dev` works in this folder.\n")
+        tell(f"  Written to .env: {', '.join(written) or 'nothing, all of it is set'}")
+        tell("  Now `dagster dev` works in this folder.\n")
         _watch(stack)
     return 0
 
@@ -63,7 +62,7 @@ def run_demo(project: Path, ports: Mapping[str, int], *, keep: bool) -> int:
         if keep:
             show_addresses(stack)
             _watch(stack)
-        click.echo("\n`guestguard demo --keep` leaves all of it running, to look around.")
+        tell("\n`guestguard demo --keep` leaves all of it running, to look around.")
     return exit_code
 
 
@@ -74,8 +73,8 @@ def run_migrate(project: Path) -> None:
     if settings.database_url is None and running is not None:
         settings = load_settings(environ=running.environ, env_file=project / ".env")
     before, after = upgrade_database(settings.require_database_url())
-    click.echo(f"The database was at version {before}." if before else "The database had no tables of ours.")
-    click.echo("Nothing to do." if before == after else f"It is at version {after} now.")
+    tell(f"The database was at version {before}." if before else "The database had no tables of ours.")
+    tell("Nothing to do." if before == after else f"It is at version {after} now.")
 
 
 @contextmanager
@@ -87,7 +86,7 @@ def _stack(
     with stop_requests() as requests, folder.locked_by(command):
         sink = ChildLogs(folder.path / "logs", console_level=console_level)
         stack = Stack(project, folder, plan, ports=ports, sink=sink, say=_say)
-        click.secho(f"{command}: starting in {project}", bold=True)
+        tell(f"{command}: starting in {project}", bold=True)
         requests.when_urgent = stack.kill_dagster
         try:
             try:
@@ -96,12 +95,12 @@ def _stack(
             finally:
                 requests.hold()
                 sink.leave_console()
-                click.echo("\nStopping … (Ctrl-C again: at once)")
+                tell("\nStopping … (Ctrl-C again: at once)")
                 stack.stop()
         except StopRequested:
             # Again, for the request that came between the end of the work and `hold`.
             stack.stop()
-            click.echo("Stopped.")
+            tell("Stopped.")
         finally:
             sink.close()
 
@@ -119,7 +118,7 @@ def _console_level(plan: Plan) -> str:
 
 
 def _say(sentence: str) -> None:
-    click.echo(f"  {sentence}")
+    tell(f"  {sentence}")
 
 
 @contextmanager

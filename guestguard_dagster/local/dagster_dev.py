@@ -104,7 +104,7 @@ def _wait_until_loaded(dagster: DagsterDev) -> None:
         if status == "loaded":
             return
         if status is not None:
-            raise LocalServiceError(f"Dagster cannot load guestguard_dagster.definitions: {status}")
+            raise LocalServiceError(f"Dagster cannot load the code: {status}")
         time.sleep(0.25)
     raise LocalServiceError(f"Dagster did not answer within {START_SECONDS} seconds: {_last_words(dagster.child)}")
 

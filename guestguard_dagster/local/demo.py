@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import click
-
 from guestguard_dagster.domain.deliveries import HANDED_OFF_STATUSES, Recipient
 from guestguard_dagster.domain.events import Event, EventDraft, Guest, GuestDraft, RsvpStatus, User
 from guestguard_dagster.domain.messages import (
@@ -18,6 +16,7 @@ from guestguard_dagster.domain.messages import (
     MessageKind,
     MessageStatus,
 )
+from guestguard_dagster.local.console import dim, tell
 from guestguard_dagster.local.errors import LocalServiceError
 from guestguard_dagster.local.mail_store import MailSummary
 from guestguard_dagster.local.stack import Stack
@@ -61,7 +60,7 @@ See you soon!
 
 
 @dataclass(frozen=True, slots=True)
-class _Party:
+class Party:
     host: User
     event: Event
     guests: list[Guest]
@@ -72,7 +71,7 @@ def run_demo_on(stack: Stack) -> None:
     """Show it on a stack that is up. Raises LocalServiceError, with the reason, when a mail did not arrive."""
     with Database(stack.environ["DATABASE_URL"], application_name="guestguard-demo") as database:
         mails_before = stack.require_mail().store.newest_id
-        party = _invite(database)
+        party = invite(database)
         _show_event(party)
         _show_reminders(party.event, MessageRepo(database).list_by_event(party.event.id))
         _show_broadcast(party.broadcast)
@@ -82,10 +81,11 @@ def run_demo_on(stack: Stack) -> None:
         mails = _wait_for_mails(stack, recipients, after=mails_before)
         _show_mails(message, mails)
         _check(message, recipients, mails)
-        click.secho(f"\nIt works: {len(mails)} of {len(recipients)} mails arrived.", fg="green", bold=True)
+        tell(f"\nIt works: {len(mails)} of {len(recipients)} mails arrived.", bold=True, colour="green")
 
 
-def _invite(database: Database) -> _Party:
+def invite(database: Database) -> Party:
+    """Create the event with its host and guests, and the broadcast."""
     host = UserRepo(database).get_or_create(email="host@example.com", name="Robin")
     starts_at = database.now().replace(hour=16, minute=30, second=0, microsecond=0) + timedelta(days=10)
     draft = EventDraft("Summer Garden Party", "The Orangery, Potsdam", starts_at, _ZONE, starts_at + timedelta(hours=5))
@@ -102,17 +102,17 @@ def _invite(database: Database) -> _Party:
             created_by=host.id,
         )
     )
-    return _Party(host, event, guests, broadcast)
+    return Party(host, event, guests, broadcast)
 
 
-def _show_event(party: _Party) -> None:
+def _show_event(party: Party) -> None:
     _heading("An event")
     event = party.event
-    click.echo(f"  {event.name}, {format_date(event.starts_at, event.zone)} ({event.timezone}), {event.venue}")
-    click.echo(f"  Host: {party.host.name}")
+    tell(f"  {event.name}, {format_date(event.starts_at, event.zone)} ({event.timezone}), {event.venue}")
+    tell(f"  Host: {party.host.name}")
     for status in RsvpStatus:
         names = [guest.name for guest in party.guests if guest.rsvp_status is status]
-        click.echo(f"  {status.value.capitalize() + ':':<11} {', '.join(names)}")
+        tell(f"  {status.value.capitalize() + ':':<11} {', '.join(names)}")
 
 
 def _show_reminders(event: Event, messages: Sequence[Message]) -> None:
@@ -120,17 +120,15 @@ def _show_reminders(event: Event, messages: Sequence[Message]) -> None:
     for message in messages:
         if message.kind is not MessageKind.BROADCAST and message.send_at is not None:
             when = format_date(message.send_at, event.zone)
-            click.echo(
-                f"  {when}   {message.kind.label:<16} to {message.audience.value:<10} {_dim(message.status.value)}"
-            )
+            tell(f"  {when}   {message.kind.label:<16} to {message.audience.value:<10} {dim(message.status.value)}")
 
 
 def _show_broadcast(broadcast: Message) -> None:
     _heading("A broadcast that the host scheduled")
     due = _clock(broadcast.send_at)
-    click.echo(f"  To everyone, due at {due}, in {_DUE_IN.seconds} seconds. The sensor looks twice a minute and")
-    click.echo("  launches the run a little early, so that the mail leaves in the second that was asked for.")
-    click.echo()
+    tell(f"  To everyone, due at {due}, in {_DUE_IN.seconds} seconds. The sensor looks twice a minute and")
+    tell("  launches the run a little early, so that the mail leaves in the second that was asked for.")
+    tell()
 
 
 def _wait_until_sent(stack: Stack, database: Database, message_id: UUID) -> Message:
@@ -141,7 +139,7 @@ def _wait_until_sent(stack: Stack, database: Database, message_id: UUID) -> Mess
         message = messages.get(message_id)
         news = _news(message, runs.runs_of(message_id))
         if news != told:
-            click.echo(f"  {_clock(database.now())}  {news}")
+            tell(f"  {_clock(database.now())}  {news}")
             told = news
         if message.status not in (MessageStatus.SCHEDULED, MessageStatus.SENDING):
             return message
@@ -181,18 +179,16 @@ def _show_deliveries(recipients: Sequence[Recipient], run_ids: Sequence[str]) ->
     _heading(f"{len(recipients)} deliveries by run {', '.join(run_ids)}")
     for recipient in sorted(recipients, key=lambda each: each.name):
         reason = f" ({recipient.reason})" if recipient.reason else ""
-        click.echo(
-            f"  {recipient.name:<8} {_dim(f'{recipient.rsvp_status.value:<10}')} {recipient.status.value}{reason}"
-        )
+        tell(f"  {recipient.name:<8} {dim(f'{recipient.rsvp_status.value:<10}')} {recipient.status.value}{reason}")
 
 
 def _show_mails(message: Message, mails: dict[str, MailSummary]) -> None:
     _heading(f"{len(mails)} mails arrived at the mail catcher")
     for address, mail in mails.items():
-        click.echo(f"  {address:<20} {mail.subject}  {_dim(mail.sender)}")
+        tell(f"  {address:<20} {mail.subject}  {dim(mail.sender)}")
     if mails and message.send_at is not None:
         late = (min(mail.received_at for mail in mails.values()) - message.send_at).total_seconds()
-        click.echo(f"\n  The first one {late:.2f} seconds after the time that was asked for.")
+        tell(f"\n  The first one {late:.2f} seconds after the time that was asked for.")
 
 
 def _check(message: Message, recipients: Sequence[Recipient], mails: dict[str, MailSummary]) -> None:
@@ -208,12 +204,8 @@ def _check(message: Message, recipients: Sequence[Recipient], mails: dict[str, M
 
 
 def _heading(text: str) -> None:
-    click.echo()
-    click.secho(text, bold=True)
-
-
-def _dim(text: str) -> str:
-    return click.style(text, dim=True)
+    tell()
+    tell(text, bold=True)
 
 
 def _clock(moment: datetime | None) -> str:
