@@ -13,7 +13,7 @@ from guestguard_dagster.domain.phones import to_e164
         ("0171 1234567", None, None),
         ("0171 1234567", "XX", None),
         ("call me", "DE", None),
-        ("12", "DE", None),
+        ("1", "DE", None),
         ("", "DE", None),
     ],
 )
