@@ -19,6 +19,9 @@ from guestguard_dagster_tests.loopback.resend import API_KEY, ResendLoopback
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
 from guestguard_dagster_tests.loopback.twilio import TwilioLoopback
 
+# For events whose texts may leave whenever the tests run.
+NEVER_QUIET: dict[str, Any] = {"sms_quiet_from": None, "sms_quiet_until": None}
+
 
 @pytest.fixture
 def mail_server() -> Iterator[SmtpLoopback]:

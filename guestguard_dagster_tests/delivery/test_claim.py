@@ -152,6 +152,17 @@ class TestUntilItsInstant:
 
 
 class TestWhatMayNotLeave:
+    def test_a_held_message_that_is_due_is_left(
+        self, room: Mailroom, database: Database, mail_server: SmtpLoopback
+    ) -> None:
+        event = make_event(database)
+        make_guests(database, event, 1)
+        message = make_message(database, event)
+        MessageRepo(database).hold([message.id], reason="stopped")
+        send(room, [message.id])
+        assert mail_server.accepted == []
+        assert status_of(database, message) is MessageStatus.SCHEDULED
+
     def test_a_message_that_waits_for_something_is_claimed_when_its_wait_is_over(
         self, room: Mailroom, database: Database
     ) -> None:

@@ -9,7 +9,7 @@ from guestguard_dagster.delivery.mailroom import Mailroom
 from guestguard_dagster.delivery.preflight import preflight
 from guestguard_dagster.domain.messages import MessageChannel, MessageStatus
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster_tests.delivery.conftest import RoomOpener, twilio_settings
+from guestguard_dagster_tests.delivery.conftest import NEVER_QUIET, RoomOpener, twilio_settings
 from guestguard_dagster_tests.delivery.rows import delivery_of, outcomes_of
 from guestguard_dagster_tests.delivery.steps import send
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message, set_columns
@@ -57,7 +57,7 @@ def test_a_recipient_whose_text_is_too_long_fails_alone(
 ) -> None:
     # 10 segments carry 670 characters once a name needs UCS-2, and 1530 as long as all are in GSM-7.
     room = open_room(twilio_settings(text_server))
-    event = make_event(database)
+    event = make_event(database, **NEVER_QUIET)
     [plain] = make_guests(database, event, phone="+491711234567")
     [wide] = make_guests(database, event, phone="+491711234568", name="Žofie")
     message = make_message(
@@ -77,7 +77,7 @@ def test_what_breaks_between_preflight_and_hand_off_fails_its_message_and_no_oth
     open_room: RoomOpener, database: Database, text_server: TwilioLoopback
 ) -> None:
     room = open_room(twilio_settings(text_server))
-    grown, other = make_event(database), make_event(database)
+    grown, other = make_event(database, **NEVER_QUIET), make_event(database, **NEVER_QUIET)
     make_guests(database, grown, 2, phone="+491711234567")
     make_guests(database, other, 1, phone="+491711234568")
     growing = make_message(database, grown, channel=MessageChannel.SMS, body="{{venue}} " + a_text_of(900))
