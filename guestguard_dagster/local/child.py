@@ -4,10 +4,12 @@ A child carries the mark of its data folder and service in its environment and h
 how the next start finds what a killed one left behind, and how a stop finds what escaped it.
 """
 
+import ctypes
 import logging
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +19,8 @@ from pathlib import Path
 import psutil
 
 MARK = "GUESTGUARD_CHILD_OF"
+
+_STOP_ROUNDS = 5
 
 # Called with (service, line) for every line that a child prints.
 LineSink = Callable[[str, str], None]
@@ -44,7 +48,7 @@ class Child:
     """One child process of ours.
 
     It has a session of its own, because Ctrl-C is for the process that started it: that one stops its children in
-    order. Everything it prints goes to `sink`; the last lines are kept.
+    order. If that one is killed, Linux stops the child. Everything it prints goes to `sink`; the last lines are kept.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class Child:
             user=account.uid,
             group=account.gid,
             extra_groups=account.extra_groups,
+            preexec_fn=_end_with_the_starter,
         )
         self._reader = threading.Thread(target=self._read_lines, name=f"{service}-output", daemon=True)
         self._reader.start()
@@ -151,12 +156,37 @@ def _mark(data_folder: Path, service: str) -> str:
     return f"{data_folder.resolve()}:{service}"
 
 
-def stop_processes(processes: Sequence[psutil.Process], *, grace_seconds: float) -> None:
-    """SIGTERM, then SIGKILL for those that are still there after the grace."""
-    for how, seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, 10.0)):
+def stop_marked(data_folder: Path, service: str = "", *, grace_seconds: float) -> int:
+    """Stop the marked processes, also those that they start on their way down; returns how many there were."""
+    stopped = 0
+    for _ in range(_STOP_ROUNDS):
+        processes = marked_processes(data_folder, service)
+        if not processes:
+            break
+        stop_processes(processes, grace_seconds=grace_seconds)
+        stopped += len(processes)
+    return stopped
+
+
+def stop_processes(
+    processes: Sequence[psutil.Process], *, grace_seconds: float, how: signal.Signals = signal.SIGTERM
+) -> None:
+    """Send the signal, also to those that are frozen, then SIGKILL to those that are still there after the grace."""
+    for sent, seconds in ((how, grace_seconds), (signal.SIGKILL, 10.0)):
         for process in processes:
             try:
-                process.send_signal(how)
+                process.send_signal(sent)
+                process.send_signal(signal.SIGCONT)
             except psutil.NoSuchProcess:
                 continue
         _, processes = psutil.wait_procs(processes, timeout=seconds)
+
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+def _end_with_the_starter() -> None:
+    # Runs between fork and exec. SIGINT is what lets PostgreSQL shut down at once; the others take it as well.
+    if sys.platform == "linux":
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)

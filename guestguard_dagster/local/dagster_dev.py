@@ -8,7 +8,7 @@ from pathlib import Path
 
 import requests
 
-from guestguard_dagster.local.child import Child, LineSink, marked_environ, marked_processes, stop_processes
+from guestguard_dagster.local.child import Child, LineSink, marked_environ, stop_marked
 from guestguard_dagster.local.errors import LocalServiceError
 from guestguard_dagster.local.ports import LOOPBACK
 
@@ -49,7 +49,7 @@ class DagsterDev:
     def stop(self) -> None:
         """Stop it, then the code servers and runs that it leaves behind."""
         self.child.stop((signal.SIGTERM, _STOP_SECONDS))
-        stop_processes(marked_processes(self._data_folder, SERVICE), grace_seconds=_STOP_SECONDS)
+        stop_marked(self._data_folder, SERVICE, grace_seconds=_STOP_SECONDS)
 
     def run_url(self, run_id: str) -> str:
         return f"{self.url}/runs/{run_id}"

@@ -21,7 +21,7 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from guestguard_dagster.local.child import Account, Child, LineSink, ignore_lines
+from guestguard_dagster.local.child import Account, Child, LineSink, ignore_lines, stop_processes
 from guestguard_dagster.local.errors import LocalServiceError, PortTaken
 from guestguard_dagster.local.ports import LOOPBACK
 
@@ -111,18 +111,9 @@ def stop_leftovers(folder: Path) -> None:
     """End the server that a killed process left running on this folder, and the backends that outlived it."""
     data = folder.resolve() / "data"
     leftovers = list(_servers_on(data))
-    if not leftovers:
-        return
-    _log.warning("stopping the PostgreSQL server that an earlier, killed process left running on %s", data)
-    for how, seconds in ((signal.SIGINT, _STOP_SECONDS), (signal.SIGKILL, 5)):
-        for process in leftovers:
-            try:
-                process.send_signal(how)
-            except psutil.NoSuchProcess:
-                continue
-        _, leftovers = psutil.wait_procs(leftovers, timeout=seconds)
-        if not leftovers:
-            return
+    if leftovers:
+        _log.warning("stopping the PostgreSQL server that an earlier, killed process left running on %s", data)
+        stop_processes(leftovers, how=signal.SIGINT, grace_seconds=_STOP_SECONDS)
 
 
 def _servers_on(data: Path) -> Iterator[psutil.Process]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from guestguard_dagster.local import env_file, postgres
-from guestguard_dagster.local.child import Child, LineSink, marked_environ, marked_processes, stop_processes
+from guestguard_dagster.local.child import Child, LineSink, marked_environ, marked_processes, stop_marked
 from guestguard_dagster.local.dagster_dev import DagsterDev, check_project, start_dagster
 from guestguard_dagster.local.errors import LocalServiceError, PortTaken
 from guestguard_dagster.local.folder import DataFolder
@@ -30,7 +30,7 @@ _LABELS: Mapping[str, str] = {
     "mail": "the mail catcher's page",
     "dagster": "Dagster",
 }
-_LEFTOVER_SECONDS = 20
+_LEFTOVER_SECONDS = 5
 
 
 class Stack:
@@ -121,7 +121,7 @@ class Stack:
             if part is not None:
                 part.stop()
         # What was interrupted between its birth and our taking note of it, and what its parent lost.
-        stop_processes(marked_processes(self._folder.path), grace_seconds=_LEFTOVER_SECONDS)
+        stop_marked(self._folder.path, grace_seconds=_LEFTOVER_SECONDS)
         if self.postgres is not None:
             self.postgres.stop()
         postgres.stop_leftovers(self._postgres_folder)
@@ -153,7 +153,7 @@ class Stack:
         leftovers = marked_processes(self._folder.path)
         if leftovers:
             self._say(f"An earlier start was killed and left {len(leftovers)} processes running; stopping them.")
-            stop_processes(leftovers, grace_seconds=_LEFTOVER_SECONDS)
+            stop_marked(self._folder.path, grace_seconds=_LEFTOVER_SECONDS)
         postgres.stop_leftovers(self._postgres_folder)
 
     def _start_postgres(self) -> None:

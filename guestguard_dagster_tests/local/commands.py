@@ -70,6 +70,12 @@ class Command:
         self.process.send_signal(how)
         return self.wait()
 
+    def kill(self) -> None:
+        """As if the machine had run out of memory; what it started is frozen first, or much would end with it."""
+        for process in _processes_of(self.project.resolve() / ".guestguard"):
+            process.suspend()
+        self.stop(signal.SIGKILL)
+
     def wait(self) -> int:
         return self.process.wait(_SECONDS)
 

@@ -8,12 +8,30 @@ from pathlib import Path
 
 import psutil
 
-from guestguard_dagster.local.child import Child, marked_environ, marked_processes, stop_processes
+from guestguard_dagster.local.child import Child, marked_environ, marked_processes, stop_marked, stop_processes
 
 _IGNORES_SIGTERM = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
 )
 _HAS_A_CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {_IGNORES_SIGTERM!r}])"
+
+_STARTS_ANOTHER_WHEN_STOPPED = """
+import signal, subprocess, sys, time
+def start_another(*_):
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    sys.exit()
+signal.signal(signal.SIGTERM, start_another)
+print("up", flush=True)
+time.sleep(600)
+"""
+_STARTER = """
+import os, sys, time
+from pathlib import Path
+from guestguard_dagster.local.child import Child
+child = Child("test", [sys.executable, "-c", "import time; time.sleep(600)"], cwd=Path(sys.argv[1]), environ=os.environ)
+print(child.pid, flush=True)
+time.sleep(600)
+"""
 
 
 def test_every_line_goes_to_the_sink_and_the_last_ones_are_kept(tmp_path: Path) -> None:
@@ -42,10 +60,16 @@ def test_grandchildren_are_found_by_the_mark_when_the_child_is_gone(tmp_path: Pa
     _wait_for_output(child)
     child.stop((signal.SIGKILL, 5.0))
 
-    left = marked_processes(tmp_path, "test")
-    assert len(left) == 1
-    stop_processes(left, grace_seconds=0.2)
+    assert stop_marked(tmp_path, "test", grace_seconds=0.2) == 1
     assert marked_processes(tmp_path) == []
+
+
+def test_what_a_process_starts_on_its_way_down_is_stopped_too(tmp_path: Path) -> None:
+    child = _child(_STARTS_ANOTHER_WHEN_STOPPED, tmp_path)
+    _wait_for_output(child)
+    assert stop_marked(tmp_path, grace_seconds=10) == 2
+    assert marked_processes(tmp_path) == []
+    child.stop()
 
 
 def test_the_mark_tells_folders_and_services_apart(tmp_path: Path) -> None:
@@ -54,6 +78,28 @@ def test_the_mark_tells_folders_and_services_apart(tmp_path: Path) -> None:
     assert marked_processes(tmp_path, "other") == []
     assert marked_processes(tmp_path / "other") == []
     assert marked_processes(tmp_path.parent) == []
+    child.stop()
+
+
+def test_no_child_outlives_a_killed_starter_where_the_platform_can_do_that(tmp_path: Path) -> None:
+    starter = subprocess.Popen([sys.executable, "-c", _STARTER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert starter.stdout is not None
+    child = psutil.Process(int(starter.stdout.readline()))
+    starter.kill()
+    starter.wait()
+    starter.stdout.close()
+    if sys.platform == "linux":
+        child.wait(30)
+    else:
+        child.kill()
+
+
+def test_frozen_processes_are_stopped_too(tmp_path: Path) -> None:
+    child = _child("import time; time.sleep(600)", tmp_path)
+    frozen = psutil.Process(child.pid)
+    frozen.suspend()
+    stop_processes([frozen], grace_seconds=30)
+    assert not frozen.is_running()
     child.stop()
 
 

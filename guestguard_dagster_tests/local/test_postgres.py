@@ -47,6 +47,8 @@ def test_a_server_whose_starter_was_killed_is_stopped_and_its_data_is_there(fold
     )
     assert starter.stdout is not None
     orphan = psutil.Process(int(starter.stdout.readline()))
+    # Frozen, because it would go down with its starter where the platform can do that.
+    orphan.suspend()
     starter.kill()
     starter.wait()
     starter.stdout.close()

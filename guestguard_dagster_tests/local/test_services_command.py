@@ -77,7 +77,7 @@ def test_a_second_command_in_the_folder_says_which_process_runs(project: Path) -
 
 def test_a_killed_command_is_cleaned_up_by_the_next(project: Path) -> None:
     services = _running_services(project)
-    services.stop(signal.SIGKILL)
+    services.kill()
     assert left_behind(project)
 
     again = _running_services(project)

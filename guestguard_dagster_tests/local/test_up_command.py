@@ -49,7 +49,7 @@ def test_up_answers_and_stops_with_a_run_under_way(project: Path) -> None:
 def test_a_killed_up_is_cleaned_up_by_the_next_command(project: Path) -> None:
     up = Command(project, "up")
     up.wait_for(IS_RUNNING)
-    up.stop(signal.SIGKILL)
+    up.kill()
     assert left_behind(project)
 
     services = Command(project, "services")
