@@ -15,9 +15,14 @@ from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
 _CONNECT_TIMEOUT_SECONDS = 10
-_STATEMENT_TIMEOUT_MS = 120_000
-# The default is made for spinning disks, and has the planner read whole tables instead of fifty rows by their key.
-_RANDOM_PAGE_COST = 1.1
+_SESSION = {
+    "statement_timeout": "120s",
+    "timezone": "UTC",
+    # A role named like our schema would otherwise have it as the default one.
+    "search_path": "public",
+    # The default is made for spinning disks, and has the planner read whole tables instead of fifty rows by their key.
+    "random_page_cost": "1.1",
+}
 
 
 class DatabaseUrlInvalid(ValueError):
@@ -62,12 +67,11 @@ class Database:
             connect_args={
                 "application_name": application_name,
                 "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
-                # A role named like our schema would otherwise have it as the default one.
                 # The kernel finds out when the other end is gone without a word.
                 "keepalives_idle": 30,
                 "keepalives_interval": 10,
                 "keepalives_count": 3,
-                "options": f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c timezone=UTC -c search_path=public",
+                "options": " ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
             },
         )
         event.listen(self.engine, "checkout", _discard_if_closed)
