@@ -51,13 +51,15 @@ def make_event(
     timezone: str = "Europe/Berlin",
     **columns: Any,
 ) -> Event:
-    """An event with its owner and without reminders; `starts_in` counts from the database's clock."""
+    """An event with its owner, without reminders or quiet hours; `starts_in` counts from the database's clock."""
     owner = owner or make_user(database)
     values = {
         "name": name,
         "venue": "Rose Garden, Main Street 1",
         "starts_at": starts_at or database.now() + starts_in,
         "timezone": timezone,
+        "sms_quiet_from": None,
+        "sms_quiet_until": None,
     } | columns
     with database.transaction() as connection:
         event = event_from(connection.execute(insert(events).values(values).returning(*EVENT_COLUMNS)).one())

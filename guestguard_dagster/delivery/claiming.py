@@ -7,6 +7,7 @@ from threading import Event
 from uuid import UUID
 
 from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.delivery.quiet import claim_due
 from guestguard_dagster.domain.messages import MessageStatus
 from guestguard_dagster.storage.asks import LOOK_AHEAD
 from guestguard_dagster.storage.contexts import SendContext
@@ -43,7 +44,7 @@ def claim(room: Mailroom, message_ids: Sequence[UUID], stop: Event) -> ClaimRepo
     expired: list[UUID] = []
     while True:
         expired += room.messages.expire_started(message_ids)
-        room.messages.claim_due(message_ids)
+        expired += claim_due(room, message_ids)
         schedule = read_schedule(room, message_ids)
         if stop.is_set() or schedule.sending or schedule.first_due_in is None:
             break

@@ -5,7 +5,7 @@ The same code serves the preflight and the hand-off, so what was checked is what
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from guestguard_dagster.domain.deliveries import DeliveryStatus, SkipReason
@@ -41,8 +41,8 @@ class LinkMaker:
     def rsvp(self, facts: RecipientFacts) -> str:
         return rsvp_link(self.rsvp_prefix, facts.rsvp_token)
 
-    def unsubscribe(self, facts: RecipientFacts, event_id: UUID) -> str:
-        return unsubscribe_url(self.public_base_url, self.secret, facts.guest_id, event_id)
+    def unsubscribe(self, guest_id: UUID, event_id: UUID) -> str:
+        return unsubscribe_url(self.public_base_url, self.secret, guest_id, event_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,25 +66,32 @@ class _Compiled:
     template: MailTemplate | TextTemplate
 
 
-class Composer:
-    """Composes for one run; keeps each message's compiled template."""
+class Composer(Protocol):
+    """What makes mails and texts of leased rows, from what is known at that moment."""
+
+    def compose(self, recipients: Sequence[RecipientFacts]) -> Composed: ...
+
+
+class MessageComposer:
+    """Composes scheduled messages for one run; keeps each message's compiled template."""
 
     def __init__(self, room: "Mailroom") -> None:
         self._room = room
         self._compiled: dict[UUID, _Compiled] = {}
 
-    def compose(self, recipients: Sequence[RecipientFacts], contexts: Mapping[UUID, SendContext]) -> Composed:
+    def compose(self, recipients: Sequence[RecipientFacts]) -> Composed:
         """Check and render these rows as things stand now."""
+        contexts = self._room.contexts.load(list({facts.source_id for facts in recipients}))
         stopped = frozenset(
-            facts.message_id
+            facts.source_id
             for facts in recipients
-            if (context := contexts.get(facts.message_id)) is None or not context.may_leave
+            if (context := contexts.get(facts.source_id)) is None or not context.may_leave_now
         )
-        recipients = [facts for facts in recipients if facts.message_id not in stopped]
+        recipients = [facts for facts in recipients if facts.source_id not in stopped]
         suppressed = self._suppressed_scopes(recipients, contexts)
         composed = Composed([], [], stopped, {})
         for facts in recipients:
-            context = contexts[facts.message_id]
+            context = contexts[facts.source_id]
             address = _address(facts, context)
             reason = _reason_to_skip(facts, context) or (SkipReason.NO_ADDRESS if address is None else None)
             if reason is not None or address is None:
@@ -99,8 +106,8 @@ class Composer:
         try:
             composed.items.append((facts, self._render(facts, address, context)))
         except TemplateRefused as problem:
-            composed.broken[facts.message_id] = f"template refused: {problem}"
-            refusal = Refusal(facts.delivery_id, DeliveryStatus.FAILED, composed.broken[facts.message_id])
+            composed.broken[facts.source_id] = f"template refused: {problem}"
+            refusal = Refusal(facts.delivery_id, DeliveryStatus.FAILED, composed.broken[facts.source_id])
             composed.refusals.append(refusal)
         except TextTooLong as problem:
             composed.refusals.append(Refusal(facts.delivery_id, DeliveryStatus.FAILED, str(problem)))
@@ -116,7 +123,7 @@ class Composer:
                 body=template.render(guest_name=facts.guest_name, rsvp_link=link),
                 valid_until=context.event.starts_at if not context.leaves_after_start else None,
             )
-        unsubscribe = self._room.links.unsubscribe(facts, context.event.id)
+        unsubscribe = self._room.links.unsubscribe(facts.guest_id, context.event.id) if facts.guest_id else None
         rendered = template.render(guest_name=facts.guest_name, rsvp_link=link, unsubscribe_url=unsubscribe)
         return Mail(
             delivery_id=facts.delivery_id,
@@ -152,7 +159,7 @@ class Composer:
     ) -> dict[str, frozenset[str]]:
         addresses: dict[MessageChannel, set[str]] = {}
         for facts in recipients:
-            context = contexts[facts.message_id]
+            context = contexts[facts.source_id]
             if address := _address(facts, context):
                 addresses.setdefault(context.message.channel, set()).add(address)
         scopes: dict[str, frozenset[str]] = {}

@@ -15,10 +15,11 @@ from uuid import UUID
 from guestguard_dagster.clock import boot_seconds
 from guestguard_dagster.delivery.audience import load_recipients
 from guestguard_dagster.delivery.claiming import read_schedule
-from guestguard_dagster.delivery.composing import Composer
+from guestguard_dagster.delivery.composing import MessageComposer
 from guestguard_dagster.delivery.lanes import Lane
 from guestguard_dagster.delivery.mailroom import Mailroom
 from guestguard_dagster.delivery.preflight import preflight
+from guestguard_dagster.delivery.quiet import claim_due, quiet_reason
 from guestguard_dagster.domain.messages import MessageChannel
 
 _RENEW_EVERY = timedelta(seconds=15)
@@ -54,7 +55,7 @@ class _Dispatch:
     def __init__(self, room: Mailroom, message_ids: Sequence[UUID], stop: Event) -> None:
         self._room = room
         self._stop = stop
-        self._composer = Composer(room)
+        self._composer = MessageComposer(room)
         self._lanes: dict[MessageChannel, Lane] = {}
         # messages being sent, by channel, and those that still wait for their instant
         self._open: dict[UUID, MessageChannel] = {}
@@ -87,7 +88,7 @@ class _Dispatch:
     def _admit_due(self) -> None:
         if not self._waiting or boot_seconds() < self._next_due_at:
             return
-        self._room.messages.claim_due(list(self._waiting))
+        claim_due(self._room, list(self._waiting))
         schedule = read_schedule(self._room, list(self._waiting))
         self._waiting = set(schedule.waiting)
         until_next = _LOOK_AGAIN if schedule.first_due_in is None else min(schedule.first_due_in, _LOOK_AGAIN)
@@ -137,8 +138,8 @@ class _Dispatch:
             self._leave(lane, mine, lane.blocked.wait, lane.blocked.reason)
             return None
         lane.recover(mine)
-        waits = self._wait_of_each(mine)
-        for message_id in set(mine) - waits.keys():
+        waits = self._wait_of_each(lane, mine)
+        for message_id in set(mine) & self._open.keys() - waits.keys():
             del self._open[message_id]
         for message_id, wait in waits.items():
             if wait > _LONGEST_STAY:
@@ -160,11 +161,15 @@ class _Dispatch:
     def _open_of(self, channel: MessageChannel) -> list[UUID]:
         return [message_id for message_id, of in self._open.items() if of is channel]
 
-    def _wait_of_each(self, message_ids: Sequence[UUID]) -> dict[UUID, timedelta]:
+    def _wait_of_each(self, lane: Lane, message_ids: Sequence[UUID]) -> dict[UUID, timedelta]:
         """How long each of these messages with anything left, and free to be worked on, has nothing to do."""
         contexts = self._room.contexts.load(message_ids)
-        free = [id for id, context in contexts.items() if context.may_leave]
-        return {left.message_id: left.wake_in for left in self._room.deliveries.unsettled(free)}
+        for message_id, context in contexts.items():
+            if context.may_leave and context.quiet_until is not None:
+                until = context.quiet_until
+                self._leave(lane, [message_id], until - context.read_at, quiet_reason(context, until))
+        free = [id for id, context in contexts.items() if context.may_leave_now]
+        return {left.source_id: left.wake_in for left in self._room.deliveries.unsettled(free)}
 
     def _leave(self, lane: Lane, message_ids: Sequence[UUID], wait: timedelta, reason: str) -> None:
         if not message_ids:

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 # Idempotency keys live 24 hours at the provider; an hour is left for clocks and slow calls.
 REPEAT_WITHIN = timedelta(hours=23)
-_MESSAGES_PER_GROUP = 10
+_SOURCES_PER_GROUP = 10
 _LONGEST_GROUP_SECONDS = 10.0
 _BROADCAST_BACKLOG = timedelta(milliseconds=500)
 _LONGEST_TURN_SECONDS = 1.0
@@ -71,9 +71,21 @@ class _Unwritten:
 
 
 class Lane:
-    """The hand-offs of one channel in one run. Not thread-safe: one thread steps it."""
+    """The hand-offs of one channel in one run. Not thread-safe: one thread steps it.
 
-    def __init__(self, room: Mailroom, channel: MessageChannel, composer: Composer, stop: Event) -> None:
+    A `transactional` lane reserves the provider's rate however long the queue is; broadcasts leave room for it.
+    """
+
+    def __init__(
+        self,
+        room: Mailroom,
+        channel: MessageChannel,
+        composer: Composer,
+        stop: Event,
+        *,
+        transactional: bool = False,
+    ) -> None:
+        self._backlog_below = None if transactional else _BROADCAST_BACKLOG
         self._room = room
         self._channel = channel
         self._sender = room.senders.for_channel(channel)
@@ -89,18 +101,18 @@ class Lane:
         self.blocked: Blocked | None = None
         self.outcomes: Counter[str] = Counter()
 
-    def wake(self, message_ids: Iterable[UUID]) -> None:
+    def wake(self, source_ids: Iterable[UUID]) -> None:
         """Look at these messages' rows from the start."""
-        for message_id in message_ids:
-            self._cursors[message_id] = 0
-            if message_id not in self._active:
-                self._active.append(message_id)
+        for source_id in source_ids:
+            self._cursors[source_id] = 0
+            if source_id not in self._active:
+                self._active.append(source_id)
 
-    def leave(self, message_ids: Iterable[UUID]) -> None:
+    def leave(self, source_ids: Iterable[UUID]) -> None:
         """Look at these messages' rows no more, until they are woken."""
-        for message_id in message_ids:
-            if message_id in self._active:
-                self._active.remove(message_id)
+        for source_id in source_ids:
+            if source_id in self._active:
+                self._active.remove(source_id)
 
     def step(self) -> bool:
         """Work on one group; False when no row is free now, or when the account takes nothing."""
@@ -117,17 +129,17 @@ class Lane:
         self._hand_off(lease, clock)
         return True
 
-    def recover(self, message_ids: Sequence[UUID]) -> None:
+    def recover(self, source_ids: Sequence[UUID]) -> None:
         """Settle what a dead run left `sending`: repeat what can be repeated, call the rest `unknown`."""
-        if not message_ids:
+        if not source_ids:
             return
         account = self._sender.account if self._sender.repeatable else None
-        settled = self._room.recovery.settle_interrupted(message_ids, repeatable_account=account, within=REPEAT_WITHIN)
+        settled = self._room.recovery.settle_interrupted(source_ids, repeatable_account=account, within=REPEAT_WITHIN)
         self.outcomes[OutcomeClass.UNKNOWN] += settled
         while account is not None and not self._stop.is_set() and self._account_is_open():
             clock = LeaseClock(self._stop, self._room.lease_time)
             batch = self._room.recovery.lease_repeatable_batch(
-                message_ids, account=account, within=REPEAT_WITHIN, duration=self._room.lease_time
+                source_ids, account=account, within=REPEAT_WITHIN, duration=self._room.lease_time
             )
             if batch is None or not self._await_turn(1):
                 break
@@ -148,28 +160,27 @@ class Lane:
 
     def _lease(self, size: int) -> Lease | None:
         while self._active:
-            window = [self._active.popleft() for _ in range(min(len(self._active), _MESSAGES_PER_GROUP))]
-            per_message = -(-size // len(window))
+            window = [self._active.popleft() for _ in range(min(len(self._active), _SOURCES_PER_GROUP))]
+            per_source = -(-size // len(window))
             lease = self._room.deliveries.lease(
-                [(message_id, self._cursors[message_id]) for message_id in window],
+                {source_id: self._cursors[source_id] for source_id in window},
                 size=size,
-                per_message=per_message,
+                per_source=per_source,
                 duration=self._room.lease_time,
             )
-            leased = Counter(facts.message_id for facts in lease.recipients)
+            leased = Counter(facts.source_id for facts in lease.recipients)
             for facts in lease.recipients:
-                self._cursors[facts.message_id] = max(self._cursors[facts.message_id], facts.delivery_id)
+                self._cursors[facts.source_id] = max(self._cursors[facts.source_id], facts.delivery_id)
             # Whoever found no room in a full group comes first next time; whoever got its share may have more.
             is_full = len(lease.recipients) == size
             self._active.extendleft(id for id in reversed(window) if is_full and not leased[id])
-            self._active.extend(id for id in window if leased[id] and (is_full or leased[id] == per_message))
+            self._active.extend(id for id in window if leased[id] and (is_full or leased[id] == per_source))
             if lease.recipients:
                 return lease
         return None
 
     def _hand_off(self, lease: Lease, clock: LeaseClock) -> None:
-        contexts = self._room.contexts.load(list({facts.message_id for facts in lease.recipients}))
-        composed = self._composer.compose(lease.recipients, contexts)
+        composed = self._composer.compose(lease.recipients)
         self.leave(composed.stopped)
         requests = self._sender.prepare([item for _, item in composed.items])
         batches = [(_fixed(request), request.members) for request in requests]
@@ -288,7 +299,7 @@ class Lane:
         give_up_at = boot_seconds() + _LONGEST_TURN_SECONDS
         while cost and not self._stop.is_set() and boot_seconds() < give_up_at:
             wait = self._room.rates.reserve(
-                self._sender.account, cost=cost, per_second=limit.per_second, backlog_below=_BROADCAST_BACKLOG
+                self._sender.account, cost=cost, per_second=limit.per_second, backlog_below=self._backlog_below
             )
             if wait != _NO_WAIT:
                 self.flush()  # the lease on the last group's rows does not wait with us

@@ -2,14 +2,13 @@
 is sent; a broken recipient fails alone."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from guestguard_dagster.delivery.composing import Composer
+from guestguard_dagster.delivery.composing import Composer, MessageComposer
 from guestguard_dagster.delivery.mailroom import Mailroom
 from guestguard_dagster.domain.deliveries import DeliveryStatus
-from guestguard_dagster.storage.contexts import SendContext
 from guestguard_dagster.storage.deliveries import RecipientFacts
 
 _PAGE = 500
@@ -27,35 +26,34 @@ class PreflightReport:
 
 def preflight(room: Mailroom, message_ids: Sequence[UUID], composer: Composer | None = None) -> PreflightReport:
     """Render everything of the `sending` messages that were not checked yet. What was checked once is not again."""
-    composer = composer or Composer(room)
+    composer = composer or MessageComposer(room)
     report = PreflightReport()
-    unchecked = {
-        message_id: context
+    unchecked = [
+        message_id
         for message_id, context in room.contexts.load(message_ids).items()
-        if context.may_leave and context.message.audience_frozen_at and not context.message.preflighted_at
-    }
+        if context.may_leave_now and context.message.audience_frozen_at and not context.message.preflighted_at
+    ]
     cursors = dict.fromkeys(unchecked, 0)
     while cursors:
         window = {message_id: cursors.pop(message_id) for message_id in list(cursors)[:_MESSAGES_PER_PAGE]}
-        per_message = max(1, _PAGE // len(window))
-        page = room.deliveries.pending_page(window, per_message=per_message)
-        _check(room, page, unchecked, composer, report)
-        found = Counter(facts.message_id for facts in page)
-        last = {facts.message_id: facts.delivery_id for facts in page}
-        cursors |= {id: last[id] for id in window if found[id] == per_message and id not in report.broken}
+        per_source = max(1, _PAGE // len(window))
+        page = room.deliveries.pending_page(window, per_source=per_source)
+        _check(room, page, composer, report)
+        found = Counter(facts.source_id for facts in page)
+        last = {facts.source_id: facts.delivery_id for facts in page}
+        cursors |= {id: last[id] for id in window if found[id] == per_source and id not in report.broken}
     if unchecked:
-        room.progress.mark_preflighted(list(unchecked))
+        room.progress.mark_preflighted(unchecked)
     return report
 
 
 def _check(
     room: Mailroom,
     page: Sequence[RecipientFacts],
-    contexts: Mapping[UUID, SendContext],
     composer: Composer,
     report: PreflightReport,
 ) -> None:
-    composed = composer.compose(page, contexts)
+    composed = composer.compose(page)
     for message_id, problem in composed.broken.items():
         room.deliveries.refuse_all_pending(message_id, DeliveryStatus.FAILED, problem)
     report.broken.update(composed.broken)

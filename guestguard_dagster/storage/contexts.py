@@ -45,6 +45,16 @@ class SendContext:
         return self.message.status is MessageStatus.SENDING and self.message.held_at is None
 
     @property
+    def quiet_until(self) -> datetime | None:
+        """When the event's quiet hours on this channel are over, if they are now."""
+        return self.event.quiet_until(self.message.channel, self.read_at)
+
+    @property
+    def may_leave_now(self) -> bool:
+        """It may leave, and disturbs nobody."""
+        return self.may_leave and self.quiet_until is None
+
+    @property
     def event_is_off(self) -> bool:
         """The event is cancelled, and the host did not ask that this message survives that."""
         return self.event.cancelled_at is not None and not self.message.survives_event_cancel

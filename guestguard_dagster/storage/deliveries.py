@@ -25,11 +25,15 @@ class LeaseTaken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RecipientFacts:
-    """What is known now about one delivery's guest. `email`, `phone` and `rsvp_token` never reach a log."""
+    """What is known now about one delivery and its guest. `email`, `phone` and `rsvp_token` never reach a log.
+
+    `source_id` is what the delivery is worked off under: its message's id, or the drain of its kind of notification.
+    Mail to somebody who is not a guest (a host) has no `guest_id`, and none of a guest's facts.
+    """
 
     delivery_id: int
-    message_id: UUID
-    guest_id: UUID
+    source_id: UUID
+    guest_id: UUID | None
     round: int
     attempts: int
     first_attempt_at: datetime | None
@@ -88,17 +92,18 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Unsettled:
-    """What is left of one message. `wake_in` is how long none of its rows can move."""
+    """What is left of one source. `wake_in` is how long none of its rows can move."""
 
-    message_id: UUID
+    source_id: UUID
     pending: int
     sending: int
     wake_in: timedelta
 
 
 FACTS = """
-    d.id AS delivery_id, d.message_id, d.guest_id, d.round, d.attempts, d.first_attempt_at,
-    g.name AS guest_name, g.email, g.phone, g.rsvp_status, g.rsvp_token, g.removed_at IS NOT NULL AS removed
+    d.id AS delivery_id, d.source_id, d.guest_id, d.round, d.attempts, d.first_attempt_at,
+    COALESCE(g.name, '') AS guest_name, g.email, g.phone, COALESCE(g.rsvp_status, 'pending') AS rsvp_status,
+    COALESCE(g.rsvp_token, '') AS rsvp_token, g.removed_at IS NOT NULL AS removed
 """
 
 # nobody holds it: no lease, or one that ran out
@@ -155,8 +160,8 @@ class DeliveryRepo:
         )
         return {row.id: row.recipient_count for row in frozen}
 
-    def pending_page(self, cursors: Mapping[UUID, int], *, per_message: int) -> list[RecipientFacts]:
-        """The next pending rows of each message behind its cursor (a delivery id), whoever holds them."""
+    def pending_page(self, cursors: Mapping[UUID, int], *, per_source: int) -> list[RecipientFacts]:
+        """The next pending rows of each source behind its cursor (a delivery id), whoever holds them."""
         with self._database.transaction() as connection:
             rows = connection.execute(
                 sql(
@@ -165,19 +170,19 @@ class DeliveryRepo:
                     FROM unnest(CAST(:ids AS uuid[]), CAST(:afters AS bigint[])) AS m (id, after)
                     CROSS JOIN LATERAL (
                         SELECT * FROM guestguard.message_deliveries d
-                        WHERE d.message_id = m.id AND d.status = 'pending' AND d.id > m.after
-                        ORDER BY d.id LIMIT :per_message
+                        WHERE d.source_id = m.id AND d.status = 'pending' AND d.id > m.after
+                        ORDER BY d.id LIMIT :per_source
                     ) d
-                    JOIN guestguard.guests g ON g.id = d.guest_id
+                    LEFT JOIN guestguard.guests g ON g.id = d.guest_id
                     ORDER BY d.id
                     """
                 ),
-                {"ids": list(cursors), "afters": list(cursors.values()), "per_message": per_message},
+                {"ids": list(cursors), "afters": list(cursors.values()), "per_source": per_source},
             )
             return [facts_from(row) for row in rows]
 
-    def lease(self, cursors: Sequence[tuple[UUID, int]], *, size: int, per_message: int, duration: timedelta) -> Lease:
-        """Lease up to `size` free pending rows, at most `per_message` of each (message, after id) in `cursors`.
+    def lease(self, cursors: Mapping[UUID, int], *, size: int, per_source: int, duration: timedelta) -> Lease:
+        """Lease up to `size` free pending rows, at most `per_source` of each source, behind its cursor (a delivery id).
 
         Rows that another process has locked or leased are passed over. The rows stay `pending`.
         """
@@ -192,25 +197,25 @@ class DeliveryRepo:
                         FROM unnest(CAST(:ids AS uuid[]), CAST(:afters AS bigint[])) AS m (id, after)
                         CROSS JOIN LATERAL (
                             SELECT d.id FROM guestguard.message_deliveries d
-                            WHERE d.message_id = m.id AND d.status = 'pending' AND d.id > m.after AND {FREE}
+                            WHERE d.source_id = m.id AND d.status = 'pending' AND d.id > m.after AND {FREE}
                               AND (d.next_attempt_at IS NULL OR d.next_attempt_at <= clock_timestamp())
-                            ORDER BY d.id LIMIT :per_message FOR UPDATE SKIP LOCKED
+                            ORDER BY d.id LIMIT :per_source FOR UPDATE SKIP LOCKED
                         ) d
                         LIMIT :size
                     ), leased AS (
                         UPDATE guestguard.message_deliveries d
                         SET lease_token = :token, lease_expires_at = clock_timestamp() + :duration
                         FROM picked WHERE d.id = picked.id
-                        RETURNING d.id, d.message_id, d.guest_id, d.round, d.attempts, d.first_attempt_at
+                        RETURNING d.id, d.source_id, d.guest_id, d.round, d.attempts, d.first_attempt_at
                     )
-                    SELECT {FACTS} FROM leased d JOIN guestguard.guests g ON g.id = d.guest_id
-                    ORDER BY d.message_id, d.id
+                    SELECT {FACTS} FROM leased d LEFT JOIN guestguard.guests g ON g.id = d.guest_id
+                    ORDER BY d.source_id, d.id
                     """
                 ),
                 {
-                    "ids": [message_id for message_id, _ in cursors],
-                    "afters": [after for _, after in cursors],
-                    "per_message": per_message,
+                    "ids": list(cursors),
+                    "afters": list(cursors.values()),
+                    "per_source": per_source,
                     "size": size,
                     "token": token,
                     "duration": duration,
@@ -431,31 +436,31 @@ class DeliveryRepo:
                 {"ids": list(batch_ids)},
             )
 
-    def unsettled(self, message_ids: Sequence[UUID]) -> list[Unsettled]:
-        """What is left of these messages; messages with nothing left are not listed."""
+    def unsettled(self, source_ids: Sequence[UUID]) -> list[Unsettled]:
+        """What is left of these sources; those with nothing left are not listed."""
         with self._database.transaction() as connection:
             rows = connection.execute(
                 sql(
                     """
-                    SELECT message_id, count(*) FILTER (WHERE status = 'pending') AS pending,
+                    SELECT source_id, count(*) FILTER (WHERE status = 'pending') AS pending,
                            count(*) FILTER (WHERE status = 'sending') AS sending,
                            min(GREATEST(next_attempt_at, lease_expires_at, clock_timestamp()))
                                - clock_timestamp() AS wake_in
                     FROM guestguard.message_deliveries
-                    WHERE message_id = ANY(CAST(:message_ids AS uuid[])) AND status IN ('pending', 'sending')
-                    GROUP BY message_id
+                    WHERE source_id = ANY(CAST(:source_ids AS uuid[])) AND status IN ('pending', 'sending')
+                    GROUP BY source_id
                     """
                 ),
-                {"message_ids": list(message_ids)},
+                {"source_ids": list(source_ids)},
             )
-            return [Unsettled(row.message_id, row.pending, row.sending, max(row.wake_in, timedelta())) for row in rows]
+            return [Unsettled(row.source_id, row.pending, row.sending, max(row.wake_in, timedelta())) for row in rows]
 
 
 def facts_from(row: Row[Any]) -> RecipientFacts:
     """One row of the FACTS columns."""
     return RecipientFacts(
         delivery_id=row.delivery_id,
-        message_id=row.message_id,
+        source_id=row.source_id,
         guest_id=row.guest_id,
         round=row.round,
         attempts=row.attempts,

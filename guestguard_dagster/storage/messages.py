@@ -200,6 +200,17 @@ class MessageRepo:
             )
             return list(connection.execute(statement).scalars())
 
+    def expire(self, message_ids: Collection[UUID]) -> list[UUID]:
+        """Cancel scheduled messages that can only leave after their event has started; returns the cancelled ones."""
+        statement = (
+            update(messages)
+            .where(messages.c.id.in_(_locked(message_ids)), messages.c.status == MessageStatus.SCHEDULED)
+            .values(_edited(status=MessageStatus.CANCELLED, status_reason=CancelReason.EVENT_STARTED))
+            .returning(messages.c.id)
+        )
+        with self._database.transaction() as connection:
+            return list(connection.execute(statement).scalars())
+
     def hold(self, message_ids: Collection[UUID], *, reason: str) -> list[UUID]:
         """Let these scheduled or sending messages wait until they are resumed; returns those that are held only now."""
         statement = (

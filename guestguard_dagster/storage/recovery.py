@@ -30,9 +30,9 @@ class RecoveryRepo:
         self._database = database
 
     def lease_repeatable_batch(
-        self, message_ids: Sequence[UUID], *, account: str, within: timedelta, duration: timedelta
+        self, source_ids: Sequence[UUID], *, account: str, within: timedelta, duration: timedelta
     ) -> RepeatableBatch | None:
-        """Lease one batch of this account whose answer never came, with all its open rows, whatever their message."""
+        """Lease one batch of this account whose answer never came, with all its open rows, whatever their source."""
         token = uuid4()
         with self._database.transaction() as connection:
             batch = connection.execute(
@@ -42,7 +42,7 @@ class RecoveryRepo:
                     FROM guestguard.provider_batches b
                     WHERE b.id IN (
                         SELECT d.batch_id FROM guestguard.message_deliveries d
-                        WHERE d.message_id = ANY(CAST(:message_ids AS uuid[])) AND d.status = 'sending'
+                        WHERE d.source_id = ANY(CAST(:source_ids AS uuid[])) AND d.status = 'sending'
                           AND d.batch_id IS NOT NULL AND {FREE}
                     )
                     AND b.account = :account AND b.body IS NOT NULL
@@ -50,7 +50,7 @@ class RecoveryRepo:
                     ORDER BY b.first_called_at LIMIT 1 FOR UPDATE SKIP LOCKED
                     """
                 ),
-                {"message_ids": list(message_ids), "account": account, "within": within},
+                {"source_ids": list(source_ids), "account": account, "within": within},
             ).one_or_none()
             if batch is None:
                 return None
@@ -61,9 +61,9 @@ class RecoveryRepo:
                         UPDATE guestguard.message_deliveries d
                         SET lease_token = :token, lease_expires_at = clock_timestamp() + :duration
                         WHERE d.batch_id = :batch_id AND d.status = 'sending' AND {FREE}
-                        RETURNING d.id, d.message_id, d.guest_id, d.round, d.attempts, d.first_attempt_at
+                        RETURNING d.id, d.source_id, d.guest_id, d.round, d.attempts, d.first_attempt_at
                     )
-                    SELECT {FACTS} FROM leased d JOIN guestguard.guests g ON g.id = d.guest_id ORDER BY d.id
+                    SELECT {FACTS} FROM leased d LEFT JOIN guestguard.guests g ON g.id = d.guest_id ORDER BY d.id
                     """
                 ),
                 {"token": token, "duration": duration, "batch_id": batch.id},
@@ -75,7 +75,7 @@ class RecoveryRepo:
             return RepeatableBatch(token, fixed, batch.provider, members)
 
     def settle_interrupted(
-        self, message_ids: Sequence[UUID], *, repeatable_account: str | None, within: timedelta
+        self, source_ids: Sequence[UUID], *, repeatable_account: str | None, within: timedelta
     ) -> int:
         """Rows that were `sending` when their lease ran out and cannot be repeated become `unknown`; returns how many.
 
@@ -89,7 +89,7 @@ class RecoveryRepo:
                     SET status = 'unknown', reason = 'hand_off_interrupted', lease_token = NULL,
                         lease_expires_at = NULL, next_attempt_at = NULL,
                         settled_at = clock_timestamp(), updated_at = clock_timestamp()
-                    WHERE d.message_id = ANY(CAST(:message_ids AS uuid[])) AND d.status = 'sending' AND {FREE}
+                    WHERE d.source_id = ANY(CAST(:source_ids AS uuid[])) AND d.status = 'sending' AND {FREE}
                       AND NOT EXISTS (
                         SELECT 1 FROM guestguard.provider_batches b
                         WHERE b.id = d.batch_id AND b.account = :account AND b.body IS NOT NULL
@@ -97,10 +97,10 @@ class RecoveryRepo:
                       )
                     """
                 ),
-                {"message_ids": list(message_ids), "account": repeatable_account, "within": within},
+                {"source_ids": list(source_ids), "account": repeatable_account, "within": within},
             ).rowcount
 
-    def reconcile(self, message_ids: Sequence[UUID]) -> int:
+    def reconcile(self, source_ids: Sequence[UUID]) -> int:
         """Let recorded proof of a hand-off count for rows that missed it; returns how many rows moved."""
         with self._database.transaction() as connection:
             return connection.execute(
@@ -115,12 +115,12 @@ class RecoveryRepo:
                         SELECT DISTINCT ON (a.delivery_id) a.*
                         FROM guestguard.delivery_attempts a
                         JOIN guestguard.message_deliveries open ON open.id = a.delivery_id
-                        WHERE open.message_id = ANY(CAST(:message_ids AS uuid[]))
+                        WHERE open.source_id = ANY(CAST(:source_ids AS uuid[]))
                           AND open.status IN ('pending', 'sending', 'unknown', 'failed') AND a.outcome = 'sent'
                         ORDER BY a.delivery_id, a.attempted_at
                     ) best
                     WHERE d.id = best.delivery_id AND d.status IN ('pending', 'sending', 'unknown', 'failed')
                     """
                 ),
-                {"message_ids": list(message_ids)},
+                {"source_ids": list(source_ids)},
             ).rowcount

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     DateTime,
     ForeignKey,
     Identity,
@@ -217,8 +218,13 @@ message_deliveries = Table(
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("message_id", Uuid, ForeignKey(scheduled_messages.c.id, ondelete="CASCADE")),
+    # For a notification: the drain of its kind, which all notifications of that kind are worked off under.
+    Column("drain_id", Uuid),
+    # What the engine leases by: the message, or the drain.
+    Column("source_id", Uuid, Computed("COALESCE(message_id, drain_id)", persisted=True), nullable=False),
     Column("event_id", Uuid, ForeignKey(events.c.id, ondelete="CASCADE"), nullable=False),
-    Column("guest_id", Uuid, ForeignKey(guests.c.id, ondelete="CASCADE"), nullable=False, index=True),
+    # null for mail to somebody who is not a guest: an event's host
+    Column("guest_id", Uuid, ForeignKey(guests.c.id, ondelete="CASCADE"), index=True),
     Column("channel", Text, nullable=False),
     Column("status", Text, nullable=False, server_default=DeliveryStatus.PENDING),
     Column("reason", Text),
@@ -244,8 +250,8 @@ message_deliveries = Table(
     UniqueConstraint("message_id", "guest_id", "channel"),
     _one_of("channel", MessageChannel),
     _one_of("status", DeliveryStatus),
-    Index("ix_message_deliveries_pending", "message_id", "id", postgresql_where=text("status = 'pending'")),
-    Index("ix_message_deliveries_sending", "message_id", "id", postgresql_where=text("status = 'sending'")),
+    Index("ix_message_deliveries_pending", "source_id", "id", postgresql_where=text("status = 'pending'")),
+    Index("ix_message_deliveries_sending", "source_id", "id", postgresql_where=text("status = 'sending'")),
     Index(
         "ix_message_deliveries_provider_message_id",
         "provider_message_id",

@@ -32,12 +32,12 @@ class HandingOff:
         self,
         *messages: Message,
         size: int = 100,
-        per_message: int = 100,
+        per_source: int = 100,
         after: int = 0,
         duration: timedelta = A_MINUTE,
     ) -> Lease:
-        cursors = [(message.id, after) for message in messages]
-        return self.deliveries.lease(cursors, size=size, per_message=per_message, duration=duration)
+        cursors = {message.id: after for message in messages}
+        return self.deliveries.lease(cursors, size=size, per_source=per_source, duration=duration)
 
     def mark(self, lease: Lease, *, in_batch: bool = False, duration: timedelta = A_MINUTE) -> UUID | None:
         """All rows of the lease are about to leave, in one batch if asked; returns the batch."""

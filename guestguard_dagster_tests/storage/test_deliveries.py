@@ -176,7 +176,7 @@ class TestLeasing:
 
         with ThreadPoolExecutor(4) as pool:
             leased = [delivery_id for part in pool.map(lease_all, range(4)) for delivery_id in part]
-        leased += ids_of(HandingOff(database).lease(message, size=500, per_message=500))
+        leased += ids_of(HandingOff(database).lease(message, size=500, per_source=500))
         assert len(leased) == len(set(leased)) == 200
 
     def test_rows_that_somebody_writes_at_present_are_passed_over(
@@ -218,9 +218,9 @@ class TestLeasing:
 
     def test_every_message_gets_its_share_of_a_group(self, process: HandingOff, database: Database) -> None:
         big, small = a_message(database, 20), a_message(database, 2)
-        lease = process.lease(big, small, size=10, per_message=5)
-        assert [facts.message_id for facts in lease.recipients].count(big.id) == 5
-        assert [facts.message_id for facts in lease.recipients].count(small.id) == 2
+        lease = process.lease(big, small, size=10, per_source=5)
+        assert [facts.source_id for facts in lease.recipients].count(big.id) == 5
+        assert [facts.source_id for facts in lease.recipients].count(small.id) == 2
 
     def test_the_cursor_leaves_out_what_was_looked_at(self, process: HandingOff, database: Database) -> None:
         message = a_message(database, 4)
@@ -326,7 +326,7 @@ class TestRefusing:
     def test_the_preflight_settles_only_what_nobody_holds(self, process: HandingOff, database: Database) -> None:
         message = a_message(database, 2)
         [held] = ids_of(process.lease(message, size=1))
-        everyone = [facts.delivery_id for facts in process.deliveries.pending_page({message.id: 0}, per_message=10)]
+        everyone = [facts.delivery_id for facts in process.deliveries.pending_page({message.id: 0}, per_source=10)]
         process.deliveries.refuse_pending(self.refusals(*everyone))
         assert statuses(database, [held]) == ["pending"]
         assert statuses(database, [id for id in everyone if id != held]) == ["skipped"]
@@ -350,10 +350,10 @@ class TestRefusing:
         self, deliveries: DeliveryRepo, database: Database
     ) -> None:
         first, second = a_message(database, 3), a_message(database, 1)
-        page = deliveries.pending_page({first.id: 0, second.id: 0}, per_message=2)
-        mine = [facts.delivery_id for facts in page if facts.message_id == first.id]
+        page = deliveries.pending_page({first.id: 0, second.id: 0}, per_source=2)
+        mine = [facts.delivery_id for facts in page if facts.source_id == first.id]
         assert len(page) == 3
-        rest = deliveries.pending_page({first.id: mine[-1]}, per_message=2)
+        rest = deliveries.pending_page({first.id: mine[-1]}, per_source=2)
         assert len(rest) == 1
         assert rest[0].delivery_id > mine[-1]
 
@@ -501,7 +501,7 @@ class TestUnsettled:
         set_columns(database, free, lease_expires_at=None)
 
         [left] = process.deliveries.unsettled([message.id, done.id])
-        assert (left.message_id, left.pending, left.sending, left.wake_in) == (message.id, 3, 0, timedelta())
+        assert (left.source_id, left.pending, left.sending, left.wake_in) == (message.id, 3, 0, timedelta())
 
         set_columns(database, free, status=DeliveryStatus.FAILED)
         [left] = process.deliveries.unsettled([message.id])

@@ -134,8 +134,8 @@ class TestRepeating:
         first, second = lease_batch(recovery, young, old), lease_batch(recovery, young, old)
         assert first is not None
         assert second is not None
-        assert first.open_members[0].message_id == old.id
-        assert second.open_members[0].message_id == young.id
+        assert first.open_members[0].source_id == old.id
+        assert second.open_members[0].source_id == young.id
 
 
 class TestWhatCannotBeRepeated:

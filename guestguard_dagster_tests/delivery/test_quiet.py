@@ -1,0 +1,97 @@
+"""Messages and quiet hours. The event's zone is chosen so that it is night, or day, at the event right now."""
+
+from datetime import time, timedelta
+from threading import Event as Stop
+
+from guestguard_dagster.delivery.claiming import claim
+from guestguard_dagster.delivery.dispatching import dispatch
+from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.domain.events import Event
+from guestguard_dagster.domain.messages import MessageStatus
+from guestguard_dagster.storage.asks import AskRepo
+from guestguard_dagster.storage.database import Database
+from guestguard_dagster_tests.delivery.steps import send
+from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message, set_columns
+from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
+
+_NOW_UNTIL = timedelta(hours=3)
+
+
+def quiet_event(database: Database, *, starts_in: timedelta = timedelta(days=2)) -> Event:
+    """An event at which no mail is to arrive from an hour ago until three hours from now."""
+    now = database.now()
+    return make_event(
+        database,
+        timezone="UTC",
+        starts_in=starts_in,
+        email_quiet_from=(now - timedelta(hours=1)).time(),
+        email_quiet_until=(now + _NOW_UNTIL).time(),
+    )
+
+
+def test_a_message_due_in_quiet_hours_waits_for_their_end(
+    room: Mailroom, database: Database, mail_server: SmtpLoopback
+) -> None:
+    event = quiet_event(database)
+    make_guests(database, event, 2)
+    message = make_message(database, event)
+
+    send(room, [message.id])
+
+    waiting = read_message(database, message.id)
+    assert not mail_server.accepted
+    assert waiting.status is MessageStatus.SCHEDULED
+    assert waiting.not_before is not None
+    assert waiting.not_before - database.now() > _NOW_UNTIL - timedelta(minutes=1)
+    assert waiting.waiting_reason is not None
+    assert waiting.waiting_reason.startswith("quiet hours until ")
+    assert not AskRepo(database).take(limit=10)
+
+
+def test_a_message_that_quiet_hours_keep_beyond_the_start_expires(room: Mailroom, database: Database) -> None:
+    event = quiet_event(database, starts_in=_NOW_UNTIL - timedelta(hours=1))
+    message = make_message(database, event)
+
+    report = claim(room, [message.id], Stop())
+
+    expired = read_message(database, message.id)
+    assert report.expired == (message.id,)
+    assert (expired.status, expired.status_reason) == (MessageStatus.CANCELLED, "event_started")
+
+
+def test_quiet_hours_that_begin_while_a_message_leaves_stop_it(
+    room: Mailroom, database: Database, mail_server: SmtpLoopback
+) -> None:
+    event = make_event(database)
+    make_guests(database, event, 2)
+    message = make_message(database, event)
+    claim(room, [message.id], Stop())
+    night = quiet_event(database)
+    set_columns(
+        database,
+        event,
+        timezone="UTC",
+        email_quiet_from=night.email_quiet_from,
+        email_quiet_until=night.email_quiet_until,
+    )
+
+    report = dispatch(room, [message.id], Stop())
+
+    stopped = read_message(database, message.id)
+    assert not mail_server.accepted
+    assert stopped.status is MessageStatus.SENDING
+    assert stopped.not_before is not None
+    assert list(report.put_off) == [stopped.waiting_reason]
+
+    set_columns(database, event, email_quiet_from=None, email_quiet_until=None)
+    send(room, [message.id])
+    assert sum(mail_server.recipients().values()) == 2
+
+
+def test_the_message_leaves_when_no_quiet_hours_are_set(
+    room: Mailroom, database: Database, mail_server: SmtpLoopback
+) -> None:
+    event = make_event(database, email_quiet_from=time(0), email_quiet_until=time(0))
+    make_guests(database, event, 1)
+    send(room, [make_message(database, event).id])
+    assert len(mail_server.accepted) == 1
