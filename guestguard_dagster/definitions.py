@@ -5,11 +5,13 @@ from typing import Any
 
 from dagster import Definitions, EnvVar
 
+from guestguard_dagster import logs
 from guestguard_dagster.jobs.send_scheduled import send_scheduled
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.senders import SendersResource
 from guestguard_dagster.sensors.due_messages import due_messages
 from guestguard_dagster.sensors.run_watch import hold_terminated, run_watch
+from guestguard_dagster.settings import load_settings
 
 
 def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> Definitions:
@@ -25,4 +27,5 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> Defini
     )
 
 
+logs.configure("guestguard", debug=load_settings().is_development)
 defs = build_defs()

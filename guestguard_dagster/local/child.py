@@ -48,7 +48,8 @@ class Child:
     """One child process of ours.
 
     It has a session of its own, because Ctrl-C is for the process that started it: that one stops its children in
-    order. If that one is killed, Linux stops the child. Everything it prints goes to `sink`; the last lines are kept.
+    order. Everything it prints goes to `sink`; the last lines are kept. On Linux it ends with the thread that started
+    it, however that one ends.
     """
 
     def __init__(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from guestguard_dagster import logs
 from guestguard_dagster.local.banner import show_addresses
 from guestguard_dagster.local.child_logs import ChildLogs
 from guestguard_dagster.local.console import tell
@@ -84,6 +85,7 @@ def _stack(
     """A stack that is stopped at the end, however the end comes. A request to stop ends the context quietly."""
     folder = DataFolder(project / DEFAULT_NAME)
     with stop_requests() as requests, folder.locked_by(command):
+        logs.configure(command.replace(" ", "-"), debug=plan.settings.is_development)
         sink = ChildLogs(folder.path / "logs", console_level=console_level)
         stack = Stack(project, folder, plan, ports=ports, sink=sink, say=_say)
         tell(f"{command}: starting in {project}", bold=True)
