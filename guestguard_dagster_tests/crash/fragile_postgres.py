@@ -11,12 +11,13 @@ from typing import Self
 from uuid import uuid4
 
 import psycopg
-from psycopg import sql
 
 from guestguard_dagster.local.ports import start_on_free_port
 from guestguard_dagster.local.postgres import PostgresServer, start_postgres
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.migrate import migrate
+
+_TEMPLATE = "migrated_template"
 
 
 class FragilePostgres:
@@ -25,6 +26,9 @@ class FragilePostgres:
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="guestguard-fragile-"))
         self._server = start_on_free_port(self._start)
+        self._server.ensure_database(_TEMPLATE)
+        with Database(self._server.url(_TEMPLATE)) as template:
+            migrate(template)
 
     def __enter__(self) -> Self:
         return self
@@ -39,13 +43,11 @@ class FragilePostgres:
     def new_database(self) -> Iterator[Database]:
         """A migrated database of its own."""
         name = f"crash_{uuid4().hex}"
-        self._server.ensure_database(name)
+        self._administer(f'CREATE DATABASE "{name}" TEMPLATE "{_TEMPLATE}"')
         with Database(self._server.url(name), application_name="guestguard-tests") as database:
-            migrate(database)
             yield database
         # A server that was killed looks through all its files when it starts again: the fewer, the faster.
-        with psycopg.connect(self._server.url("postgres"), autocommit=True) as admin:
-            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        self._administer(f'DROP DATABASE "{name}" WITH (FORCE)')
 
     def kill(self) -> None:
         """SIGKILL: nothing is written any more, and all connections break."""
@@ -53,6 +55,10 @@ class FragilePostgres:
 
     def start_again(self) -> None:
         self._server = self._start(self._server.port)
+
+    def _administer(self, statement: str) -> None:
+        with psycopg.connect(self._server.url("postgres"), autocommit=True) as admin:
+            admin.execute(statement.encode())
 
     def _start(self, port: int) -> PostgresServer:
         return start_postgres(self._folder, port=port, durable=True)

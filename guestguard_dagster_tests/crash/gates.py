@@ -14,6 +14,7 @@ Item = TypeVar("Item")
 
 
 class Point(StrEnum):
+    PREPARED = "prepared"  # the rows are leased and still `pending`
     BEFORE_CALL = "before_call"  # the rows are `sending`, nothing has left
     PERMITTED = "permitted"  # the lease was looked at for the last time, the bytes have not left
     AFTER_CALL = "after_call"  # the provider has answered, nothing is written down
@@ -77,7 +78,9 @@ class GatedSender(Generic[Item]):
         return self._sender.rate_limit
 
     def prepare(self, items: Sequence[Item]) -> list[HandOff]:
-        return self._sender.prepare(items)
+        requests = self._sender.prepare(items)
+        self._gate.reach(Point.PREPARED)
+        return requests
 
     def hand_off(self, request: HandOff, permit: Permit) -> list[Outcome | None]:
         def permit_and_stop() -> None:

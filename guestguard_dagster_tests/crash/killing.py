@@ -13,6 +13,8 @@ from guestguard_dagster_tests.crash.worker import Worker
 # Within so many seconds after its start a worker can be caught before it has sent anything.
 _FIRST_STEPS_SECONDS = 0.15
 _MOST_MAILS_BETWEEN = 16
+# Short, so that the frozen ones find their lease over by their own clock too.
+_FREEZER_LEASE_SECONDS = 1.0
 _ONE_IN_THREE = 1 / 3
 
 
@@ -95,7 +97,7 @@ def freeze_one_after_the_other(stage: Stage, seed: int, *, freezes: int) -> int:
         frozen: list[Worker] = []
         while len(frozen) < freezes:
             let_leases_run_out(stage.database)
-            worker = workers.enter_context(stage.start_worker())
+            worker = workers.enter_context(stage.start_worker(lease_seconds=_FREEZER_LEASE_SECONDS))
             chance.wait_for_the_moment(worker)
             if not worker.is_running:
                 break

@@ -52,6 +52,7 @@ class Scene:
 @dataclass(frozen=True, slots=True)
 class Scenario:
     fault: str
+    how: str
     play: Callable[[Scene], Verdict]
 
 
@@ -238,33 +239,90 @@ _QUOTA = {
 }
 
 SCENARIOS = (
-    Scenario("connection refused", _refused),
+    Scenario(
+        "connection refused",
+        "nobody listens where the provider should be; later it is there",
+        _refused,
+    ),
     Scenario(
         "timeout before the provider has it",
+        "the provider falls silent before it has the mail (SMTP: at DATA), three times or for one batch",
         partial(_struck, faults=_everywhere(FaultKind.HANG, smtp_stage="data"), patience=_SHORT_PATIENCE_SECONDS),
     ),
     Scenario(
         "timeout after the provider has it",
+        "the provider takes the mail and never answers, three times or for one batch",
         partial(
             _struck,
             faults=_everywhere(FaultKind.TAKE_THEN_HANG, smtp_stage="content"),
             patience=_SHORT_PATIENCE_SECONDS,
         ),
     ),
-    Scenario("connection dropped before", partial(_struck, faults=_everywhere(FaultKind.DROP, smtp_stage="data"))),
     Scenario(
-        "connection dropped after",
+        "connection dropped before the provider has it",
+        "the connection closes before the provider has the mail (SMTP: at DATA), three times or for one batch",
+        partial(_struck, faults=_everywhere(FaultKind.DROP, smtp_stage="data")),
+    ),
+    Scenario(
+        "connection dropped after the provider has it",
+        "the provider takes the mail and closes the connection without an answer, three times or for one batch",
         partial(_struck, faults=_everywhere(FaultKind.TAKE_THEN_DROP, smtp_stage="content")),
     ),
-    Scenario("4xx for three recipients", _client_errors),
-    Scenario("5xx", partial(_struck, faults=_SERVER_ERRORS)),
-    Scenario("429, too many requests", partial(_struck, faults=_TOO_MANY)),
-    Scenario("quota used up", partial(_struck, faults=_QUOTA)),
-    Scenario("wrong key", _wrong_key),
-    Scenario("SIGKILL before the call", partial(_killed_at, point=Point.BEFORE_CALL)),
-    Scenario("SIGKILL during the call", _killed_during_the_call),
-    Scenario("SIGKILL after the call", partial(_killed_at, point=Point.AFTER_CALL)),
-    Scenario("SIGTERM during the call", _terminated_during_the_call),
-    Scenario("SIGSTOP past the lease", _frozen_past_its_lease),
-    Scenario("database gone during the call", _database_gone),
+    Scenario(
+        "4xx",
+        "three guests are refused: SMTP 450, which is tried again; Resend names them in its answer to the batch; "
+        "SES MessageRejected; Twilio 21211",
+        _client_errors,
+    ),
+    Scenario(
+        "5xx",
+        "SMTP 550 for three guests, an answer about them; an HTTP 500, three times or for one batch, says nothing "
+        "about what became of the mail",
+        partial(_struck, faults=_SERVER_ERRORS),
+    ),
+    Scenario(
+        "429",
+        "too many requests (SMTP: 451 4.7.0), three times or for one batch",
+        partial(_struck, faults=_TOO_MANY),
+    ),
+    Scenario(
+        "quota used up",
+        "the daily quota is said to be used up, once; the breaker opens, and closes when a probe gets through",
+        partial(_struck, faults=_QUOTA),
+    ),
+    Scenario(
+        "wrong key",
+        "the first run has a wrong password or key; the next one has the right one",
+        _wrong_key,
+    ),
+    Scenario(
+        "SIGKILL before the call",
+        "the rows are marked, nothing has left",
+        partial(_killed_at, point=Point.BEFORE_CALL),
+    ),
+    Scenario(
+        "SIGKILL during the call",
+        "the provider has taken mail and not answered yet",
+        _killed_during_the_call,
+    ),
+    Scenario(
+        "SIGKILL after the call",
+        "the provider has answered for the whole group, nothing of it is written down",
+        partial(_killed_at, point=Point.AFTER_CALL),
+    ),
+    Scenario(
+        "SIGTERM during the call",
+        "the run is stopped in the middle of its first group",
+        _terminated_during_the_call,
+    ),
+    Scenario(
+        "SIGSTOP past the lease",
+        "the run is frozen before the call, another run does the rest, then the first one goes on",
+        _frozen_past_its_lease,
+    ),
+    Scenario(
+        "database gone during the call",
+        "PostgreSQL is killed after the provider has answered for the whole group, and started again",
+        _database_gone,
+    ),
 )

@@ -32,6 +32,18 @@ def freeze_past_the_lease(stage: Stage, stop: Stop) -> tuple[Verdict, Verdict]:
     return meanwhile, stage.judge()
 
 
+def test_a_group_that_was_taken_over_before_it_was_marked_is_left_to_the_other_run(
+    database: Database, mail_server: SmtpLoopback
+) -> None:
+    stage = Stage(database, mail_server, Access(Provider.SMTP, mail_server.port), due_messages(database, guests=120))
+
+    meanwhile, afterwards = freeze_past_the_lease(stage, Stop(Point.PREPARED))
+
+    assert meanwhile.states == {DeliveryStatus.SENT: 120}
+    assert afterwards == meanwhile
+    assert afterwards.breaches == {}
+
+
 def test_a_run_frozen_before_it_hands_off_hands_nothing_off_when_it_wakes_up_late(
     database: Database, mail_server: SmtpLoopback
 ) -> None:

@@ -49,6 +49,20 @@ def test_a_group_that_was_leaving_when_its_run_was_killed_is_unknown_and_nobody_
     assert verdict.breaches == {}
 
 
+def test_a_group_that_was_only_leased_when_its_run_was_killed_is_sent_by_the_next_one(
+    database: Database, mail_server: SmtpLoopback
+) -> None:
+    stage = Stage(database, mail_server, Access(Provider.SMTP, mail_server.port), due_messages(database, guests=120))
+
+    with stage.start_worker(stop=Stop(Point.PREPARED)) as worker:
+        worker.wait_at_gate()
+        worker.kill()
+    stage.settle()
+
+    assert stage.judge().states == {DeliveryStatus.SENT: 120}
+    assert stage.judge().breaches == {}
+
+
 def test_runs_racing_for_the_same_messages_never_send_twice_while_they_are_killed(
     database: Database, slow_mail_server: SmtpLoopback
 ) -> None:
