@@ -309,7 +309,7 @@ class TestWaitingInTheRun:
         rows = deliveries_of(database, message)
         [retried] = [row for row in rows if row.attempts]
         assert retried.status == "sent"
-        assert sum(row.handed_off_at > retried.handed_off_at for row in rows) > 10
+        assert any(row.handed_off_at > retried.handed_off_at for row in rows)
 
 
 def test_the_report_tells_what_became_of_whom(room: Mailroom, database: Database, mail_server: SmtpLoopback) -> None:
