@@ -38,9 +38,8 @@ class ResendAccount:
         current = _account_and_body.set((self, body))
         try:
             if endpoint == BATCH_ENDPOINT:
-                return resend.Batch.send(
-                    json.loads(body), {"idempotency_key": idempotency_key, "batch_validation": "permissive"}
-                )
+                # The SDK would only pass the mails on, to the client below that sends `body`: no need to parse them.
+                return resend.Batch.send([], {"idempotency_key": idempotency_key, "batch_validation": "permissive"})
             return resend.Emails.send(json.loads(body), {"idempotency_key": idempotency_key})
         finally:
             _account_and_body.reset(current)
