@@ -15,6 +15,9 @@ _PATIENCE_SECONDS = 600.0
 _STOPPING_PATIENCE_SECONDS = 20.0
 _LONGEST_PAUSE_SECONDS = 5.0
 
+# Lost races (serialisation, deadlock), no room left on disk or in memory, a statement that waited too long for a lock.
+_PASSING = ("40", "53", "57014")
+
 Result = TypeVar("Result")
 
 
@@ -38,5 +41,4 @@ def patiently(write: Callable[[], Result], stop: Event) -> Result:
 
 
 def _may_pass(error: DatabaseFailed) -> bool:
-    lost_a_race = (error.sqlstate or "").startswith("40")  # serialisation failure, deadlock
-    return lost_a_race or isinstance(error, DatabaseUnavailable)
+    return isinstance(error, DatabaseUnavailable) or (error.sqlstate or "").startswith(_PASSING)

@@ -17,6 +17,8 @@ from sqlalchemy.exc import TimeoutError as NoFreeConnection
 _CONNECT_TIMEOUT_SECONDS = 10
 _SESSION = {
     "statement_timeout": "120s",
+    # A transaction that falls silent is of a process that is frozen, or on a host that is gone: its locks are freed.
+    "idle_in_transaction_session_timeout": "10s",
     "timezone": "UTC",
     # A role named like our schema would otherwise have it as the default one.
     "search_path": "public",

@@ -1,5 +1,7 @@
 """SIGSTOP past the lease, and then SIGCONT: a process that wakes up late does no harm."""
 
+from sqlalchemy import text
+
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster_tests.crash.gates import Point, Stop
@@ -95,3 +97,42 @@ def test_runs_frozen_at_any_instant_never_send_twice(database: Database, slow_ma
     print(f"{frozen} frozen: {verdict}")
     assert verdict.breaches == {}
     assert verdict.states.keys() <= {DeliveryStatus.SENT, DeliveryStatus.UNKNOWN}
+
+
+def test_a_run_frozen_in_the_middle_of_a_transaction_holds_nobody_up_for_long(
+    database: Database, mail_server: SmtpLoopback
+) -> None:
+    stage = Stage(database, mail_server, Access(Provider.SMTP, mail_server.port), due_messages(database, guests=120))
+
+    with stage.start_worker(stop=Stop(Point.PREPARED, passes=1), lease_seconds=2) as frozen:
+        frozen.wait_at_gate()
+        with database.transaction() as in_its_way:
+            in_its_way.execute(
+                text("SELECT FROM guestguard.message_deliveries WHERE status = 'sending' LIMIT 1 FOR UPDATE")
+            )
+            frozen.open_gate()
+            wait_until(lambda: "active" in transactions_of_runs(database), "the run waits to write its answers down")
+            frozen.freeze()
+        wait_until(lambda: "idle in transaction" in transactions_of_runs(database), "its locks are held")
+        wait_until(lambda: live_leases(database) == 0, "the leases run out")
+        stage.run_hastily()
+        assert stage.judge().breaches == {}
+        frozen.go_on()
+        assert frozen.wait() is Ending.DONE
+
+    assert stage.judge().states == {DeliveryStatus.SENT: 120}
+    assert stage.judge().breaches == {}
+
+
+def transactions_of_runs(database: Database) -> list[str]:
+    """The state of each connection of a worker that has a transaction open and waits for a lock or for its client."""
+    with database.transaction() as connection:
+        return list(
+            connection.execute(
+                text(
+                    "SELECT state FROM pg_stat_activity WHERE datname = current_database() "
+                    "AND application_name LIKE 'run-%' AND xact_start IS NOT NULL "
+                    "AND wait_event_type IN ('Lock', 'Client')"
+                )
+            ).scalars()
+        )
