@@ -130,7 +130,7 @@ class MessageComposer:
             round=facts.round,
             to_email=address,
             to_name=facts.guest_name,
-            from_name=f"{context.host.name} via GuestGuard",
+            from_name=f"{context.host.name} via {self._room.senders.from_name}",
             reply_to=context.host.email,
             subject=rendered.subject,
             text=rendered.text,

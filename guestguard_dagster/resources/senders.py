@@ -3,7 +3,7 @@
 from dagster import ConfigurableResource, InitResourceContext
 from pydantic import PrivateAttr
 
-from guestguard_dagster.senders.picker import Senders, pick_senders
+from guestguard_dagster.senders.picker import Senders, announce, pick_senders
 from guestguard_dagster.settings import Settings, load_settings
 
 
@@ -11,6 +11,10 @@ class SendersResource(ConfigurableResource["SendersResource"]):
     """Has no fields: provider keys stay in the environment, where no run config and no page can show them."""
 
     _senders: Senders | None = PrivateAttr(default=None)
+    _is_for_a_run: bool = PrivateAttr(default=False)
+
+    def setup_for_execution(self, context: InitResourceContext) -> None:
+        self._is_for_a_run = context.run_id is not None
 
     def teardown_after_execution(self, _context: InitResourceContext) -> None:
         if self._senders is not None:
@@ -22,4 +26,6 @@ class SendersResource(ConfigurableResource["SendersResource"]):
     def get(self) -> Senders:
         if self._senders is None:
             self._senders = pick_senders(self.settings())
+            if self._is_for_a_run:
+                announce(self._senders)
         return self._senders

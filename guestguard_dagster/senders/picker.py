@@ -20,11 +20,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Senders:
-    """One sender per channel. `sending_number` (E.164) is what STOP suppressions of SMS belong to, if it is known."""
+    """One sender per channel.
+
+    `sending_number` (E.164) is what STOP suppressions of SMS belong to, if it is known. `from_name` is whose service
+    mail comes through: "Ada via {from_name}".
+    """
 
     email: Sender[Mail]
     sms: Sender[Text]
     sending_number: str | None = None
+    from_name: str = "GuestGuard"
 
     def for_channel(self, channel: MessageChannel) -> Sender[Any]:
         """The sender of this channel; it takes Mail or Text accordingly."""
@@ -38,9 +43,13 @@ class Senders:
 def pick_senders(settings: Settings) -> Senders:
     """Resend, else SMTP, else SES, else the log, for email; Twilio, else the log, for SMS.
 
-    The choice is logged. Raises SettingsInvalid where a provider is configured by half.
+    Raises SettingsInvalid where a provider is configured by half.
     """
-    senders = Senders(_email_sender(settings), _sms_sender(settings), settings.twilio_from_number)
+    return Senders(_email_sender(settings), _sms_sender(settings), settings.twilio_from_number, _from_name(settings))
+
+
+def announce(senders: Senders) -> None:
+    """Log, at the start of a process that sends, where its mail and texts will go."""
     for channel, sender in ((MessageChannel.EMAIL, senders.email), (MessageChannel.SMS, senders.sms)):
         if sender.provider == "log":
             logger.warning(
@@ -48,7 +57,6 @@ def pick_senders(settings: Settings) -> Senders:
             )
         else:
             logger.info("%s goes through %s, account %s", channel, sender.provider, sender.account)
-    return senders
 
 
 def _email_sender(settings: Settings) -> Sender[Mail]:
@@ -59,6 +67,12 @@ def _email_sender(settings: Settings) -> Sender[Mail]:
     if settings.ses_region is not None:
         return _ses_sender(settings, settings.ses_region)
     return LogSender(MessageChannel.EMAIL)
+
+
+def _from_name(settings: Settings) -> str:
+    if settings.resend_api_key is not None:
+        return settings.resend_from_name
+    return settings.ses_from_name if settings.smtp_host is None and settings.ses_region else settings.smtp_from_name
 
 
 def _sms_sender(settings: Settings) -> Sender[Text]:

@@ -47,6 +47,7 @@ from guestguard_dagster.domain.messages import (
     MessageKind,
     MessageStatus,
 )
+from guestguard_dagster.domain.placeholders import require_template
 from guestguard_dagster.storage import recipients
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.errors import (
@@ -76,7 +77,7 @@ class MessageRepo:
     # What a host does.
 
     def create(self, draft: MessageDraft) -> Message:
-        """Raises EventNotFound, EventCancelled, UserNotFound (its author) and ReminderExists."""
+        """Raises EventNotFound, EventCancelled, UserNotFound (its author), ReminderExists and TemplateRefused."""
         return self.create_batch([draft])[0]
 
     def create_batch(self, drafts: Sequence[MessageDraft]) -> list[Message]:
@@ -115,8 +116,8 @@ class MessageRepo:
     def update(self, message_id: UUID, changes: MessageChanges, *, expected_version: int) -> Message:
         """Change a draft or scheduled message that is still as the editor saw it.
 
-        Raises MessageNotFound, MessageNotEditable, StaleVersion, and SendTimeMissing when it would be scheduled without
-        a send_at.
+        Raises MessageNotFound, MessageNotEditable, StaleVersion, TemplateRefused, and SendTimeMissing when it would be
+        scheduled without a send_at.
         """
         with self._database.transaction() as connection:
             message = lock_message(connection, message_id)
@@ -128,6 +129,7 @@ class MessageRepo:
             send_at = values.get("send_at", message.send_at)
             if send_at is None and values.get("status", message.status) is MessageStatus.SCHEDULED:
                 raise SendTimeMissing(message_id)
+            require_template(message.channel, values.get("subject", message.subject), values.get("body", message.body))
             if message.kind is not MessageKind.BROADCAST and send_at != message.send_at:
                 values["send_at_is_custom"] = True
             return edit_message(connection, message_id, **values)
@@ -337,7 +339,12 @@ class MessageRepo:
 
 
 def insert_messages(connection: Connection, drafts: Sequence[MessageDraft]) -> list[Message]:
-    """Write messages of events that this transaction has locked; returns them in order. Raises ReminderExists."""
+    """Write messages of events that this transaction has locked; returns them in order.
+
+    Raises ReminderExists, and TemplateRefused for a subject or body that could not be rendered.
+    """
+    for draft in drafts:
+        require_template(draft.channel, draft.subject, draft.body)
     rows = [asdict(draft) | {"id": uuid4()} for draft in drafts]
     if not rows:
         return []

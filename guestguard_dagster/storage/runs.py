@@ -21,6 +21,12 @@ class Heartbeat:
     age: timedelta
 
 
+# the messages in :ids, locked in the one order in which everybody locks messages (storage.locks)
+_LOCKED = (
+    "SELECT id FROM guestguard.scheduled_messages WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE"
+)
+
+
 class RunRepo:
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -41,7 +47,7 @@ class RunRepo:
                     text(
                         "UPDATE guestguard.scheduled_messages SET held_at = NULL, held_reason = NULL, "
                         "not_before = NULL, waiting_reason = NULL, updated_at = clock_timestamp() "
-                        "WHERE id = ANY(CAST(:ids AS uuid[])) AND held_at IS NOT NULL"
+                        f"WHERE id IN ({_LOCKED}) AND held_at IS NOT NULL"
                     ),
                     {"ids": list(noted)},
                 )
@@ -56,7 +62,7 @@ class RunRepo:
         with self._database.transaction() as connection:
             return connection.execute(
                 text(
-                    """
+                    f"""
                     WITH noted AS (
                         INSERT INTO guestguard.message_runs AS r (message_id, run_id, held_at)
                         SELECT id, :run_id, clock_timestamp() FROM guestguard.scheduled_messages
@@ -68,7 +74,8 @@ class RunRepo:
                     UPDATE guestguard.scheduled_messages m
                     SET held_at = clock_timestamp(), held_reason = :reason, updated_at = clock_timestamp()
                     FROM noted
-                    WHERE m.id = noted.message_id AND m.status IN ('scheduled', 'sending') AND m.held_at IS NULL
+                    WHERE m.id IN ({_LOCKED}) AND m.id = noted.message_id
+                      AND m.status IN ('scheduled', 'sending') AND m.held_at IS NULL
                       AND NOT EXISTS (
                         SELECT 1 FROM guestguard.message_runs later
                         WHERE later.message_id = m.id AND later.run_id <> :run_id

@@ -7,7 +7,7 @@ import pytest
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.outcomes import OutcomeClass
 from guestguard_dagster.senders.log import LogSender
-from guestguard_dagster.senders.picker import pick_senders
+from guestguard_dagster.senders.picker import announce, pick_senders
 from guestguard_dagster.settings import Settings, SettingsInvalid
 from guestguard_dagster_tests.senders.items import PermitFor, classes, hand_off_all, mails, text
 
@@ -20,6 +20,7 @@ TWILIO = {"twilio_account_sid": "AC1", "twilio_auth_token": "token", "twilio_fro
 
 def picked(**settings: object) -> tuple[str, str]:
     senders = pick_senders(Settings.model_validate(settings))
+    announce(senders)
     senders.close()
     return senders.email.provider, senders.sms.provider
 

@@ -18,6 +18,7 @@ from guestguard_dagster.domain.messages import (
     MessageKind,
     MessageStatus,
 )
+from guestguard_dagster.domain.placeholders import TemplateRefused
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.errors import (
     EventNotFound,
@@ -102,6 +103,17 @@ def test_what_makes_no_message_is_refused_before_it_reaches_the_database() -> No
         MessageChanges(send_at=naive)
     with pytest.raises(ValueError, match="not sending"):
         MessageChanges(status=MessageStatus.SENDING)
+
+
+@pytest.mark.parametrize("body", ["Hi {{guest}}", "{% if guest_name %}Hi{% endif %}", "{{ guest_name | upper }}"])
+def test_a_text_that_could_not_be_rendered_is_never_saved(database: Database, body: str) -> None:
+    messages, event = MessageRepo(database), make_event(database)
+    kept = messages.create(a_draft(event))
+    with pytest.raises(TemplateRefused, match="line 1"):
+        messages.create_batch([a_draft(event, 2), a_draft(event, 3, body=body)])
+    with pytest.raises(TemplateRefused, match="line 1"):
+        messages.update(kept.id, MessageChanges(body=body), expected_version=kept.version)
+    assert messages.list_by_event(event.id) == [kept]
 
 
 def test_messages_are_listed_by_time_in_pages_with_undated_drafts_last(database: Database) -> None:
