@@ -24,6 +24,15 @@ signal.signal(signal.SIGTERM, start_another)
 print("up", flush=True)
 time.sleep(600)
 """
+_SAYS_GOODBYE = """
+import signal, sys, time
+def say_goodbye(*_):
+    print("goodbye", flush=True)
+    sys.exit()
+signal.signal(signal.SIGTERM, say_goodbye)
+print("up", flush=True)
+time.sleep(600)
+"""
 _STARTER = """
 import os, sys, time
 from pathlib import Path
@@ -95,12 +104,12 @@ def test_no_child_outlives_a_killed_starter_where_the_platform_can_do_that(tmp_p
 
 
 def test_frozen_processes_are_stopped_too(tmp_path: Path) -> None:
-    child = _child("import time; time.sleep(600)", tmp_path)
+    child = _child(_SAYS_GOODBYE, tmp_path)
+    _wait_for_output(child)
     frozen = psutil.Process(child.pid)
     frozen.suspend()
-    stop_processes([frozen], grace_seconds=30)
-    assert not frozen.is_running()
-    child.stop()
+    stop_processes([frozen], grace_seconds=60)
+    assert child.output == "up\ngoodbye"
 
 
 def test_a_process_that_ends_meanwhile_is_no_error() -> None:

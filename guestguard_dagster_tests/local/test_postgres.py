@@ -1,6 +1,5 @@
 """A PostgreSQL of our own starts whatever state its folder was left in, or says in one sentence why it cannot."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -70,9 +69,12 @@ def test_a_killed_server_with_busy_backends_starts_again(folder: Path, server: P
         connection.close()
 
 
-def test_the_lock_file_of_a_process_that_is_another_program_now_does_not_block_the_start(folder: Path) -> None:
+def test_a_lock_file_whose_process_number_is_another_program_now_does_not_block_the_start(
+    folder: Path, postgres_server: PostgresServer
+) -> None:
     _start(folder).stop()
-    (folder / "data" / "postmaster.pid").write_text(f"{os.getpid()}\n{folder / 'data'}\n1\n5432\n\n\n\n")
+    stale = f"{postgres_server.child.pid}\n{folder / 'data'}\n1\n5432\n\n\n\n"
+    (folder / "data" / "postmaster.pid").write_text(stale)
     server = _start(folder)
     assert _execute(server, "SELECT 1") == [(1,)]
     server.stop()

@@ -81,7 +81,7 @@ def test_a_killed_command_is_cleaned_up_by_the_next(project: Path) -> None:
     assert left_behind(project)
 
     again = _running_services(project)
-    assert "left running" in again.output
+    assert "An earlier start was killed and left" in again.output
     assert again.stop() == 0
 
 
