@@ -13,9 +13,7 @@ from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
 
 
 @contextmanager
-def environment(
-    monkeypatch: pytest.MonkeyPatch, database_url: str, mail_server: SmtpLoopback | None
-) -> Iterator[None]:
+def environment(monkeypatch: pytest.MonkeyPatch, database_url: str, mail_server: SmtpLoopback | None) -> Iterator[None]:
     """The variables that a deployment would set; without a mail server, no email provider is configured."""
     values = {"DATABASE_URL": database_url, "GUESTGUARD_SECRET_KEY": "a secret for tests only"}
     if mail_server is not None:
