@@ -10,7 +10,8 @@ from guestguard_dagster.domain.quiet_hours import SMS_QUIET_HOURS, QuietHours
 from guestguard_dagster_tests.domain.drafts import an_event
 
 ZONES = sorted(available_timezones() - {"localtime"})
-MOMENTS = st.datetimes(datetime(2020, 1, 1), datetime(2035, 1, 1), timezones=st.just(UTC))
+# the bounds of st.datetimes are naive by its contract
+MOMENTS = st.datetimes(datetime(2020, 1, 1), datetime(2035, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 TIMES = st.times().map(lambda moment: moment.replace(second=0, microsecond=0, fold=0))
 
 
