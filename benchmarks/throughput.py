@@ -1,0 +1,63 @@
+"""Mail over SMTP: one run, two runs that share a message, the yardstick, and the limit."""
+
+from collections.abc import Iterable
+
+from benchmarks.figures import Ratio, Section, per_second
+from benchmarks.mails import SampleMail
+from benchmarks.postfix import Postfix
+from benchmarks.scale import Scale
+from benchmarks.sending import send, through_smtp
+from benchmarks.stage import CACHE, Stage
+from benchmarks.yardstick.running import Yardstick, YardstickSettings, install_yardstick, versions
+from guestguard_dagster.settings import Settings
+
+_TIMES_THE_YARDSTICK = 5.0
+
+
+def measure(stage: Stage, postfix: Postfix, scale: Scale) -> Section:
+    """One message to everyone, over SMTP into smtp-sink."""
+    mail = SampleMail.render()
+    connections = Settings.model_fields["smtp_connections"].default
+    with postfix.sink() as port:
+        yardstick = Yardstick(install_yardstick(CACHE), stage, port)
+        settings = _best(yardstick, mail, scale)
+        theirs = yardstick.send(mail, scale.recipients, settings)
+        one = send(stage, scale.recipients, through_smtp(port))
+        two = send(stage, scale.recipients, through_smtp(port), runs=2)
+        limit = scale.recipients / postfix.source(
+            port, mails=scale.recipients, octets=mail.octets, sessions=connections
+        )
+    return Section(
+        "Mail over SMTP",
+        f"{scale.recipients:,} recipients, {mail.octets / 1000:.1f} kB a mail (text and HTML), over {connections} "
+        "connections into "
+        "postfix's `smtp-sink`. The time is from the claim of the message to its last row: the audience written down, "
+        "every mail rendered twice (once before anything leaves), each group of 50 committed to disk before it leaves, "
+        f"and one attempt recorded per mail. The yardstick is {versions()}, with the best of its settings tried here "
+        f"({settings}, one batch, a log row per mail). Its time is queueing and sending, as ours has both; its mails "
+        "are queued as finished texts, so it renders nothing. `smtp-source` is the limit of what SMTP and the sink "
+        "take: the same mail over and over, from memory, with no database.",
+        ratios=[
+            Ratio("throughput vs django-post-office", two.rate / theirs.rate, at_least=_TIMES_THE_YARDSTICK),
+            Ratio("throughput of one run vs django-post-office", one.rate / theirs.rate),
+            Ratio(
+                "throughput vs django-post-office, its queueing not counted", two.rate * theirs.sending / theirs.mails
+            ),
+            Ratio("throughput of two runs vs one", two.rate / one.rate),
+            Ratio("throughput vs smtp-source, the limit", 100 * two.rate / limit, "%"),
+        ],
+        figures=[
+            per_second("two runs", two.recipients, two.seconds),
+            per_second("one run", one.recipients, one.seconds),
+            per_second("django-post-office", theirs.mails, theirs.seconds),
+            per_second("django-post-office, sending alone", theirs.mails, theirs.sending),
+            per_second("smtp-source", round(limit), 1),
+        ],
+    )
+
+
+def _best(yardstick: Yardstick, mail: SampleMail, scale: Scale) -> YardstickSettings:
+    candidates: Iterable[YardstickSettings] = [YardstickSettings(*each) for each in scale.yardstick_settings]
+    if not scale.yardstick_trial:
+        return next(iter(candidates))
+    return max(candidates, key=lambda each: yardstick.send(mail, scale.yardstick_trial, each).rate)
