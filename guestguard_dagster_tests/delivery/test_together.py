@@ -1,0 +1,259 @@
+"""Any number of processes work on one message: each guest exactly once, whoever holds the rows."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from threading import Barrier, Event
+
+import pytest
+from sqlalchemy import text
+
+from guestguard_dagster.delivery import settling
+from guestguard_dagster.delivery.dispatching import dispatch
+from guestguard_dagster.delivery.finishing import mark_sent, record_deliveries
+from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.domain.messages import Message, MessageStatus
+from guestguard_dagster.storage.database import Database
+from guestguard_dagster_tests.crash.passing_time import let_leases_run_out, let_waits_pass
+from guestguard_dagster_tests.delivery.conftest import RoomOpener, resend_settings, smtp_settings
+from guestguard_dagster_tests.delivery.rows import attempts_of, deliveries_of, outcomes_of, statuses_of
+from guestguard_dagster_tests.delivery.steps import prepare, send
+from guestguard_dagster_tests.delivery.watched import WatchedSmtp, once
+from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message
+from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
+from guestguard_dagster_tests.loopback.resend import ResendLoopback
+from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
+
+
+def a_message(database: Database, recipients: int) -> Message:
+    event = make_event(database)
+    make_guests(database, event, recipients)
+    return make_message(database, event)
+
+
+def send_together(rooms: list[Mailroom], message: Message) -> None:
+    with ThreadPoolExecutor(len(rooms)) as pool:
+        list(pool.map(lambda room: send(room, [message.id]), rooms))
+
+
+def test_two_processes_send_one_message_to_each_guest_once(
+    open_room: RoomOpener, database: Database, mail_server: SmtpLoopback
+) -> None:
+    message = a_message(database, 500)
+    both_hold_a_group = Barrier(2)
+    rooms = []
+    for _ in range(2):
+        watched = WatchedSmtp(mail_server)
+        watched.before = once(both_hold_a_group.wait)
+        rooms.append(open_room(senders=watched.senders()))
+
+    send_together(rooms, message)
+
+    assert statuses_of(database, message) == {"sent": 500}
+    assert set(mail_server.recipients().values()) == {1}
+    assert len(mail_server.accepted) == 500
+    workers = {attempts_of(database, row.id)[0].run_id for row in deliveries_of(database, message)}
+    assert workers == {room.run_id for room in rooms}, "both took part"
+    assert read_message(database, message.id).status is MessageStatus.SENT
+
+
+def test_two_processes_share_a_message_through_resend_too(
+    open_room: RoomOpener, database: Database, resend: ResendLoopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "_FIRST_BACKOFF", timedelta(milliseconds=300))
+    resend.faults.add(Fault(at="/emails/batch", do=FaultKind.TAKE_THEN_DROP, times=2))
+    message = a_message(database, 500)
+    rooms = [open_room(resend_settings(resend)) for _ in range(2)]
+    send_together(rooms, message)
+    assert statuses_of(database, message) == {"sent": 500}
+    assert set(resend.recipients().values()) == {1}
+    assert len(resend.accepted) == 500
+
+
+class TestALeaseThatRanOut:
+    @pytest.fixture
+    def watched(self, mail_server: SmtpLoopback) -> WatchedSmtp:
+        return WatchedSmtp(mail_server)
+
+    @pytest.fixture
+    def slow(self, open_room: RoomOpener, watched: WatchedSmtp) -> Mailroom:
+        return open_room(senders=watched.senders())
+
+    @pytest.fixture
+    def quick(self, open_room: RoomOpener, mail_server: SmtpLoopback) -> Mailroom:
+        return open_room(smtp_settings(mail_server))
+
+    def test_before_the_rows_are_marked_nothing_leaves_and_they_are_free(
+        self, slow: Mailroom, database: Database, watched: WatchedSmtp, mail_server: SmtpLoopback
+    ) -> None:
+        message = a_message(database, 3)
+        watched.prepared = once(lambda: let_leases_run_out(database))
+        handed_off: list[int] = []
+        watched.before = lambda: handed_off.append(len(mail_server.accepted))
+        send(slow, [message.id])
+        assert handed_off == [0], "the group that lost its lease was not handed off; the rows left with a later one"
+        assert len(mail_server.accepted) == 3
+        assert statuses_of(database, message) == {"sent": 3}
+        assert [len(attempts_of(database, row.id)) for row in deliveries_of(database, message)] == [1, 1, 1]
+
+    def test_a_group_taken_over_before_it_was_marked_is_sent_by_the_other_alone(
+        self, slow: Mailroom, quick: Mailroom, database: Database, watched: WatchedSmtp, mail_server: SmtpLoopback
+    ) -> None:
+        message = a_message(database, 5)
+
+        def be_overtaken() -> None:
+            let_leases_run_out(database)
+            send(quick, [message.id])
+
+        watched.prepared = once(be_overtaken)
+        send(slow, [message.id])
+
+        assert len(mail_server.accepted) == 5
+        assert set(mail_server.recipients().values()) == {1}
+        assert {attempts_of(database, row.id)[0].run_id for row in deliveries_of(database, message)} == {quick.run_id}
+
+    def test_rows_called_unknown_meanwhile_are_sent_when_the_proof_comes(
+        self, slow: Mailroom, quick: Mailroom, database: Database, watched: WatchedSmtp, mail_server: SmtpLoopback
+    ) -> None:
+        message = a_message(database, 5)
+
+        def be_given_up() -> None:
+            let_leases_run_out(database)
+            send(quick, [message.id])
+            assert outcomes_of(database, message) == {("unknown", "hand_off_interrupted"): 5}
+
+        watched.after = once(be_given_up)
+        send(slow, [message.id])
+
+        assert statuses_of(database, message) == {"sent": 5}
+        assert len(mail_server.accepted) == 5
+
+    def test_a_refusal_that_comes_late_is_believed_too(
+        self, slow: Mailroom, quick: Mailroom, database: Database, watched: WatchedSmtp, mail_server: SmtpLoopback
+    ) -> None:
+        mail_server.faults.add(Fault(at="rcpt", do=FaultKind.REPLY, reply="550 5.2.1 disabled"))
+        message = a_message(database, 1)
+
+        def be_given_up() -> None:
+            let_leases_run_out(database)
+            send(quick, [message.id])
+
+        watched.after = once(be_given_up)
+        send(slow, [message.id])
+        assert outcomes_of(database, message) == {("failed", "refused"): 1}
+
+    def test_proof_that_only_the_attempts_know_is_reconciled(
+        self, quick: Mailroom, database: Database, mail_server: SmtpLoopback
+    ) -> None:
+        message = a_message(database, 2)
+        send(quick, [message.id])
+        with database.transaction() as connection:
+            connection.execute(text("UPDATE guestguard.message_deliveries SET status = 'unknown', reason = 'lost'"))
+            connection.execute(text("UPDATE guestguard.scheduled_messages SET status = 'sending'"))
+        assert record_deliveries(quick, [message.id]) == 2
+        assert outcomes_of(database, message) == {("sent", None): 2}
+        assert mark_sent(quick, [message.id]).messages == {message.id: MessageStatus.SENT}
+        assert len(mail_server.accepted) == 2
+
+
+def test_a_run_that_is_stopped_ends_its_group_and_leaves_the_rest(
+    open_room: RoomOpener, database: Database, mail_server: SmtpLoopback
+) -> None:
+    watched = WatchedSmtp(mail_server)
+    room = open_room(senders=watched.senders())
+    message = a_message(database, 120)
+    prepare(room, [message.id])
+    room.asks.take(limit=10)
+    stop = Event()
+    watched.after = stop.set
+
+    dispatch(room, [message.id], stop)
+
+    assert statuses_of(database, message) == {"sent": 50, "pending": 70}
+    assert len(mail_server.accepted) == 50
+    assert [ask.message_id for ask in room.asks.take(limit=10)] == [message.id], "the next tick asks at once"
+    watched.after = lambda: None
+    send(room, [message.id])
+    assert set(mail_server.recipients().values()) == {1}
+    assert len(mail_server.accepted) == 120
+
+
+def test_a_run_stopped_within_a_group_hands_off_no_more_of_it(
+    open_room: RoomOpener, database: Database, mail_server: SmtpLoopback
+) -> None:
+    watched = WatchedSmtp(mail_server)
+    room = open_room(senders=watched.senders())
+    message = a_message(database, 10)
+    prepare(room, [message.id])
+    stop = Event()
+    watched.before = stop.set
+    dispatch(room, [message.id], stop)
+    assert mail_server.accepted == []
+    assert outcomes_of(database, message) == {("pending", None): 10}
+    assert {row.attempts for row in deliveries_of(database, message)} == {0}
+
+
+class TestHolding:
+    """A host, or an operator who terminates the run, stops a message in the middle."""
+
+    def stopped_after_one_group(self, room: Mailroom, watched: WatchedSmtp, message: Message) -> None:
+        watched.after = once(lambda: room.messages.hold([message.id], reason="stopped"))
+        send(room, [message.id])
+
+    def test_the_rest_stays_pending_and_leaves_once_when_it_is_resumed(
+        self, open_room: RoomOpener, database: Database, mail_server: SmtpLoopback
+    ) -> None:
+        watched = WatchedSmtp(mail_server)
+        room = open_room(senders=watched.senders())
+        message = a_message(database, 120)
+
+        self.stopped_after_one_group(room, watched, message)
+
+        assert statuses_of(database, message) == {"sent": 50, "pending": 70}
+        assert {row.lease_token for row in deliveries_of(database, message)} == {None}, "no row waits for a lease"
+        assert read_message(database, message.id).status is MessageStatus.SENDING
+        send(room, [message.id])
+        assert len(mail_server.accepted) == 50
+
+        room.messages.resume(message.id)
+        send(room, [message.id])
+        assert statuses_of(database, message) == {"sent": 120}
+        assert set(mail_server.recipients().values()) == {1}
+        assert read_message(database, message.id).status is MessageStatus.SENT
+
+    def test_another_message_of_the_run_goes_on(
+        self, open_room: RoomOpener, database: Database, mail_server: SmtpLoopback
+    ) -> None:
+        watched = WatchedSmtp(mail_server)
+        room = open_room(senders=watched.senders())
+        stopped, other = a_message(database, 100), a_message(database, 100)
+        watched.after = once(lambda: room.messages.hold([stopped.id], reason="stopped"))
+        send(room, [stopped.id, other.id])
+        assert statuses_of(database, other) == {"sent": 100}
+        assert statuses_of(database, stopped)["pending"] == 75
+
+
+class TestRetryingByHand:
+    def test_only_the_failed_and_retryable_ones_are_sent_again(
+        self, room: Mailroom, database: Database, mail_server: SmtpLoopback, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(settling, "MAX_ATTEMPTS", 1)
+        event = make_event(database)
+        busy, gone, lost, fine = make_guests(database, event, 4)
+        mail_server.faults.add(
+            Fault(at="rcpt", do=FaultKind.REPLY, reply="450 4.2.1 busy", only_for=busy.email),
+            Fault(at="rcpt", do=FaultKind.REPLY, reply="550 5.2.1 disabled", only_for=gone.email),
+            Fault(at="content", do=FaultKind.TAKE_THEN_DROP, only_for=lost.email),
+        )
+        message = make_message(database, event)
+        send(room, [message.id])
+        assert statuses_of(database, message) == {"failed": 2, "unknown": 1, "sent": 1}
+
+        assert room.messages.retry_failed(message.id) == 1
+        let_waits_pass(database)
+        send(room, [message.id])
+
+        assert statuses_of(database, message) == {"failed": 1, "unknown": 1, "sent": 2}
+        assert mail_server.recipients() == {busy.email: 1, lost.email: 1, fine.email: 1}
+        rounds = {row.guest_id: row.round for row in deliveries_of(database, message)}
+        assert rounds == {busy.id: 2, gone.id: 1, lost.id: 1, fine.id: 1}
+        assert read_message(database, message.id).status is MessageStatus.SENT
