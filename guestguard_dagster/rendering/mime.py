@@ -93,7 +93,7 @@ class MimeSkeleton:
             b"\r\nSubject: ",
             _unstructured(subject),
             b"\r\nDate: ",
-            format_datetime(date).encode("ascii"),
+            _date(date.replace(microsecond=0)),
             b"\r\nMessage-ID: <",
             _header_token(message_id, "message_id"),
             b">\r\n",
@@ -118,7 +118,9 @@ class MimeSkeleton:
 
 def _text_part(subtype: bytes, text: str) -> tuple[bytes, ...]:
     """Quoted-printable, which filters and people read best, unless base64 makes it clearly shorter."""
-    data = text.encode("utf-8", "replace").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    data = text.encode("utf-8", "replace")
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if len(data) > len(text) * 4 // 3:
         encoded = base64.encodebytes(data.replace(b"\n", b"\r\n")).replace(b"\n", b"\r\n")
         return b"Content-Type: text/", subtype, _BASE64, encoded
@@ -165,6 +167,11 @@ def _mailbox(name: str, address: str) -> bytes:
         escaped = name.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}" <{address}>'.encode()
     return f"{_encoded_words(name)}\r\n <{address}>".encode()
+
+
+@lru_cache(1)
+def _date(second: datetime) -> bytes:
+    return format_datetime(second).encode("ascii")
 
 
 def _unstructured(value: str) -> bytes:
