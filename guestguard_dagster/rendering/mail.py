@@ -21,6 +21,8 @@ _SHELL: Final = "mail.html"
 # Where the shell is cut for what differs from guest to guest; no cleaned value can contain these.
 _PREHEADER, _BODY, _UNSUBSCRIBE = "\x00preheader\x00", "\x00body\x00", "\x00unsubscribe\x00"
 _SLOTS = re.compile(f"{_PREHEADER}|{_BODY}|{_UNSUBSCRIBE}")
+# Subject and text are rendered in one go, apart by this: a second rendering would cost as much as the first.
+_SUBJECT_END = "\x00"
 
 _BUTTON_LABELS: Mapping[MessageAudience, str] = {
     MessageAudience.PENDING: "RSVP now",
@@ -90,8 +92,7 @@ class MailTemplate:
     """One message, ready to be rendered for each of its guests. Build it with `compile`; safe to share by threads."""
 
     _event_values: dict[str, str]
-    _subject: Render
-    _text: Render
+    _subject_and_text: Render
     _html: Render
     _text_footer: str
     # The shell around the body without and with an unsubscribe link, cut at its slots.
@@ -113,8 +114,9 @@ class MailTemplate:
         body = clean_text(body).strip("\n")
         return cls(
             _event_values=facts.values(),
-            _subject=compile_plain(split_template(clean_value(subject, SUBJECT_LIMIT))),
-            _text=compile_plain(split_template(body)),
+            _subject_and_text=compile_plain(
+                [*split_template(clean_value(subject, SUBJECT_LIMIT)), _SUBJECT_END, *split_template(body)]
+            ),
             _html=compile_html(body_pieces(body, _body_style(branding, button_label))),
             _text_footer=_text_footer(facts, branding),
             _plain_shell=_shell(facts, branding, unsubscribable=False),
@@ -124,7 +126,7 @@ class MailTemplate:
     def render(self, *, guest_name: str, rsvp_link: str, unsubscribe_url: str | None = None) -> RenderedMail:
         """The mail to one guest. `guest_name` may be anything: it is cleaned, and escaped in HTML."""
         values = {**self._event_values, **guest_values(guest_name, rsvp_link)}
-        text = self._text(values)
+        subject, _, text = self._subject_and_text(values).partition(_SUBJECT_END)
         body = self._html(values)
         preheader = escape(" ".join(text[: 2 * _PREHEADER_LENGTH].split())[:_PREHEADER_LENGTH])
         if unsubscribe_url is None:
@@ -136,7 +138,7 @@ class MailTemplate:
             before, between, footer, after = self._unsubscribable_shell
             html = f"{before}{preheader}{between}{body}{footer}{escape(unsubscribe_url)}{after}"
         return RenderedMail(
-            subject=clean_value(self._subject(values), SUBJECT_LIMIT),
+            subject=clean_value(subject, SUBJECT_LIMIT),
             text=f"{text}{self._text_footer}{text_end}",
             html=html,
         )
