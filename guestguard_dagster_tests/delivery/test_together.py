@@ -86,11 +86,17 @@ class TestALeaseThatRanOut:
         self, slow: Mailroom, database: Database, watched: WatchedSmtp, mail_server: SmtpLoopback
     ) -> None:
         message = a_message(database, 3)
-        watched.prepared = once(lambda: let_leases_run_out(database))
-        handed_off: list[int] = []
-        watched.before = lambda: handed_off.append(len(mail_server.accepted))
+        steps: list[str] = []
+        lose_the_lease = once(lambda: let_leases_run_out(database))
+
+        def prepared() -> None:
+            steps.append("prepared")
+            lose_the_lease()
+
+        watched.prepared = prepared
+        watched.before = lambda: steps.append("handed off")
         send(slow, [message.id])
-        assert handed_off == [0], "the group that lost its lease was not handed off; the rows left with a later one"
+        assert steps == ["prepared", "prepared", "handed off"], "the rows leave with the next lease"
         assert len(mail_server.accepted) == 3
         assert statuses_of(database, message) == {"sent": 3}
         assert [len(attempts_of(database, row.id)) for row in deliveries_of(database, message)] == [1, 1, 1]

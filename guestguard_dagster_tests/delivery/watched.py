@@ -20,10 +20,11 @@ def do_nothing() -> None:
 class WatchedSmtp(SmtpSender):
     """`prepared` is called when the mails are composed and nothing is marked, `before` and `after` around the call."""
 
-    def __init__(self, server: SmtpLoopback) -> None:
+    def __init__(self, server: SmtpLoopback, *, mails_per_second: float | None = None) -> None:
         super().__init__(
             SmtpAccess("127.0.0.1", server.port, "none", greeting_name="guestguard.example"),
             MailComposer("events@guestguard.example"),
+            mails_per_second=mails_per_second,
         )
         self.prepared: Callable[[], None] = do_nothing
         self.before: Callable[[], None] = do_nothing
