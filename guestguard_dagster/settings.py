@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 SmtpTls = Literal["none", "starttls", "implicit"]
+JwtAlgorithm = Literal["HS256", "RS256", "ES256", "EdDSA"]
 
 # How other mail software spells the same choice.
 _TLS_SPELLINGS = {
@@ -42,15 +43,43 @@ class Settings(BaseModel):
     database_url: SecretStr | None = None
     dagster_database_url: SecretStr | None = None
     nats_url: SecretStr | None = None
+    nats_creds_file: Path | None = None
+    nats_nkey_seed_file: Path | None = None
+    nats_token: SecretStr | None = None
+    nats_user: str | None = None
+    nats_password: SecretStr | None = None
+    nats_tls_ca_file: Path | None = None
+    nats_tls_cert_file: Path | None = None
+    nats_tls_key_file: Path | None = None
+    nats_stream: str = "GUESTGUARD"
+    nats_subject_rsvp_confirmed: str = "guestguard.rsvp.confirmed"
+    nats_subject_fraud_scored: str = "guestguard.fraud.scored"
+    nats_subject_invitation_send: str = "guestguard.invitation.send"
+    nats_consumer_rsvp_confirmed: str = "notifier-rsvp-confirmed"
+    nats_consumer_fraud_scored: str = "notifier-fraud-scored"
+    nats_consumer_invitation_send: str = "notifier-invitation-send"
+    nats_max_deliveries: int = Field(default=8, ge=1)
+    nats_linger_seconds: float = Field(default=10, ge=0, le=300)
+    fraud_alert_from_score: float = 60
     public_base_url: str = "http://localhost:8000"
     rsvp_path: str = "/rsvp/"
     guestguard_secret_key: SecretStr | None = None
+
+    jwt_issuer: str = "guestguard"
+    jwt_audience: str = "guestguard-api"
+    jwt_algorithm: JwtAlgorithm = "HS256"
+    jwt_secret: SecretStr | None = None
+    jwt_public_key_file: Path | None = None
+    sign_in_url: str | None = None
+    operator_emails: str = ""
+    dagster_url: str | None = None
 
     resend_api_key: SecretStr | None = None
     resend_from_email: str | None = None
     resend_from_name: str = "GuestGuard"
     resend_base_url: str = "https://api.resend.com"
     resend_requests_per_second: float = Field(default=5, gt=0)
+    resend_webhook_secret: SecretStr | None = None
 
     smtp_host: str | None = None
     smtp_port: int = Field(default=587, ge=1, le=65535)
@@ -68,6 +97,7 @@ class Settings(BaseModel):
     ses_from_name: str = "GuestGuard"
     ses_configuration_set: str | None = None
     ses_endpoint_url: str | None = None
+    ses_sns_topic_arn: str | None = None
 
     twilio_account_sid: str | None = None
     twilio_auth_token: SecretStr | None = None
@@ -81,10 +111,10 @@ class Settings(BaseModel):
     def _tls_as_people_spell_it(cls, value: object) -> object:
         return _TLS_SPELLINGS.get(value.casefold(), value.casefold()) if isinstance(value, str) else value
 
-    @field_validator("public_base_url", "resend_base_url")
+    @field_validator("public_base_url", "resend_base_url", "sign_in_url", "dagster_url")
     @classmethod
-    def _is_a_web_address(cls, value: str) -> str:
-        if not value.startswith(("http://", "https://")):
+    def _is_a_web_address(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return value
 
@@ -137,6 +167,9 @@ class Settings(BaseModel):
         return self.guestguard_secret_key.get_secret_value()
 
 
+_FILE_SETTINGS = {name for name in Settings.model_fields if name.endswith("_file")}
+
+
 def load_settings(
     *,
     environ: Mapping[str, str] | None = None,
@@ -163,8 +196,8 @@ def load_settings(
             "restart this process"
         )
     merged = {name.lower(): value for name in names if (value := file.get(name, shell.get(name, "")))}
-    if "smtp_ca_file" in merged:
-        merged["smtp_ca_file"] = str(file_path.parent / merged["smtp_ca_file"])
+    for name in _FILE_SETTINGS & merged.keys():
+        merged[name] = str(file_path.parent / merged[name])
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:

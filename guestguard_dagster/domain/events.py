@@ -79,7 +79,10 @@ class EventDraft:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One row of events. `phone_region` (ISO 3166 alpha-2) reads phone numbers written without a country code."""
+    """One row of events. `phone_region` (ISO 3166 alpha-2) reads phone numbers written without a country code.
+
+    `accent`, `logo_url`, `sender_name` and `postal_address` are the event's branding; None is GuestGuard's own.
+    """
 
     id: UUID
     name: str
@@ -95,6 +98,10 @@ class Event:
     email_quiet_until: time | None = None
     sms_quiet_from: time | None = SMS_QUIET_HOURS.start
     sms_quiet_until: time | None = SMS_QUIET_HOURS.end
+    accent: str | None = None
+    logo_url: str | None = None
+    sender_name: str | None = None
+    postal_address: str | None = None
 
     def quiet_until(self, channel: MessageChannel, moment: datetime) -> datetime | None:
         """When (UTC) guests may be disturbed on this channel again; None when they may be at `moment`."""

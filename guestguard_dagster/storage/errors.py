@@ -38,6 +38,11 @@ class DeliveryNotFound(NotFound):
         super().__init__("delivery", delivery_id)
 
 
+class CollaboratorNotFound(NotFound):
+    def __init__(self, event_id: UUID, user_id: UUID) -> None:
+        super().__init__(f"on event {event_id}, the collaborator", user_id)
+
+
 class Refused(Exception):
     """The row exists, and its state does not allow what was asked."""
 
@@ -90,6 +95,20 @@ class StaleVersion(Refused):
         self.message_id = message_id
         self.expected = expected
         self.actual = actual
+
+
+class StaleEvent(Refused):
+    def __init__(self, event_id: UUID) -> None:
+        super().__init__(
+            f"event {event_id} is not as it was: somebody changed it meanwhile; load it again and repeat the change"
+        )
+        self.event_id = event_id
+
+
+class OwnerStays(Refused):
+    def __init__(self, event_id: UUID) -> None:
+        super().__init__(f"the owner of event {event_id} stays its owner; change the role of somebody else")
+        self.event_id = event_id
 
 
 class ReminderExists(Refused):

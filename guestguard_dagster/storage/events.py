@@ -4,7 +4,7 @@ from dataclasses import asdict
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from guestguard_dagster.domain.events import Collaborator, CollaboratorRole, Event, EventDraft, User
@@ -19,7 +19,13 @@ from guestguard_dagster.domain.reminders import (
     seed_auto_reminders,
 )
 from guestguard_dagster.storage.database import Database, database_now
-from guestguard_dagster.storage.errors import EventCancelled, EventNotFound
+from guestguard_dagster.storage.errors import (
+    CollaboratorNotFound,
+    EventCancelled,
+    EventNotFound,
+    OwnerStays,
+    StaleEvent,
+)
 from guestguard_dagster.storage.guests import read_phones_again
 from guestguard_dagster.storage.locks import lock_event, lock_messages_of, share_events, share_user
 from guestguard_dagster.storage.messages import edit_message, insert_messages
@@ -51,14 +57,17 @@ class EventRepo:
             raise EventNotFound(event_id)
         return event_from(row)
 
-    def update(self, event_id: UUID, draft: EventDraft) -> Event:
+    def update(self, event_id: UUID, draft: EventDraft, *, seen_updated_at: datetime | None = None) -> Event:
         """Give the event all of the draft's fields. A new start or zone moves its unsent reminders along; a new phone
         region reads the guests' numbers that could not be read before.
 
-        Raises EventNotFound and EventCancelled.
+        Raises EventNotFound and EventCancelled, and StaleEvent when it has changed since `seen_updated_at`.
         """
         with self._database.transaction() as connection:
-            return self._write(connection, lock_event(connection, event_id), draft)
+            before = lock_event(connection, event_id)
+            if before.cancelled_at is None and seen_updated_at not in (None, before.updated_at):
+                raise StaleEvent(event_id)
+            return self._write(connection, before, draft)
 
     def move(self, event_id: UUID, *, starts_at: datetime, timezone: str | None = None) -> Event:
         """Let the event start at another time (timezone-aware), for as long as before, with its unsent reminders.
@@ -147,6 +156,20 @@ class EventRepo:
                 )
             )
 
+    def change_role(self, event_id: UUID, user_id: UUID, role: CollaboratorRole) -> None:
+        """Raises CollaboratorNotFound, and OwnerStays for the owner; ValueError for a second owner."""
+        if role is CollaboratorRole.OWNER:
+            raise ValueError(f"event {event_id} has its owner already; make somebody an editor or a viewer")
+        with self._database.transaction() as connection:
+            _require_not_the_owner(connection, event_id, user_id)
+            connection.execute(update(event_collaborators).where(_membership(event_id, user_id)).values(role=role))
+
+    def remove_collaborator(self, event_id: UUID, user_id: UUID) -> None:
+        """Raises CollaboratorNotFound, and OwnerStays for the owner."""
+        with self._database.transaction() as connection:
+            _require_not_the_owner(connection, event_id, user_id)
+            connection.execute(delete(event_collaborators).where(_membership(event_id, user_id)))
+
     def _write(self, connection: Connection, before: Event, draft: EventDraft) -> Event:
         if before.cancelled_at is not None:
             raise EventCancelled(before.id)
@@ -158,6 +181,19 @@ class EventRepo:
             for change in plan_event_move(before, after, messages, database_now(connection)):
                 _apply(connection, change)
         return after
+
+
+def _membership(event_id: UUID, user_id: UUID) -> ColumnElement[bool]:
+    return and_(event_collaborators.c.event_id == event_id, event_collaborators.c.user_id == user_id)
+
+
+def _require_not_the_owner(connection: Connection, event_id: UUID, user_id: UUID) -> None:
+    query = select(event_collaborators.c.role).where(_membership(event_id, user_id)).with_for_update()
+    role = connection.execute(query).scalar_one_or_none()
+    if role is None:
+        raise CollaboratorNotFound(event_id, user_id)
+    if role == CollaboratorRole.OWNER:
+        raise OwnerStays(event_id)
 
 
 def _set(connection: Connection, event_id: UUID, **values: object) -> Event:

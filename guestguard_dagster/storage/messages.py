@@ -105,12 +105,13 @@ class MessageRepo:
         statuses: Collection[MessageStatus] = tuple(MessageStatus),
         after: UUID | None = None,
         limit: int = 100,
+        latest_first: bool = False,
     ) -> list[Message]:
-        """The next `limit` messages behind the message `after`, by send_at; those without one come last."""
+        """The next `limit` messages behind the message `after`, by send_at; those without one count as the latest."""
         place = (func.coalesce(messages.c.send_at, cast("infinity", DateTime(timezone=True))), messages.c.id)
         query = select(*MESSAGE_COLUMNS).where(messages.c.event_id == event_id, messages.c.status.in_(statuses))
         with self._database.transaction() as connection:
-            rows = connection.execute(page_behind(query, place, after=after, limit=limit))
+            rows = connection.execute(page_behind(query, place, after=after, limit=limit, latest_first=latest_first))
             return [message_from(row) for row in rows]
 
     def update(self, message_id: UUID, changes: MessageChanges, *, expected_version: int) -> Message:
@@ -129,22 +130,24 @@ class MessageRepo:
             send_at = values.get("send_at", message.send_at)
             if send_at is None and values.get("status", message.status) is MessageStatus.SCHEDULED:
                 raise SendTimeMissing(message_id)
-            require_template(message.channel, values.get("subject", message.subject), values.get("body", message.body))
+            channel = values.get("channel", message.channel)
+            require_template(channel, values.get("subject", message.subject), values.get("body", message.body))
             if message.kind is not MessageKind.BROADCAST and send_at != message.send_at:
                 values["send_at_is_custom"] = True
             return edit_message(connection, message_id, **values)
 
     def cancel(self, message_id: UUID) -> Message:
         """The host decides against a draft or scheduled message. Raises MessageNotFound and MessageNotEditable."""
-        return self._edit_unsent(message_id, status=MessageStatus.CANCELLED, status_reason=CancelReason.HOST)
+        return self._edit_unsent(message_id, None, status=MessageStatus.CANCELLED, status_reason=CancelReason.HOST)
 
-    def promote_to_scheduled(self, message_id: UUID) -> Message:
+    def promote_to_scheduled(self, message_id: UUID, *, expected_version: int | None = None) -> Message:
         """Send now: schedule a draft or scheduled message for this instant of the database's clock.
 
-        Raises MessageNotFound and MessageNotEditable.
+        Raises MessageNotFound and MessageNotEditable, and StaleVersion when it is no longer as its sender saw it.
         """
         return self._edit_unsent(
             message_id,
+            expected_version,
             status=MessageStatus.SCHEDULED,
             send_at=func.clock_timestamp(),
             send_at_is_custom=messages.c.kind != MessageKind.BROADCAST,
@@ -317,11 +320,13 @@ class MessageRepo:
         with self._database.transaction() as connection:
             return recipients.count(connection, event_id, audience, channel, sending_number=sending_number)
 
-    def _edit_unsent(self, message_id: UUID, **values: object) -> Message:
+    def _edit_unsent(self, message_id: UUID, expected_version: int | None, **values: object) -> Message:
         with self._database.transaction() as connection:
             message = lock_message(connection, message_id)
             if message.status not in EDITABLE_STATUSES:
                 raise MessageNotEditable(message_id, message.status)
+            if expected_version not in (None, message.version):
+                raise StaleVersion(message_id, expected_version, message.version)
             return edit_message(connection, message_id, **values)
 
     def _finish(self, message_id: UUID, status: MessageStatus, reason: str | None) -> bool:

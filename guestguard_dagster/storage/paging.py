@@ -8,9 +8,15 @@ from sqlalchemy import ColumnElement, Select, select, tuple_
 
 
 def page_behind(
-    query: Select[Any], place: Sequence[ColumnElement[Any]], *, after: UUID | None, limit: int
+    query: Select[Any],
+    place: Sequence[ColumnElement[Any]],
+    *,
+    after: UUID | None,
+    limit: int,
+    latest_first: bool = False,
 ) -> Select[Any]:
     """The next `limit` rows of `query` behind the row with the id `after`. They are ordered by `place`, the id last."""
     if after is not None:
-        query = query.where(tuple_(*place) > select(*place).where(place[-1] == after).scalar_subquery())
-    return query.order_by(*place).limit(limit)
+        here, last = tuple_(*place), select(*place).where(place[-1] == after).scalar_subquery()
+        query = query.where(here < last if latest_first else here > last)
+    return query.order_by(*(column.desc() for column in place) if latest_first else place).limit(limit)

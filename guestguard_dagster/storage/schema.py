@@ -29,6 +29,7 @@ from sqlalchemy import (
     func,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.events import CollaboratorRole, RsvpStatus
@@ -95,6 +96,11 @@ events = Table(
     Column("email_quiet_until", Time),
     Column("sms_quiet_from", Time, server_default="21:00"),
     Column("sms_quiet_until", Time, server_default="09:00"),
+    # how the event's mails look; null: as GuestGuard's own
+    Column("accent", Text),
+    Column("logo_url", Text),
+    Column("sender_name", Text),
+    Column("postal_address", Text),
     _instant("cancelled_at"),
     _created_at(),
     _updated_at(),
@@ -332,4 +338,49 @@ rate_buckets = Table(
     Column("account", Text, primary_key=True),
     # theoretical arrival time of the generic cell rate algorithm
     _instant("theoretical_arrival", required=True),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("user_id", Uuid, ForeignKey(users.c.id, ondelete="CASCADE"), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("request_digest", LargeBinary, nullable=False),
+    # of the first answer; null while there is none
+    Column("status", Integer),
+    Column("body", LargeBinary),
+    Column("media_type", Text),
+    _created_at(),
+    PrimaryKeyConstraint("user_id", "key"),
+    Index("ix_idempotency_keys_created_at", "created_at"),
+)
+
+provider_callbacks = Table(
+    "provider_callbacks",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("provider", Text, nullable=False),
+    # the same for every repeat of one callback
+    Column("callback_key", Text, nullable=False),
+    # as it was verified; emptied by retention
+    Column("payload", JSONB),
+    Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("next_try_at", DateTime(timezone=True), server_default=func.now()),
+    _instant("applied_at"),
+    # what applying it did
+    Column("outcome", Text),
+    UniqueConstraint("provider", "callback_key"),
+    Index("ix_provider_callbacks_waiting", "next_try_at", postgresql_where=text("applied_at IS NULL")),
+)
+
+outgoing_events = Table(
+    "outgoing_events",
+    metadata,
+    # Also the Nats-Msg-Id.
+    _id(),
+    Column("type", Text, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    _created_at(),
+    _instant("published_at"),
+    Index("ix_outgoing_events_waiting", "created_at", "id", postgresql_where=text("published_at IS NULL")),
 )
