@@ -1,0 +1,65 @@
+"""The one declaration of the stream and its durable consumers, by the names of the settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from guestguard_dagster.domain.notifications import NotificationType
+from guestguard_dagster.settings import Settings
+
+# Longer than a fetched group takes to be written down; what a dead process had is redelivered after it.
+ACK_WAIT = timedelta(seconds=30)
+UNLIMITED = -1
+_MOST_UNACKED = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerDeclaration:
+    """A durable pull consumer: explicit acks, everything from the stream's start, deliveries without limit."""
+
+    name: str
+    subject: str
+    ack_wait: timedelta = ACK_WAIT
+    max_deliver: int = UNLIMITED
+    max_ack_pending: int = _MOST_UNACKED
+
+
+@dataclass(frozen=True, slots=True)
+class StreamDeclaration:
+    """The stream, kept in files, and one consumer for each type of notification."""
+
+    name: str
+    consumers: Mapping[NotificationType, ConsumerDeclaration]
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "StreamDeclaration":
+        return cls(
+            settings.nats_stream,
+            {
+                NotificationType.CONFIRMATION: ConsumerDeclaration(
+                    settings.nats_consumer_rsvp_confirmed, settings.nats_subject_rsvp_confirmed
+                ),
+                NotificationType.FRAUD_ALERT: ConsumerDeclaration(
+                    settings.nats_consumer_fraud_scored, settings.nats_subject_fraud_scored
+                ),
+                NotificationType.INVITATION: ConsumerDeclaration(
+                    settings.nats_consumer_invitation_send, settings.nats_subject_invitation_send
+                ),
+            },
+        )
+
+    @property
+    def subjects(self) -> list[str]:
+        return [consumer.subject for consumer in self.consumers.values()]
+
+
+def covers(pattern: str, subject: str) -> bool:
+    """Whether a stream's subject, which may have wildcards, takes in `subject`."""
+    wanted = subject.split(".")
+    given = pattern.split(".")
+    for position, part in enumerate(given):
+        if part == ">":
+            return len(wanted) > position
+        if position >= len(wanted) or part not in ("*", wanted[position]):
+            return False
+    return len(wanted) == len(given)

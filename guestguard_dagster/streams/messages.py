@@ -1,0 +1,77 @@
+"""What the stream delivers, and how it is told apart: sequence, instant, deliveries."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from guestguard_dagster.domain.notifications import Arrival
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+    from nats.js.api import RawStreamMsg
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MESSAGE_ID = "Nats-Msg-Id"
+_TOKENS_WITHOUT_DOMAIN = 9
+_BEFORE_STREAM = 2
+
+
+@dataclass(frozen=True, slots=True)
+class StreamMessage:
+    """One delivery; `reply` is where its acknowledgement goes."""
+
+    arrival: Arrival
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Where the stream keeps an event; `duplicate` when it had one with this id already."""
+
+    stream: str
+    sequence: int
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a consumer has left: `pending` events never delivered yet, `unacked` ones delivered and not settled."""
+
+    pending: int
+    unacked: int
+
+
+def delivered(message: "Msg") -> StreamMessage:
+    """The reply subject of a delivery is its metadata.
+
+    `$JS.ACK.<stream>.<consumer>.<deliveries>.<stream sequence>.<consumer sequence>.<nanoseconds>.<pending>`, or with
+    domain and account before the stream and a random token at the end.
+    """
+    tokens = message.reply.split(".")
+    start = _BEFORE_STREAM if len(tokens) == _TOKENS_WITHOUT_DOMAIN else _BEFORE_STREAM + 2
+    stream, _, deliveries, sequence, _, nanoseconds = tokens[start : start + 6]
+    arrival = Arrival(
+        stream=stream,
+        subject=message.subject,
+        sequence=int(sequence),
+        published_at=_EPOCH + timedelta(microseconds=int(nanoseconds) // 1000),
+        deliveries=int(deliveries),
+        message_id=(message.headers or {}).get(_MESSAGE_ID),
+        data=message.data,
+    )
+    return StreamMessage(arrival, message.reply)
+
+
+def stored(stream: str, message: "RawStreamMsg") -> Arrival:
+    """An event as it lies in the stream, read outside of any consumer."""
+    if message.time is None or message.seq is None:
+        raise ValueError(f"stream {stream} gave an event without its sequence or instant")
+    return Arrival(
+        stream=stream,
+        subject=message.subject or "",
+        sequence=message.seq,
+        published_at=message.time,
+        deliveries=1,
+        message_id=(message.headers or {}).get(_MESSAGE_ID),
+        data=message.data or b"",
+    )
