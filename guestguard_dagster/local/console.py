@@ -3,7 +3,7 @@
 import click
 
 
-def tell(text: str = "", *, bold: bool = False, colour: str | None = None) -> None:
+def tell(text: str = "", *, bold: bool | None = None, colour: str | None = None) -> None:
     """Print a line."""
     try:
         click.secho(text, bold=bold, fg=colour)
