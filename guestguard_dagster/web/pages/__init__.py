@@ -1,0 +1,1 @@
+"""The pages of hosts: HTML from templates, over the same session and API that they use themselves."""

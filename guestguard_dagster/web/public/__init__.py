@@ -1,0 +1,1 @@
+"""What guests open from a mail, without an account: the RSVP page and the unsubscribe page."""

@@ -1,0 +1,81 @@
+"""What every request needs, opened once per process: settings, repositories, senders."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from fastapi import Request
+
+from guestguard_dagster.senders.picker import Senders, pick_senders
+from guestguard_dagster.settings import Settings
+from guestguard_dagster.storage.access import AccessRepo
+from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.events import EventRepo
+from guestguard_dagster.storage.follow_up import FollowUpRepo
+from guestguard_dagster.storage.guests import GuestRepo
+from guestguard_dagster.storage.idempotency import IdempotencyRepo
+from guestguard_dagster.storage.messages import MessageRepo
+from guestguard_dagster.storage.rates import RateRepo
+from guestguard_dagster.storage.runs import RunRepo
+from guestguard_dagster.storage.suppressions import SuppressionRepo
+from guestguard_dagster.storage.users import UserRepo
+from guestguard_dagster.web.auth import BearerTokens, Sessions
+
+
+@dataclass(frozen=True)
+class LocalSignIn:
+    """`guestguard up` signs its user in: whoever opens the link with this key is the demo's host."""
+
+    user_id: UUID
+    key: str
+
+
+@dataclass(frozen=True)
+class Services:
+    settings: Settings
+    database: Database
+    senders: Senders
+    bearer: BearerTokens
+    sessions: Sessions
+    local_sign_in: LocalSignIn | None
+    access: AccessRepo
+    events: EventRepo
+    follow_up: FollowUpRepo
+    guests: GuestRepo
+    idempotency: IdempotencyRepo
+    messages: MessageRepo
+    rates: RateRepo
+    runs: RunRepo
+    suppressions: SuppressionRepo
+    users: UserRepo
+
+    @classmethod
+    def open(cls, settings: Settings, database: Database, local_sign_in: LocalSignIn | None) -> "Services":
+        """Raises SettingsInvalid for a provider or a token issuer that is configured by half."""
+        return cls(
+            settings=settings,
+            database=database,
+            senders=pick_senders(settings),
+            bearer=BearerTokens.from_settings(settings),
+            sessions=Sessions.from_settings(settings),
+            local_sign_in=local_sign_in,
+            access=AccessRepo(database),
+            events=EventRepo(database),
+            follow_up=FollowUpRepo(database),
+            guests=GuestRepo(database),
+            idempotency=IdempotencyRepo(database),
+            messages=MessageRepo(database),
+            rates=RateRepo(database),
+            runs=RunRepo(database),
+            suppressions=SuppressionRepo(database),
+            users=UserRepo(database),
+        )
+
+    def close(self) -> None:
+        self.senders.close()
+        self.database.close()
+
+
+def services_of(request: Request) -> Services:
+    """The services of the application that answers this request."""
+    services: Services = request.app.state.services
+    return services

@@ -1,0 +1,1 @@
+"""What providers call: verified, written down, acknowledged. What a callback means is decided in delivery."""
