@@ -34,6 +34,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.events import CollaboratorRole, RsvpStatus
 from guestguard_dagster.domain.messages import MessageAudience, MessageChannel, MessageKind, MessageStatus
+from guestguard_dagster.domain.notifications import NotificationStatus, NotificationType
 from guestguard_dagster.domain.outcomes import OutcomeClass
 
 SCHEMA = "guestguard"
@@ -69,6 +70,16 @@ def _updated_at() -> Column[object]:
 def _one_of(column: str, values: Iterable[str]) -> CheckConstraint:
     listed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+def _latest(table: str, column: str) -> Index:
+    """Finds the rows of the last minutes or of a day by block ranges: a few kilobytes, and next to no work to keep."""
+    return Index(
+        f"ix_{table}_{column}",
+        column,
+        postgresql_using="brin",
+        postgresql_with={"pages_per_range": "16", "autosummarize": "on"},
+    )
 
 
 users = Table(
@@ -181,6 +192,12 @@ scheduled_messages = Table(
     ),
     Index("ix_scheduled_messages_due", "send_at", postgresql_where=text("status = 'scheduled'")),
     Index("ix_scheduled_messages_sending", "id", postgresql_where=text("status = 'sending'")),
+    Index(
+        "ix_scheduled_messages_began",
+        "send_at",
+        postgresql_where=text("status IN ('sending', 'sent', 'failed')"),
+    ),
+    _latest("scheduled_messages", "updated_at"),
 )
 
 message_runs = Table(
@@ -219,11 +236,69 @@ provider_batches = Table(
     _instant("answered_at"),
 )
 
+notifications = Table(
+    "notifications",
+    metadata,
+    _id(),
+    Column("type", Text, nullable=False),
+    # null where no mail is made of the event and the id names nothing here
+    Column("event_id", Uuid, ForeignKey(events.c.id, ondelete="CASCADE"), index=True),
+    Column("guest_id", Uuid, ForeignKey(guests.c.id, ondelete="CASCADE"), index=True),
+    Column("channel", Text, nullable=False, server_default=MessageChannel.EMAIL),
+    # These four follow the notification's delivery: a trigger keeps them, whoever moves the delivery.
+    Column("status", Text, nullable=False),
+    Column("reason", Text),
+    Column("provider_message_id", Text),
+    Column("error", Text),
+    Column("duplicate_of", Uuid, ForeignKey("guestguard.notifications.id", ondelete="SET NULL")),
+    Column("stream", Text, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    # when JetStream stored the event
+    _instant("published_at", required=True),
+    # what makes two events of a type the same
+    Column("identity", Text, nullable=False),
+    # the event as it was read
+    Column("payload", JSONB, nullable=False),
+    _created_at(),
+    _updated_at(),
+    _one_of("type", NotificationType),
+    _one_of("channel", MessageChannel),
+    _one_of("status", NotificationStatus),
+    # The instant too: a stream that is deleted and made anew begins at sequence 1 again.
+    UniqueConstraint("stream", "sequence", "published_at"),
+    Index("ix_notifications_identity", "type", "identity"),
+    Index("ix_notifications_duplicate_of", "duplicate_of", postgresql_where=text("duplicate_of IS NOT NULL")),
+    postgresql_with={"fillfactor": "80"},
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("type", Text, nullable=False),
+    Column("stream", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    _instant("published_at", required=True),
+    # the event's Nats-Msg-Id
+    Column("message_id", Text),
+    Column("payload", LargeBinary, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("deliveries", Integer, nullable=False),
+    _created_at(),
+    _instant("replayed_at"),
+    _instant("dismissed_at"),
+    _one_of("type", NotificationType),
+    UniqueConstraint("stream", "sequence", "published_at"),
+    Index("ix_dead_letters_open", "id", postgresql_where=text("replayed_at IS NULL AND dismissed_at IS NULL")),
+)
+
 message_deliveries = Table(
     "message_deliveries",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("message_id", Uuid, ForeignKey(scheduled_messages.c.id, ondelete="CASCADE")),
+    Column("notification_id", Uuid, ForeignKey(notifications.c.id, ondelete="CASCADE"), unique=True),
     # For a notification: the drain of its kind, which all notifications of that kind are worked off under.
     Column("drain_id", Uuid),
     # What the engine leases by: the message, or the drain.
@@ -264,6 +339,8 @@ message_deliveries = Table(
         postgresql_where=text("provider_message_id IS NOT NULL"),
     ),
     Index("ix_message_deliveries_batch_id", "batch_id", postgresql_where=text("status = 'sending'")),
+    Index("ix_message_deliveries_without_message", "created_at", postgresql_where=text("message_id IS NULL")),
+    _latest("message_deliveries", "updated_at"),
     # Every row is updated three times while its message leaves; the free room keeps the lease update on its page.
     postgresql_with={"fillfactor": "70"},
 )
@@ -293,6 +370,7 @@ delivery_attempts = Table(
     Column("attempted_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     _one_of("outcome", OutcomeClass),
     UniqueConstraint("delivery_id", "lease_token"),
+    _latest("delivery_attempts", "attempted_at"),
 )
 
 suppressions = Table(
