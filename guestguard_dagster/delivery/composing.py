@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from guestguard_dagster.domain.deliveries import DeliveryStatus, SkipReason
+from guestguard_dagster.domain.events import Event, User
 from guestguard_dagster.domain.messages import MessageAudience, MessageChannel
 from guestguard_dagster.domain.phones import to_e164
 from guestguard_dagster.domain.placeholders import TemplateRefused
 from guestguard_dagster.domain.suppressions import EVERY_HOST, for_host, for_sending_number
 from guestguard_dagster.rendering.facts import EventFacts
 from guestguard_dagster.rendering.links import rsvp_link, unsubscribe_url
-from guestguard_dagster.rendering.mail import MailTemplate, rsvp_button_label
+from guestguard_dagster.rendering.mail import Branding, MailTemplate, rsvp_button_label
 from guestguard_dagster.rendering.sms import TextTemplate, TextTooLong
 from guestguard_dagster.senders.base import Mail, Text
 from guestguard_dagster.settings import Settings
@@ -130,7 +131,7 @@ class MessageComposer:
             round=facts.round,
             to_email=address,
             to_name=facts.guest_name,
-            from_name=f"{context.host.name} via {self._room.senders.from_name}",
+            from_name=from_name(context.event, context.host, self._room.senders.from_name),
             reply_to=context.host.email,
             subject=rendered.subject,
             text=rendered.text,
@@ -149,8 +150,13 @@ class MessageComposer:
         if message.channel is MessageChannel.SMS:
             template = TextTemplate.compile(message.body, facts)
         else:
-            label = rsvp_button_label(message.audience)
-            template = MailTemplate.compile(message.subject, message.body, facts, button_label=label)
+            template = MailTemplate.compile(
+                message.subject,
+                message.body,
+                facts,
+                branding=Branding.of(event),
+                button_label=rsvp_button_label(message.audience),
+            )
         self._compiled[message.id] = _Compiled(made_of, template)
         return template
 
@@ -173,6 +179,11 @@ class MessageComposer:
         if context.message.channel is MessageChannel.SMS and number is not None:
             scopes.add(for_sending_number(number))
         return scopes
+
+
+def from_name(event: Event, host: User, service: str) -> str:
+    """Who a mail comes from, as its reader sees it: the event's sender name, else its host's, via our service."""
+    return f"{event.sender_name or host.name} via {service}"
 
 
 def _address(facts: RecipientFacts, context: SendContext) -> str | None:

@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import quote
 from uuid import UUID
 
-UNSUBSCRIBE_PATH: Final = "/unsubscribe/"
+UNSUBSCRIBE_PATH: Final = "/u/"
 
 _VERSION = b"\x01"
 _SIGNATURE_OCTETS = 16
@@ -59,6 +59,11 @@ def read_unsubscribe_token(secret: str, token: str) -> UnsubscribeClaim | None:
 def unsubscribe_url(public_base_url: str, secret: str, guest_id: UUID, event_id: UUID) -> str:
     """The one-click link (RFC 8058) for List-Unsubscribe and the mail's footer."""
     return public_base_url.rstrip("/") + UNSUBSCRIBE_PATH + unsubscribe_token(secret, guest_id, event_id)
+
+
+def sample_unsubscribe_url(public_base_url: str) -> str:
+    """What stands in a sample in place of a guest's link; it leads to a page that says so."""
+    return f"{public_base_url.rstrip('/')}{UNSUBSCRIBE_PATH}preview"
 
 
 def _signature(secret: str, payload: bytes) -> bytes:

@@ -9,6 +9,7 @@ from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from guestguard_dagster.domain.events import Event
 from guestguard_dagster.domain.messages import MessageAudience, MessageChannel
 from guestguard_dagster.domain.placeholders import require_template, split_template
 from guestguard_dagster.domain.plain_text import SUBJECT_LIMIT, clean_text, clean_value
@@ -17,6 +18,7 @@ from guestguard_dagster.rendering.paragraphs import BodyStyle, body_pieces
 from guestguard_dagster.rendering.sandbox import Render, compile_html, compile_plain
 
 _PREHEADER_LENGTH = 140
+_ACCENT: Final = "#4a3aa8"
 _SHELL: Final = "mail.html"
 # Where the shell is cut for what differs from guest to guest; no cleaned value can contain these.
 _PREHEADER, _BODY, _UNSUBSCRIBE = "\x00preheader\x00", "\x00body\x00", "\x00unsubscribe\x00"
@@ -47,7 +49,7 @@ class Branding:
     """
 
     name: str = "GuestGuard"
-    accent: str = "#4a3aa8"
+    accent: str = _ACCENT
     logo_url: str | None = None
     postal_address: str | None = None
 
@@ -58,6 +60,13 @@ class Branding:
             raise BrandingInvalid("the logo must be an https:// address")
         if not (self.name.isprintable() and (self.postal_address or "").isprintable()):
             raise BrandingInvalid("name and postal address are one line each")
+
+    @classmethod
+    def of(cls, event: Event) -> "Branding":
+        """The event's own where it has one, else GuestGuard's. Raises BrandingInvalid."""
+        return cls(
+            accent=event.accent or _ACCENT, logo_url=event.logo_url, postal_address=event.postal_address or None
+        )
 
     @property
     def ink(self) -> str:

@@ -33,7 +33,7 @@ def test_a_signed_token_reads_back(secret: str, guest: UUID, event: UUID) -> Non
 
 
 def test_the_link_leads_to_the_unsubscribe_page() -> None:
-    assert unsubscribe_url("https://example.com/", SECRET, GUEST, EVENT) == f"https://example.com/unsubscribe/{TOKEN}"
+    assert unsubscribe_url("https://example.com/", SECRET, GUEST, EVENT) == f"https://example.com/u/{TOKEN}"
 
 
 def test_a_token_of_another_secret_is_refused() -> None:

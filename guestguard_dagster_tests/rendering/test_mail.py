@@ -24,7 +24,7 @@ from guestguard_dagster_tests.rendering.reading import ReadHtml
 START = datetime(2026, 12, 5, 17, 30, tzinfo=UTC)
 EVENT = an_event(START, "Europe/Berlin", ends_at=START + timedelta(hours=4))
 LINK = "https://example.com/rsvp/Ab-9_x?a=1&b=2"
-UNSUBSCRIBE = "https://example.com/unsubscribe/abc"
+UNSUBSCRIBE = "https://example.com/u/abc"
 EVERYTHING = " ".join(placeholder.written for placeholder in Placeholder)
 
 ANY_TEXT = st.text(alphabet=st.characters(), max_size=200)

@@ -104,7 +104,7 @@ def test_a_filled_mail_reads_back_as_what_went_in(
     to_name: str, from_name: str, subject: str, text: str, html: str, hours: int
 ) -> None:
     date = DATE + timedelta(hours=hours)
-    url = "https://example.com/unsubscribe/abc_-123"
+    url = "https://example.com/u/abc_-123"
     raw = fill(
         a_skeleton(from_name=from_name),
         to_name=to_name,
