@@ -63,7 +63,7 @@ def upgrade() -> None:
         sa.CheckConstraint("channel IN ('email', 'sms')", name=op.f("ck_notifications_channel")),
         sa.CheckConstraint(_STATUSES, name=op.f("ck_notifications_status")),
         sa.PrimaryKeyConstraint("id", name="pk_notifications"),
-        sa.UniqueConstraint("stream", "sequence", "published_at", name="uq_notifications_stream"),
+        sa.UniqueConstraint("stream", "sequence", "published_at", name="uq_notifications_stream_sequence_published_at"),
         sa.ForeignKeyConstraint(
             ["event_id"], ["guestguard.events.id"], name="fk_notifications_event_id_events", ondelete="CASCADE"
         ),
@@ -106,7 +106,7 @@ def upgrade() -> None:
         sa.Column("dismissed_at", sa.DateTime(timezone=True)),
         sa.CheckConstraint(_TYPES, name=op.f("ck_dead_letters_type")),
         sa.PrimaryKeyConstraint("id", name="pk_dead_letters"),
-        sa.UniqueConstraint("stream", "sequence", "published_at", name="uq_dead_letters_stream"),
+        sa.UniqueConstraint("stream", "sequence", "published_at", name="uq_dead_letters_stream_sequence_published_at"),
         schema="guestguard",
     )
     op.create_index(
