@@ -292,6 +292,11 @@ def read_payload(kind: NotificationType, data: bytes) -> Payload:
     return payload
 
 
+def payload_from(kind: NotificationType, stored: Mapping[str, object]) -> Payload:
+    """A payload as it was read once, from its stored form."""
+    return _PAYLOADS[kind].model_validate(stored)
+
+
 def why_not_needed(payload: Payload, *, alert_from_score: float) -> NotNeeded | None:
     """Why no mail is made of this event, or None if one is."""
     if isinstance(payload, FraudScored) and payload.score < alert_from_score:

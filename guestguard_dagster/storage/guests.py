@@ -2,22 +2,33 @@
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
 from guestguard_dagster.domain.events import Event, Guest, GuestDraft, RsvpStatus
 from guestguard_dagster.domain.messages import MessageAudience
 from guestguard_dagster.domain.phones import to_e164
-from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.database import Database, sql
 from guestguard_dagster.storage.errors import GuestNotFound
-from guestguard_dagster.storage.locks import share_events
+from guestguard_dagster.storage.locks import lock_event, share_events
 from guestguard_dagster.storage.paging import page_behind
 from guestguard_dagster.storage.rows import GUEST_COLUMNS, guest_from
 from guestguard_dagster.storage.schema import guests
 
 _TOKEN_BYTES = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a guest answered, and when (timezone-aware); without `plus_ones`, their number stays."""
+
+    guest_id: UUID
+    status: RsvpStatus
+    responded_at: datetime
+    plus_ones: int | None
 
 
 def audience_condition(audience: MessageAudience) -> ColumnElement[bool]:
@@ -40,13 +51,21 @@ class GuestRepo:
         """
         with self._database.transaction() as connection:
             region = share_events(connection, [event_id])[event_id].phone_region
-            rows = [_values(event_id, draft, region) for draft in drafts]
-            if not rows:
-                return []
-            added = {
-                row.id: guest_from(row) for row in connection.execute(insert(guests).returning(*GUEST_COLUMNS), rows)
-            }
-        return [added[row["id"]] for row in rows]
+            return _insert(connection, [_values(event_id, draft, region) for draft in drafts])
+
+    def add_new(self, event_id: UUID, drafts: Sequence[GuestDraft]) -> list[Guest]:
+        """As `add_many`, but for guests whose email address is on the list already; of two such calls at once, one waits.
+
+        Raises EventNotFound.
+        """
+        with self._database.transaction() as connection:
+            region = lock_event(connection, event_id).phone_region
+            present = select(func.lower(guests.c.email)).where(
+                guests.c.event_id == event_id, guests.c.removed_at.is_(None), guests.c.email.is_not(None)
+            )
+            known = set(connection.execute(present).scalars())
+            rows = [_values(event_id, draft, region) for draft in drafts if (draft.email or "").lower() not in known]
+            return _insert(connection, rows)
 
     def get(self, guest_id: UUID) -> Guest:
         """The guest, removed or not. Raises GuestNotFound."""
@@ -78,19 +97,8 @@ class GuestRepo:
 
         Answers arrive in any order, and more than once: the newest `responded_at` (timezone-aware) counts.
         """
-        answer = {"rsvp_status": status, "responded_at": responded_at}
-        if plus_ones is not None:
-            answer["plus_ones"] = plus_ones
-        statement = (
-            update(guests)
-            .where(
-                guests.c.id == guest_id,
-                or_(guests.c.responded_at.is_(None), guests.c.responded_at < responded_at),
-            )
-            .values(answer)
-        )
         with self._database.transaction() as connection:
-            if connection.execute(statement).rowcount:
+            if record_answers(connection, [Answer(guest_id, status, responded_at, plus_ones)]):
                 return True
         self.get(guest_id)
         return False
@@ -107,6 +115,32 @@ class GuestRepo:
                 raise GuestNotFound(guest_id)
 
 
+def record_answers(connection: Connection, answers: Sequence[Answer]) -> int:
+    """Write these answers down, each unless its guest has given a newer one; returns how many guests changed."""
+    newest: dict[UUID, Answer] = {}
+    for answer in sorted(answers, key=lambda answer: answer.responded_at):
+        newest[answer.guest_id] = answer
+    if not newest:
+        return 0
+    return connection.execute(
+        sql(
+            """
+            UPDATE guestguard.guests g
+            SET rsvp_status = a.status, responded_at = a.responded_at, plus_ones = COALESCE(a.plus_ones, g.plus_ones)
+            FROM unnest(CAST(:ids AS uuid[]), CAST(:statuses AS text[]), CAST(:instants AS timestamptz[]),
+                CAST(:plus_ones AS int[])) AS a (id, status, responded_at, plus_ones)
+            WHERE g.id = a.id AND (g.responded_at IS NULL OR g.responded_at < a.responded_at)
+            """
+        ),
+        {
+            "ids": list(newest),
+            "statuses": [answer.status for answer in newest.values()],
+            "instants": [answer.responded_at for answer in newest.values()],
+            "plus_ones": [answer.plus_ones for answer in newest.values()],
+        },
+    ).rowcount
+
+
 def read_phones_again(connection: Connection, event: Event) -> None:
     """Store as E.164 what the event's new region makes readable of the numbers that were kept as written."""
     as_written = select(guests.c.id, guests.c.phone).where(
@@ -116,6 +150,13 @@ def read_phones_again(connection: Connection, event: Event) -> None:
         number = to_e164(phone, event.phone_region)
         if number is not None:
             connection.execute(update(guests).where(guests.c.id == guest_id).values(phone=number))
+
+
+def _insert(connection: Connection, rows: Sequence[dict[str, object]]) -> list[Guest]:
+    if not rows:
+        return []
+    added = {row.id: guest_from(row) for row in connection.execute(insert(guests).returning(*GUEST_COLUMNS), rows)}
+    return [added[row["id"]] for row in rows]
 
 
 def _values(event_id: UUID, draft: GuestDraft, region: str | None) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """What the stream delivers, and how it is told apart: sequence, instant, deliveries."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MESSAGE_ID = "Nats-Msg-Id"
 _TOKENS_WITHOUT_DOMAIN = 9
 _BEFORE_STREAM = 2
+_LONGEST_MESSAGE_ID = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def delivered(message: "Msg") -> StreamMessage:
         sequence=int(sequence),
         published_at=_EPOCH + timedelta(microseconds=int(nanoseconds) // 1000),
         deliveries=int(deliveries),
-        message_id=(message.headers or {}).get(_MESSAGE_ID),
+        message_id=_message_id(message.headers),
         data=message.data,
     )
     return StreamMessage(arrival, message.reply)
@@ -72,6 +74,12 @@ def stored(stream: str, message: "RawStreamMsg") -> Arrival:
         sequence=message.seq,
         published_at=message.time,
         deliveries=1,
-        message_id=(message.headers or {}).get(_MESSAGE_ID),
+        message_id=_message_id(message.headers),
         data=message.data or b"",
     )
+
+
+def _message_id(headers: Mapping[str, str] | None) -> str | None:
+    """The publisher's own name for the event. What is not fit for a database column cannot be one."""
+    value = (headers or {}).get(_MESSAGE_ID, "").strip()
+    return value if value.isprintable() and 0 < len(value) <= _LONGEST_MESSAGE_ID else None
