@@ -8,13 +8,14 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3.14 pyth
 PIP_INSTALL := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 TESTS ?= guestguard_dagster_tests
 
-.PHONY: help install demo up test lint clean
+.PHONY: help install demo up test lint honesty clean
 
 help:
 	@echo "make demo     install, then watch one broadcast leave on time (make demo KEEP=1 leaves it running)"
 	@echo "make up       install, then run everything on this machine until Ctrl-C"
 	@echo "make test     install with the development tools, then run the tests (make test TESTS=path)"
 	@echo "make lint     formatting, lint, types and layers"
+	@echo "make honesty  pull every plug with every provider, some minutes long, and write docs/honesty.md"
 	@echo "make install  only install, with the development tools"
 	@echo "make clean    remove .venv and caches; .guestguard, with the local data, stays"
 
@@ -32,6 +33,9 @@ lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+honesty: $(VENV)/installed-dev
+	$(VENV)/bin/python -m guestguard_dagster_tests.crash.honesty
 
 install: $(VENV)/installed-dev
 

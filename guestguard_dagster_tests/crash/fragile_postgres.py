@@ -26,18 +26,21 @@ class FragilePostgres:
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="guestguard-fragile-"))
         self._server = start_on_free_port(self._start)
-        self._server.ensure_database(_TEMPLATE)
-        with Database(self._server.url(_TEMPLATE)) as template:
-            migrate(template)
 
     def __enter__(self) -> Self:
+        try:
+            self._server.ensure_database(_TEMPLATE)
+            with Database(self._server.url(_TEMPLATE)) as template:
+                migrate(template)
+        except BaseException:
+            self._close()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.stop()
-        shutil.rmtree(self._folder)
+        self._close()
 
     @contextmanager
     def new_database(self) -> Iterator[Database]:
@@ -55,6 +58,10 @@ class FragilePostgres:
 
     def start_again(self) -> None:
         self._server = self._start(self._server.port)
+
+    def _close(self) -> None:
+        self._server.stop()
+        shutil.rmtree(self._folder)
 
     def _administer(self, statement: str) -> None:
         with psycopg.connect(self._server.url("postgres"), autocommit=True) as admin:

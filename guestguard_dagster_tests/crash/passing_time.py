@@ -43,6 +43,6 @@ def live_leases(database: Database) -> int:
 
 
 def _execute(database: Database, *statements: str) -> None:
-    for statement in statements:
-        with database.transaction(durable=False) as connection:
+    with database.transaction(durable=False) as connection:
+        for statement in statements:
             connection.execute(text(statement))

@@ -53,7 +53,7 @@ class Stage:
             let_waits_pass(self.database)
             return not worker.is_running
 
-        wait_until(has_ended, "the run ends")
+        wait_until(has_ended, "the run ends", every_seconds=0.03)
         return worker.wait()
 
     def judge(self) -> Verdict:

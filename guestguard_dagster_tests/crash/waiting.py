@@ -6,10 +6,10 @@ from collections.abc import Callable
 PATIENCE_SECONDS = 60.0
 
 
-def wait_until(happened: Callable[[], bool], what: str) -> None:
-    """Look every millisecond. Raises AssertionError that names `what` when it does not happen."""
+def wait_until(happened: Callable[[], bool], what: str, *, every_seconds: float = 0.001) -> None:
+    """Look again and again. Raises AssertionError that names `what` when it does not happen."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not happened():
         if time.monotonic() > deadline:
             raise AssertionError(f"within {PATIENCE_SECONDS} seconds it did not happen that {what}")
-        time.sleep(0.001)
+        time.sleep(every_seconds)
