@@ -1,7 +1,7 @@
 """What a send run shows of its messages: a table with a link to each event, and the outcomes by class."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from guestguard_dagster.delivery.finishing import FinishReport
 from guestguard_dagster.delivery.mailroom import Mailroom
 
 _MOST_ROWS = 500
-_COLUMNS = ("event", "message", "kind", "channel", "status", "why", "due", "recipients", "link")
+_COLUMNS = ("event", "kind", "status", "recipients", "due", "why", "message", "link")
 
 
 def messages_table(room: Mailroom, message_ids: Sequence[UUID], public_base_url: str) -> TableMetadataValue:
@@ -21,16 +21,15 @@ def messages_table(room: Mailroom, message_ids: Sequence[UUID], public_base_url:
         TableRecord(
             {
                 "event": context.event.name,
-                "message": str(context.message.id),
-                "kind": context.message.kind.label,
-                "channel": context.message.channel.value,
+                "kind": f"{context.message.kind.label}, {context.message.channel}",
                 "status": context.message.status.value,
+                "recipients": "" if context.message.recipient_count is None else str(context.message.recipient_count),
+                "due": context.message.send_at.isoformat(timespec="seconds") if context.message.send_at else "",
                 "why": context.message.held_reason
                 or context.message.waiting_reason
                 or context.message.status_reason
                 or "",
-                "due": context.message.send_at.isoformat(timespec="seconds") if context.message.send_at else "",
-                "recipients": str(context.message.recipient_count or ""),
+                "message": str(context.message.id),
                 "link": f"{public_base_url.rstrip('/')}/events/{context.event.id}/communications",
             }
         )
@@ -40,10 +39,15 @@ def messages_table(room: Mailroom, message_ids: Sequence[UUID], public_base_url:
 
 
 def outcomes_metadata(report: FinishReport) -> dict[str, Any]:
-    """Messages by status, recipients in all, and recipients by delivery status."""
-    statuses = Counter(status.value for status in report.messages.values())
+    """Messages by status, recipients in all, and recipients by delivery status: one number each."""
+    statuses = Counter(report.messages.values())
     return {
+        **{f"messages {status}": count for status, count in sorted(statuses.items())},
         "recipients": report.outcomes.total(),
-        "recipients by outcome": {status.value: count for status, count in sorted(report.outcomes.items())},
-        "messages by status": dict(sorted(statuses.items())),
+        **numbers("recipients", report.outcomes),
     }
+
+
+def numbers(what: str, counts: Mapping[str, int]) -> dict[str, int]:
+    """One metadata entry per count that is not zero, e.g. "recipients sent": 6."""
+    return {f"{what} {name}": count for name, count in sorted(counts.items()) if count}

@@ -31,7 +31,7 @@ from guestguard_dagster.delivery import preflight as checking
 from guestguard_dagster.delivery.mailroom import Mailroom
 from guestguard_dagster.delivery.shield import run_shielded
 from guestguard_dagster.jobs.queues import SEND_QUEUE
-from guestguard_dagster.jobs.send_report import messages_table, outcomes_metadata
+from guestguard_dagster.jobs.send_report import messages_table, numbers, outcomes_metadata
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.senders import SendersResource
 
@@ -124,7 +124,11 @@ def render(
         for message_id, problem in report.broken.items():
             context.log.error(f"message {message_id} cannot be rendered, nothing of it is sent: {problem}")
         context.add_output_metadata(
-            {"rendered": report.rendered, "refused": dict(report.refused), "broken messages": len(report.broken)}
+            {
+                "rendered": report.rendered,
+                "broken messages": len(report.broken),
+                **numbers("refused:", report.refused),
+            }
         )
 
 
@@ -142,10 +146,10 @@ def dispatch(
             context.log.warning(f"{messages} messages wait: {reason}")
         context.add_output_metadata(
             {
-                "hand-offs": dict(report.outcomes),
+                **numbers("recipients", report.outcomes),
                 "recipients per second": MetadataValue.float(round(report.rate, 1)),
                 "seconds": MetadataValue.float(round(report.seconds, 3)),
-                "waiting": report.put_off,
+                **numbers("messages waiting:", report.put_off),
             }
         )
 
