@@ -2,6 +2,7 @@
 
 from alembic import context
 
+import guestguard_dagster.storage.stats_schema  # noqa: F401 - puts its tables into the same metadata
 from guestguard_dagster.storage.schema import SCHEMA, metadata
 
 

@@ -1,0 +1,100 @@
+"""Which days' statistics are out of date: what changed since the last look, however late the news came."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+
+from guestguard_dagster.storage.database import Database, sql
+
+
+class Source(StrEnum):
+    """The tables that statistics are computed from."""
+
+    MESSAGES = "scheduled_messages"
+    DELIVERIES = "message_deliveries"
+    NOTIFICATIONS = "notifications"
+    ATTEMPTS = "delivery_attempts"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """So many rows of a source that belong to this day of the operator's zone changed."""
+
+    source: Source
+    day: date
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Everything that changed before `until`, which is where the next look begins."""
+
+    until: datetime
+    found: tuple[Change, ...]
+
+
+# What a transaction that is still open has written carries a time after its start: before the oldest start, nothing is
+# missing. One that is open and has written nothing yet is not listed: it is :young when it does.
+_UNTIL = """
+    SELECT LEAST(clock_timestamp() - CAST(:young AS interval), min(xact_start))
+    FROM pg_stat_activity WHERE datname = current_database() AND backend_xid IS NOT NULL
+"""
+
+_CHANGED = {
+    Source.MESSAGES: """
+        SELECT CAST(send_at AT TIME ZONE :zone AS date) AS day, count(*) AS rows FROM guestguard.scheduled_messages
+        WHERE updated_at >= :since AND updated_at < :until AND status IN ('sending', 'sent', 'failed')
+        GROUP BY 1 ORDER BY 1
+    """,
+    Source.DELIVERIES: """
+        SELECT CAST(m.send_at AT TIME ZONE :zone AS date) AS day, count(*) AS rows
+        FROM guestguard.message_deliveries d JOIN guestguard.scheduled_messages m ON m.id = d.message_id
+        WHERE d.updated_at >= :since AND d.updated_at < :until
+        GROUP BY 1 ORDER BY 1
+    """,
+    Source.NOTIFICATIONS: """
+        SELECT CAST(created_at AT TIME ZONE :zone AS date) AS day, count(*) AS rows FROM guestguard.message_deliveries
+        WHERE updated_at >= :since AND updated_at < :until AND message_id IS NULL
+        GROUP BY 1 ORDER BY 1
+    """,
+    # An attempt carries the time of its answer, and is written down within its lease.
+    Source.ATTEMPTS: """
+        SELECT CAST(attempted_at AT TIME ZONE :zone AS date) AS day, count(*) AS rows FROM guestguard.delivery_attempts
+        WHERE attempted_at >= CAST(:since AS timestamptz) - interval '1 minute' AND attempted_at < :until
+        GROUP BY 1 ORDER BY 1
+    """,
+}
+
+
+class ChangeRepo:
+    """`young` is how long a transaction of ours may be open before it writes for the first time."""
+
+    def __init__(self, database: Database, *, young: timedelta = timedelta(seconds=5)) -> None:
+        self._database = database
+        self._young = young
+
+    def look(self, since: datetime | None, zone: ZoneInfo) -> Changes:
+        """What changed from `since` (timezone-aware) on. Without it nothing is looked at, and `until` is the present.
+
+        Looks that begin where the one before ended miss nothing, even of transactions that commit late.
+        """
+        with self._database.transaction() as connection:
+            until: datetime = connection.execute(sql(_UNTIL), {"young": self._young}).scalar_one()
+            if since is None:
+                return Changes(until, ())
+            if until <= since:
+                return Changes(since, ())
+            return Changes(until, tuple(_found(connection, since, until, zone)))
+
+
+def _found(connection: Connection, since: datetime, until: datetime, zone: ZoneInfo) -> Sequence[Change]:
+    values = {"since": since, "until": until, "zone": zone.key}
+    return [
+        Change(source, row.day, row.rows)
+        for source, query in _CHANGED.items()
+        for row in connection.execute(sql(query), values)
+    ]
