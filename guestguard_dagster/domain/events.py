@@ -118,6 +118,16 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class EventBranding:
+    """How an event's mails look; None is GuestGuard's own."""
+
+    accent: str | None
+    logo_url: str | None
+    sender_name: str | None
+    postal_address: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class GuestDraft:
     name: str
     email: str | None = field(repr=False)

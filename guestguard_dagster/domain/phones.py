@@ -15,3 +15,10 @@ def to_e164(number: str, region: str | None) -> str | None:
     if not phonenumbers.is_possible_number(parsed):
         return None
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+
+
+def is_region(region: str) -> bool:
+    """Whether this is a country, as ISO 3166 alpha-2, that phone numbers can be read for."""
+    import phonenumbers
+
+    return region.upper() in phonenumbers.SUPPORTED_REGIONS

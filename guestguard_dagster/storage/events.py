@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from guestguard_dagster.domain.events import Collaborator, CollaboratorRole, Event, EventDraft, User
+from guestguard_dagster.domain.events import Collaborator, CollaboratorRole, Event, EventBranding, EventDraft, User
 from guestguard_dagster.domain.messages import EDITABLE_STATUSES, CancelReason, MessageStatus
 from guestguard_dagster.domain.reminders import (
     CreateReminder,
@@ -89,6 +89,14 @@ class EventRepo:
                 sms_quiet_until=before.sms_quiet_until,
             )
             return self._write(connection, before, draft)
+
+    def set_branding(self, event_id: UUID, branding: EventBranding) -> Event:
+        """Mails that leave from now on look like this. Raises EventNotFound and EventCancelled."""
+        with self._database.transaction() as connection:
+            event = lock_event(connection, event_id)
+            if event.cancelled_at is not None:
+                raise EventCancelled(event_id)
+            return _set(connection, event_id, **asdict(branding))
 
     def cancel(self, event_id: UUID) -> Event:
         """Cancel the event and what is not sent of it, but for broadcasts that are meant to survive this.

@@ -54,7 +54,7 @@ class GuestRepo:
             return _insert(connection, [_values(event_id, draft, region) for draft in drafts])
 
     def add_new(self, event_id: UUID, drafts: Sequence[GuestDraft]) -> list[Guest]:
-        """As `add_many`, but for guests whose email address is on the list already; of two such calls at once, one waits.
+        """As `add_many`, but for guests whose email address is on the list already. Of two such calls, one waits.
 
         Raises EventNotFound.
         """

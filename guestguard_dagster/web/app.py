@@ -15,7 +15,7 @@ from guestguard_dagster.settings import Settings, load_settings
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.web import health, sign_in
 from guestguard_dagster.web.access_log import AccessLog
-from guestguard_dagster.web.api import messages
+from guestguard_dagster.web.api import collaborators, deliveries, events, guests, messages, samples
 from guestguard_dagster.web.headers import SecurityHeaders
 from guestguard_dagster.web.limits import BoundedBody
 from guestguard_dagster.web.problems import SCHEMA_NAME, Problem, install
@@ -62,7 +62,8 @@ def create_app(
     app.state.services = services
     app.state.present_message = lambda message_id: messages.present_message(services, message_id)
     install(app, app.state.present_message)
-    for module in (health, sign_in, messages):
+    # Fixed paths before those with an id in their place.
+    for module in (health, sign_in, events, collaborators, guests, samples, messages, deliveries):
         app.include_router(module.router)
     app.mount("/static", KeptFiles(directory=STATIC_FOLDER), name="static")
     _publish_openapi(app)

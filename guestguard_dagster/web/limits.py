@@ -39,7 +39,7 @@ def writes(caller: SignedIn, services: Room) -> None:
     reserve(services.rates, f"write:{caller.user.id}", per_second=_WRITES_PER_SECOND, burst=_WRITE_BURST)
 
 
-def test_sends(caller: SignedIn, services: Room) -> None:
+def sends_at_once(caller: SignedIn, services: Room) -> None:
     """A dependency of the endpoints that send at once."""
     reserve(services.rates, f"test:{caller.user.id}", per_second=_TESTS_PER_SECOND, burst=_TEST_BURST)
 

@@ -8,6 +8,7 @@ from fastapi import Request
 from guestguard_dagster.senders.picker import Senders, pick_senders
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.access import AccessRepo
+from guestguard_dagster.storage.breakers import BreakerRepo
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.events import EventRepo
 from guestguard_dagster.storage.follow_up import FollowUpRepo
@@ -38,6 +39,7 @@ class Services:
     sessions: Sessions
     local_sign_in: LocalSignIn | None
     access: AccessRepo
+    breakers: BreakerRepo
     events: EventRepo
     follow_up: FollowUpRepo
     guests: GuestRepo
@@ -59,6 +61,7 @@ class Services:
             sessions=Sessions.from_settings(settings),
             local_sign_in=local_sign_in,
             access=AccessRepo(database),
+            breakers=BreakerRepo(database),
             events=EventRepo(database),
             follow_up=FollowUpRepo(database),
             guests=GuestRepo(database),
