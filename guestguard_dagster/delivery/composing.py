@@ -16,7 +16,8 @@ from guestguard_dagster.domain.placeholders import TemplateRefused
 from guestguard_dagster.domain.suppressions import EVERY_HOST, for_host, for_sending_number
 from guestguard_dagster.rendering.facts import EventFacts
 from guestguard_dagster.rendering.links import rsvp_link, unsubscribe_url
-from guestguard_dagster.rendering.mail import Branding, MailTemplate, rsvp_button_label
+from guestguard_dagster.rendering.mail import MailTemplate, rsvp_button_label
+from guestguard_dagster.rendering.shell import Branding
 from guestguard_dagster.rendering.sms import TextTemplate, TextTooLong
 from guestguard_dagster.senders.base import Mail, Text
 from guestguard_dagster.settings import Settings

@@ -10,7 +10,8 @@ from guestguard_dagster.domain.messages import MessageAudience, MessageChannel
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.rendering.facts import EventFacts
 from guestguard_dagster.rendering.links import rsvp_link, sample_unsubscribe_url
-from guestguard_dagster.rendering.mail import Branding, MailTemplate, RenderedMail, rsvp_button_label
+from guestguard_dagster.rendering.mail import MailTemplate, RenderedMail, rsvp_button_label
+from guestguard_dagster.rendering.shell import Branding
 from guestguard_dagster.rendering.sms import TextTemplate
 from guestguard_dagster.senders.base import Mail, Text
 from guestguard_dagster.senders.picker import Senders

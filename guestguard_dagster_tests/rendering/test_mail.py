@@ -11,13 +11,8 @@ from guestguard_dagster.domain.placeholders import Placeholder, TemplateRefused
 from guestguard_dagster.domain.plain_text import EVENT_NAME_LIMIT, GUEST_NAME_LIMIT, SUBJECT_LIMIT, clean_value
 from guestguard_dagster.domain.reminders import REMINDER_RULES, ReminderRule
 from guestguard_dagster.rendering.facts import EventFacts
-from guestguard_dagster.rendering.mail import (
-    Branding,
-    BrandingInvalid,
-    MailTemplate,
-    RenderedMail,
-    rsvp_button_label,
-)
+from guestguard_dagster.rendering.mail import MailTemplate, RenderedMail, rsvp_button_label
+from guestguard_dagster.rendering.shell import Branding, BrandingInvalid
 from guestguard_dagster_tests.domain.drafts import an_event
 from guestguard_dagster_tests.rendering.reading import ReadHtml
 
