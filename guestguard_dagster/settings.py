@@ -7,9 +7,11 @@ meant. Values never appear in an error or a repr.
 
 import os
 from collections.abc import Mapping
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -72,7 +74,16 @@ class Settings(BaseModel):
     jwt_public_key_file: Path | None = None
     sign_in_url: str | None = None
     operator_emails: str = ""
+    operator_timezone: str = "UTC"
     dagster_url: str | None = None
+    alert_webhook_url: SecretStr | None = None
+
+    statistics_since: date = date(2025, 1, 1)
+    rate_checks_from_volume: int = Field(default=200, ge=1)
+    keep_run_logs_days: int = Field(default=30, ge=1)
+    keep_attempts_days: int = Field(default=180, ge=7)
+    # repeats of a batch need its body for 23 hours
+    keep_batch_bodies_days: int = Field(default=3, ge=2)
 
     resend_api_key: SecretStr | None = None
     resend_from_email: str | None = None
@@ -118,9 +129,27 @@ class Settings(BaseModel):
             raise ValueError("must start with http:// or https://")
         return value
 
+    @field_validator("operator_timezone")
+    @classmethod
+    def _is_a_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("must be an IANA name such as Europe/Berlin") from None
+        return value
+
     @property
     def is_development(self) -> bool:
         return self.env.casefold() in {"development", "dev", "local"}
+
+    @property
+    def operator_zone(self) -> ZoneInfo:
+        """On whose clock days begin: in statistics, reports, backfills and schedules."""
+        return ZoneInfo(self.operator_timezone)
+
+    @property
+    def operator_addresses(self) -> tuple[str, ...]:
+        return tuple(address for given in self.operator_emails.split(",") if (address := given.strip()))
 
     @cached_property
     def rsvp_link_prefix(self) -> str:

@@ -102,3 +102,15 @@ def test_the_example_file_names_every_setting_and_explains_it() -> None:
     named = [line.partition("=")[0] for line in lines if line and not line.startswith("#")]
     assert sorted(named) == sorted(name.upper() for name in Settings.model_fields)
     assert [name for name in named if not lines[lines.index(f"{name}=") - 1].startswith("# ")] == []
+
+
+def test_days_begin_on_the_operators_clock_which_must_exist(env_file: Path) -> None:
+    berlin = load_settings(environ={"OPERATOR_TIMEZONE": "Europe/Berlin"}, env_file=env_file)
+    assert berlin.operator_zone.key == "Europe/Berlin"
+    with pytest.raises(SettingsInvalid, match="OPERATOR_TIMEZONE: .*IANA name"):
+        load_settings(environ={"OPERATOR_TIMEZONE": "Middle/Earth"}, env_file=env_file)
+
+
+def test_operators_are_listed_with_commas(env_file: Path) -> None:
+    settings = load_settings(environ={"OPERATOR_EMAILS": " ops@example.com, ,boss@example.com"}, env_file=env_file)
+    assert settings.operator_addresses == ("ops@example.com", "boss@example.com")
