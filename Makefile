@@ -8,7 +8,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3.14 pyth
 PIP_INSTALL := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 TESTS ?= guestguard_dagster_tests
 
-.PHONY: help install demo up test lint honesty clean
+.PHONY: help install demo up test lint honesty bench bench-quick clean
 
 help:
 	@echo "make demo     install, then watch one broadcast leave on time (make demo KEEP=1 leaves it running)"
@@ -16,6 +16,7 @@ help:
 	@echo "make test     install with the development tools, then run the tests (make test TESTS=path)"
 	@echo "make lint     formatting, lint, types and layers"
 	@echo "make honesty  pull every plug with every provider, some minutes long, and write docs/honesty.md"
+	@echo "make bench    measure against yardsticks, half an hour long, and write docs/benchmarks.md (bench-quick: a minute)"
 	@echo "make install  only install, with the development tools"
 	@echo "make clean    remove .venv and caches; .guestguard, with the local data, stays"
 
@@ -37,6 +38,12 @@ lint: $(VENV)/installed-dev
 honesty: $(VENV)/installed-dev
 	$(VENV)/bin/python -m guestguard_dagster_tests.crash.honesty
 
+bench: $(VENV)/installed-bench
+	$(VENV)/bin/python -m benchmarks
+
+bench-quick: $(VENV)/installed-bench
+	$(VENV)/bin/python -m benchmarks --quick
+
 install: $(VENV)/installed-dev
 
 $(VENV)/bin/python:
@@ -55,6 +62,11 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing GuestGuard, what it needs, and the development tools; that takes a minute or two"
 	@$(PIP_INSTALL) --editable '.[ses,dev]'
+	@touch $@ $(VENV)/installed
+
+$(VENV)/installed-bench: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing GuestGuard, what it needs, and what draws the bench's chart"
+	@$(PIP_INSTALL) --editable '.[ses,bench]'
 	@touch $@ $(VENV)/installed
 
 clean:
