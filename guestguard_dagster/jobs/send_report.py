@@ -44,7 +44,7 @@ def outcomes_metadata(report: FinishReport) -> dict[str, Any]:
     return {
         **{f"messages {status}": count for status, count in sorted(statuses.items())},
         "recipients": report.outcomes.total(),
-        **numbers("recipients", report.outcomes),
+        **numbers("recipients", {status.value: count for status, count in report.outcomes.items()}),
     }
 
 
