@@ -101,13 +101,19 @@ def test_the_example_file_names_every_setting_and_explains_it() -> None:
     lines = example.splitlines()
     named = [line.partition("=")[0] for line in lines if line and not line.startswith("#")]
     assert sorted(named) == sorted(name.upper() for name in Settings.model_fields)
-    assert [name for name in named if not lines[lines.index(f"{name}=") - 1].startswith("# ")] == []
+    assert [name for name in named if not _is_explained(lines, f"{name}=")] == []
+
+
+def _is_explained(lines: list[str], line: str) -> bool:
+    """A comment stands above it, or above the group of lines that share it."""
+    above = next(other for other in reversed(lines[: lines.index(line)]) if not other or other.startswith("#"))
+    return above.startswith("# ")
 
 
 def test_days_begin_on_the_operators_clock_which_must_exist(env_file: Path) -> None:
     berlin = load_settings(environ={"OPERATOR_TIMEZONE": "Europe/Berlin"}, env_file=env_file)
     assert berlin.operator_zone.key == "Europe/Berlin"
-    with pytest.raises(SettingsInvalid, match="OPERATOR_TIMEZONE: .*IANA name"):
+    with pytest.raises(SettingsInvalid, match=r"OPERATOR_TIMEZONE: .*IANA name"):
         load_settings(environ={"OPERATOR_TIMEZONE": "Middle/Earth"}, env_file=env_file)
 
 

@@ -19,10 +19,9 @@ def write_block(path: Path, entries: Mapping[str, str]) -> None:
     before = path.read_text() if path.exists() else ""
     kept = _BLOCK.sub("", before)
     lines = [_FIRST_LINE, *(f"{name}={_quoted(value)}" for name, value in entries.items()), _LAST_LINE]
-    block = "\n".join(lines) + "\n" if entries else ""
-    gap = "\n" if kept and block and not kept.endswith("\n\n") else ""
-    gap = "\n" + gap if kept and block and not kept.endswith("\n") else gap
-    after = kept + gap + block
+    # The line break before the block belongs to it, so that removing it restores the file to the letter.
+    block = ("\n" if kept else "") + "\n".join(lines) + "\n" if entries else ""
+    after = kept + block
     if after == before:
         return
     unfinished = path.with_name(".env.unfinished")

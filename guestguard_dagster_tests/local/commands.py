@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -32,9 +32,10 @@ def project_folder() -> Iterator[Path]:
         assert left_behind(folder) == []
     finally:
         for process in _processes_of(folder):
-            process.kill()
-            process.wait(30)
-        shutil.rmtree(folder)
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+                process.wait(30)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Command:

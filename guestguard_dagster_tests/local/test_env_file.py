@@ -36,7 +36,7 @@ def test_the_rest_of_the_file_stays_whatever_is_written_and_removed(
             write_block(path, entries)
             assert path.read_text().startswith(other)
             assert read_block(path) == entries
-        assert path.read_text().strip("\n") == other.strip("\n")
+        assert path.read_text() == other
 
 
 def test_writing_twice_changes_nothing(tmp_path: Path) -> None:
