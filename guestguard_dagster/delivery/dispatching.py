@@ -99,7 +99,8 @@ class _Dispatch:
             lane.flush()  # the lease on its last group's rows does not wait for the preflight
         load_recipients(self._room, schedule.sending)
         preflight(self._room, schedule.sending, self._composer)
-        for message_id, context in self._room.contexts.load(schedule.sending).items():
+        contexts = self._room.contexts.load(schedule.sending)
+        for message_id, context in contexts.items():
             channel = context.message.channel
             self._open[message_id] = channel
             if channel not in self._lanes:
@@ -107,7 +108,7 @@ class _Dispatch:
             self._lanes[channel].wake([message_id])
             self._rests_until[channel] = 0
         for channel, lane in self._lanes.items():
-            lane.recover([id for id in schedule.sending if self._open.get(id) is channel])
+            lane.recover([id for id, c in contexts.items() if c.message.channel is channel and c.may_leave_now])
 
     def _renew(self) -> None:
         if boot_seconds() - self._renewed_at >= _RENEW_EVERY.total_seconds():
@@ -137,8 +138,9 @@ class _Dispatch:
         if lane.blocked is not None:
             self._leave(lane, mine, lane.blocked.wait, lane.blocked.reason)
             return None
-        lane.recover(mine)
-        waits = self._wait_of_each(lane, mine)
+        free = self._free_to_leave(lane, mine)
+        lane.recover(free)
+        waits = {left.source_id: left.wake_in for left in self._room.deliveries.unsettled(free)}
         for message_id in set(mine) & self._open.keys() - waits.keys():
             del self._open[message_id]
         for message_id, wait in waits.items():
@@ -161,15 +163,14 @@ class _Dispatch:
     def _open_of(self, channel: MessageChannel) -> list[UUID]:
         return [message_id for message_id, of in self._open.items() if of is channel]
 
-    def _wait_of_each(self, lane: Lane, message_ids: Sequence[UUID]) -> dict[UUID, timedelta]:
-        """How long each of these messages with anything left, and free to be worked on, has nothing to do."""
+    def _free_to_leave(self, lane: Lane, message_ids: Sequence[UUID]) -> list[UUID]:
+        """Those that nobody holds and that disturb nobody; what quiet hours have begun for is put off."""
         contexts = self._room.contexts.load(message_ids)
         for message_id, context in contexts.items():
             if context.may_leave and context.quiet_until is not None:
                 until = context.quiet_until
                 self._leave(lane, [message_id], until - context.read_at, quiet_reason(context, until))
-        free = [id for id, context in contexts.items() if context.may_leave_now]
-        return {left.source_id: left.wake_in for left in self._room.deliveries.unsettled(free)}
+        return [message_id for message_id, context in contexts.items() if context.may_leave_now]
 
     def _leave(self, lane: Lane, message_ids: Sequence[UUID], wait: timedelta, reason: str) -> None:
         if not message_ids:

@@ -277,6 +277,16 @@ class TestWhatARepeatBrings:
         assert outcomes_of(database, message) == {("sending", "answer_lost"): 3}
         assert read_message(database, message.id).waiting_reason == "resend takes nothing"
 
+    def test_while_the_message_is_stopped_it_waits(
+        self, room: Mailroom, database: Database, resend: ResendLoopback, message: Message
+    ) -> None:
+        room.messages.hold([message.id], reason="stopped")
+        send_again(room, message)
+        assert len(resend.requests) == 1
+        room.messages.resume(message.id)
+        send(room, [message.id])
+        assert statuses_of(database, message) == {"sent": 3}
+
     def test_a_callback_that_came_first_is_kept(
         self, room: Mailroom, database: Database, resend: ResendLoopback, message: Message
     ) -> None:
