@@ -2,7 +2,7 @@
 
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.senders.picker import Senders
-from guestguard_dagster.storage.asks import ChannelPause
+from guestguard_dagster.storage.asks import AskRepo, ChannelPause
 from guestguard_dagster.storage.breakers import BreakerRepo
 
 
@@ -14,3 +14,9 @@ def paused_channels(breakers: BreakerRepo, senders: Senders) -> dict[MessageChan
         if breaker is not None:
             pauses[channel] = ChannelPause(breaker.open_until, breaker.reason, probe=not breaker.remaining)
     return pauses
+
+
+def wake_from_replaced_accounts(breakers: BreakerRepo, asks: AskRepo, senders: Senders) -> None:
+    """Nobody waits for an account that a new key, or another provider, has taken the place of."""
+    for reason in breakers.close_all_but({senders.for_channel(channel).account for channel in MessageChannel}):
+        asks.wake(reason=reason)

@@ -15,7 +15,7 @@ from dagster import (
 )
 
 from guestguard_dagster.delivery.asking import RunAsk, group_into_runs
-from guestguard_dagster.delivery.pauses import paused_channels
+from guestguard_dagster.delivery.pauses import paused_channels, wake_from_replaced_accounts
 from guestguard_dagster.jobs.queues import SEND_SLOTS
 from guestguard_dagster.jobs.send_scheduled import requested_ids, send_scheduled
 from guestguard_dagster.jobs.send_tags import send_tags
@@ -44,7 +44,9 @@ def due_messages(
     expired = MessageRepo(database.get()).expire_started()
     if expired:
         context.log.warning(f"{len(expired)} messages could only have left after their event started: cancelled")
-    due = asks.take(limit=_MOST_MESSAGES_PER_TICK, pauses=paused_channels(BreakerRepo(database.get()), senders.get()))
+    breakers = BreakerRepo(database.get())
+    wake_from_replaced_accounts(breakers, asks, senders.get())
+    due = asks.take(limit=_MOST_MESSAGES_PER_TICK, pauses=paused_channels(breakers, senders.get()))
     if not due:
         return SkipReason("no message is due within the next 90 seconds")
     runs = group_into_runs(due, free_slots=SEND_SLOTS - running)

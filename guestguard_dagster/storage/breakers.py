@@ -1,5 +1,6 @@
 """Circuit breakers, one row per provider account, seen by all processes: a row means that the breaker is open."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
@@ -110,3 +111,12 @@ class BreakerRepo:
                 {"account": account},
             ).scalar_one_or_none()
             return reason
+
+    def close_all_but(self, accounts: Collection[str]) -> list[str]:
+        """Forget the breakers of accounts that are not used any more; returns what messages were waiting for."""
+        with self._database.transaction() as connection:
+            reasons = connection.execute(
+                text("DELETE FROM guestguard.breakers WHERE account <> ALL(:accounts) RETURNING reason"),
+                {"accounts": list(accounts)},
+            ).scalars()
+            return list(reasons)

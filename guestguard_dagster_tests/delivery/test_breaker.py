@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from guestguard_dagster.delivery.dispatching import dispatch
 from guestguard_dagster.delivery.mailroom import Mailroom
-from guestguard_dagster.delivery.pauses import paused_channels
+from guestguard_dagster.delivery.pauses import paused_channels, wake_from_replaced_accounts
 from guestguard_dagster.domain.messages import Message, MessageChannel, MessageStatus
 from guestguard_dagster.storage.asks import Ask
 from guestguard_dagster.storage.breakers import FIRST_OPEN_TIME, Breaker
@@ -280,3 +280,21 @@ def test_a_host_who_stops_a_waiting_message_keeps_it_from_being_the_probe(
     room.messages.hold([stopped.id], reason="the host stopped it")
     let_the_open_time_pass(database, stopped)
     assert [ask.message_id for ask in asks(room)] == [other.id]
+
+
+def test_a_new_account_wakes_who_waited_for_the_old_one(
+    open_room: RoomOpener, database: Database, room: Mailroom, locked_server: SmtpLoopback, mail_server: SmtpLoopback
+) -> None:
+    refuse(locked_server)
+    message = a_message(database)
+    send(room, [message.id])
+    wake_from_replaced_accounts(room.breakers, room.asks, room.senders)
+    assert asks(room) == [], "the account is still in use"
+
+    new = open_room(smtp_settings(mail_server))
+    wake_from_replaced_accounts(new.breakers, new.asks, new.senders)
+
+    assert [ask.message_id for ask in asks(new)] == [message.id]
+    assert breaker_of(room) is None
+    send(new, [message.id])
+    assert statuses_of(database, message) == {"sent": 3}

@@ -124,3 +124,11 @@ def test_closing_tells_what_was_waited_for_and_starts_over(breakers: BreakerRepo
     assert breakers.close(ACCOUNT) == "quota"
     assert breakers.get(ACCOUNT) is None
     assert is_about(breakers.open(ACCOUNT, reason="quota").remaining, FIRST_OPEN_TIME)
+
+
+def test_breakers_of_accounts_that_are_used_no_more_are_forgotten(breakers: BreakerRepo) -> None:
+    breakers.open(ACCOUNT, reason="quota")
+    breakers.open("resend:old key", reason="the key was revoked")
+    assert breakers.close_all_but({ACCOUNT, "log:sms"}) == ["the key was revoked"]
+    assert breakers.get(ACCOUNT) is not None
+    assert breakers.get("resend:old key") is None
