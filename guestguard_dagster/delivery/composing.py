@@ -43,6 +43,10 @@ class LinkMaker:
     def rsvp(self, facts: RecipientFacts) -> str:
         return rsvp_link(self.rsvp_prefix, facts.rsvp_token)
 
+    def event(self, event_id: UUID) -> str:
+        """The host's page of an event."""
+        return f"{self.public_base_url.rstrip('/')}/events/{event_id}/communications"
+
     def unsubscribe(self, guest_id: UUID, event_id: UUID) -> str:
         return unsubscribe_url(self.public_base_url, self.secret, guest_id, event_id)
 

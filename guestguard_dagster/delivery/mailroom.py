@@ -11,8 +11,10 @@ from guestguard_dagster.storage.asks import AskRepo
 from guestguard_dagster.storage.breakers import BreakerRepo
 from guestguard_dagster.storage.contexts import ContextRepo
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.dead_letters import DeadLetterRepo
 from guestguard_dagster.storage.deliveries import DeliveryRepo
 from guestguard_dagster.storage.messages import MessageRepo
+from guestguard_dagster.storage.notifications import NotificationRepo
 from guestguard_dagster.storage.progress import ProgressRepo
 from guestguard_dagster.storage.rates import RateRepo
 from guestguard_dagster.storage.recovery import RecoveryRepo
@@ -35,8 +37,10 @@ class Mailroom:
     asks: AskRepo
     breakers: BreakerRepo
     contexts: ContextRepo
+    dead_letters: DeadLetterRepo
     deliveries: DeliveryRepo
     messages: MessageRepo
+    notifications: NotificationRepo
     progress: ProgressRepo
     rates: RateRepo
     recovery: RecoveryRepo
@@ -62,8 +66,10 @@ class Mailroom:
             asks=AskRepo(database),
             breakers=BreakerRepo(database),
             contexts=ContextRepo(database),
+            dead_letters=DeadLetterRepo(database),
             deliveries=DeliveryRepo(database),
             messages=MessageRepo(database),
+            notifications=NotificationRepo(database),
             progress=ProgressRepo(database),
             rates=RateRepo(database),
             recovery=RecoveryRepo(database),

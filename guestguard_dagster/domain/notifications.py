@@ -229,6 +229,10 @@ class RsvpConfirmed(_Payload):
     plus_ones: Annotated[int, BeforeValidator(_zero_for_null), Field(ge=0, le=MOST_PLUS_ONES)] = 0
     submitted_at: GoTime = None
 
+    @property
+    def is_attending(self) -> bool:
+        return self.response is RsvpStatus.ATTENDING
+
     def identity(self, message_id: str | None) -> Identity:
         """The same answer, given at the same instant, is one for ever; a changed answer is another event."""
         if self.submitted_at is not None:

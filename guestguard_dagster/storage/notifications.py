@@ -86,6 +86,7 @@ class NotificationContext:
 
     delivery_id: int
     payload: Payload = field(repr=False)
+    published_at: datetime
     event: Event
     host: User
     guest: Guest | None
@@ -102,6 +103,7 @@ _CONTEXTS = (
         message_deliveries.c.id,
         notifications.c.type,
         notifications.c.payload,
+        notifications.c.published_at,
         *EVENT_COLUMNS,
         *USER_COLUMNS,
         *GUEST_COLUMNS,
@@ -299,11 +301,12 @@ def _context(row: Sequence[Any]) -> NotificationContext:
     def take(columns: Collection[Any]) -> dict[str, Any]:
         return {column.name: next(values) for column in columns}
 
-    delivery_id, kind, payload = next(values), NotificationType(next(values)), next(values)
+    delivery_id, kind, payload, published_at = next(values), NotificationType(next(values)), next(values), next(values)
     event, host, guest = take(EVENT_COLUMNS), take(USER_COLUMNS), take(GUEST_COLUMNS)
     return NotificationContext(
         delivery_id=delivery_id,
         payload=payload_from(kind, payload),
+        published_at=published_at,
         event=Event(**event),
         host=User(**host),
         guest=Guest(**guest | {"rsvp_status": RsvpStatus(guest["rsvp_status"])}) if guest["id"] else None,
