@@ -1,0 +1,90 @@
+"""The three jobs that answer to events on NATS: receive what is pending, and hand its mails off.
+
+One op each, because receiving and handing off go hand in hand: a mail leaves while the next events are fetched. It can
+be run at any time, twice at once, or again after any crash.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from dagster import JobDefinition, OpDefinition, OpExecutionContext, in_process_executor, job, op
+
+from guestguard_dagster.delivery.draining import DrainReport, drain
+from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.delivery.notifying import Rules
+from guestguard_dagster.delivery.shield import run_shielded
+from guestguard_dagster.domain.notifications import NotificationType
+from guestguard_dagster.jobs.queues import EVENT_QUEUE
+from guestguard_dagster.jobs.send_report import numbers
+from guestguard_dagster.resources.database import DatabaseResource
+from guestguard_dagster.resources.nats import NatsResource
+from guestguard_dagster.resources.senders import SendersResource
+from guestguard_dagster.streams.errors import StreamFailed
+
+
+def _drain_op(kind: NotificationType) -> OpDefinition:
+    @op(name=f"receive_and_send_{kind}", description="Receive group by group, each acknowledged once it is in rows.")
+    def receive_and_send(
+        context: OpExecutionContext, database: DatabaseResource, senders: SendersResource, nats: NatsResource
+    ) -> None:
+        settings = senders.settings()
+        room = Mailroom.open(database.get(), senders.get(), settings, run_id=context.run_id)
+        linger = timedelta(seconds=settings.nats_linger_seconds)
+        with nats.open() as stream:
+            try:
+                drift = stream.survey().drift
+            except StreamFailed as problem:
+                drift = (str(problem),)
+            for sentence in drift:
+                context.log.warning(sentence)
+            rules = Rules.from_settings(settings)
+            report = run_shielded(lambda stop: drain(room, stream, rules, kind, stop, linger=linger))
+        for sentence in filter(None, (report.blocked, report.stream_problem)):
+            context.log.warning(sentence)
+        context.add_output_metadata(_metadata(report, drift))
+
+    return receive_and_send
+
+
+def _metadata(report: DrainReport, drift: tuple[str, ...]) -> Mapping[str, Any]:
+    sent = report.outcomes["sent"]
+    return {
+        **numbers("events", report.events),
+        **numbers("mails", report.outcomes),
+        "mails per second": round(sent / report.seconds, 1) if report.seconds else 0.0,
+        "seconds": round(report.seconds, 3),
+        "mails that wait": report.left,
+        **({"why they wait": report.blocked} if report.blocked else {}),
+        **({"stream": report.stream_problem} if report.stream_problem else {}),
+        **({"setup differs": "\n".join(drift)} if drift else {}),
+    }
+
+
+def _drain_job(name: str, kind: NotificationType, description: str) -> JobDefinition:
+    receive_and_send = _drain_op(kind)
+
+    @job(name=name, description=description, executor_def=in_process_executor, tags=EVENT_QUEUE)
+    def drain_job() -> None:
+        receive_and_send()
+
+    return drain_job
+
+
+rsvp_confirmation = _drain_job(
+    "rsvp_confirmation",
+    NotificationType.CONFIRMATION,
+    "Confirms guests' answers to them, with a calendar file for those who attend. Safe to re-execute.",
+)
+fraud_alert = _drain_job(
+    "fraud_alert", NotificationType.FRAUD_ALERT, "Warns hosts of visits that look like fraud. Safe to re-execute."
+)
+invitation = _drain_job(
+    "invitation", NotificationType.INVITATION, "Sends the invitations that hosts ask for. Safe to re-execute."
+)
+
+DRAINS: Mapping[NotificationType, JobDefinition] = {
+    NotificationType.CONFIRMATION: rsvp_confirmation,
+    NotificationType.FRAUD_ALERT: fraud_alert,
+    NotificationType.INVITATION: invitation,
+}

@@ -1,0 +1,20 @@
+"""JetStream, as the settings describe it."""
+
+from dagster import ConfigurableResource
+
+from guestguard_dagster.settings import Settings, load_settings
+from guestguard_dagster.streams.access import NatsAccess
+from guestguard_dagster.streams.declaration import StreamDeclaration
+from guestguard_dagster.streams.jetstream import JetStream
+
+
+class NatsResource(ConfigurableResource["NatsResource"]):
+    """Has no fields: credentials stay in the environment, where no run config and no page can show them."""
+
+    def settings(self) -> Settings:
+        return load_settings()
+
+    def open(self) -> JetStream:
+        """Use it as a context manager; it connects with its first call. Raises SettingsInvalid."""
+        settings = self.settings()
+        return JetStream(NatsAccess.from_settings(settings), StreamDeclaration.from_settings(settings))

@@ -1,0 +1,132 @@
+"""Every 5 seconds: what waits in NATS or was left unfinished in our rows, and one run for each type that has some."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from dagster import (
+    DagsterInstance,
+    DagsterRunStatus,
+    DefaultSensorStatus,
+    RunRecord,
+    RunRequest,
+    RunsFilter,
+    SensorEvaluationContext,
+    SensorResult,
+    SkipReason,
+    sensor,
+)
+
+from guestguard_dagster.clock import utc_now
+from guestguard_dagster.delivery.pauses import paused_channels
+from guestguard_dagster.domain.messages import MessageChannel
+from guestguard_dagster.domain.notifications import NotificationType
+from guestguard_dagster.jobs.notifications import DRAINS
+from guestguard_dagster.resources.database import DatabaseResource
+from guestguard_dagster.resources.nats import NatsResource
+from guestguard_dagster.resources.senders import SendersResource
+from guestguard_dagster.settings import SettingsInvalid
+from guestguard_dagster.storage.breakers import BreakerRepo
+from guestguard_dagster.storage.deliveries import DeliveryRepo
+from guestguard_dagster.storage.runs import RunRepo
+from guestguard_dagster.streams.errors import StreamFailed
+from guestguard_dagster.streams.jetstream import Survey
+from guestguard_dagster.streams.messages import Backlog
+
+# Three heartbeats, which come every 15 seconds; a run that gave none yet may still be importing.
+_SILENCE = timedelta(seconds=45)
+_START_UP = timedelta(seconds=60)
+# Unacknowledged events come again when their time is over: a run for them alone is not asked for at once.
+_UNACKED_PAUSE = timedelta(seconds=30)
+_NOT_STARTED_YET = [DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING]
+_IN_FLIGHT = [*_NOT_STARTED_YET, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+_NOTHING = Backlog(pending=0, unacked=0)
+
+
+@sensor(
+    jobs=list(DRAINS.values()),
+    minimum_interval_seconds=5,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Asks for a run when events wait in NATS or their mails were left unfinished; one run for each type.",
+)
+def nats_events(
+    context: SensorEvaluationContext, database: DatabaseResource, senders: SendersResource, nats: NatsResource
+) -> SensorResult | SkipReason:
+    survey, problem = _survey(nats)
+    for sentence in survey.drift:
+        context.log.warning(sentence)
+    running = _running(context.instance, RunRepo(database.get()))
+    unfinished = _unfinished(database, senders)
+    asked = _read_cursor(context.cursor)
+    requests = []
+    for kind, drain_job in DRAINS.items():
+        backlog = survey.backlogs.get(kind, _NOTHING)
+        waited = utc_now() - asked[kind] >= _UNACKED_PAUSE
+        is_needed = backlog.pending > 0 or kind in unfinished or (backlog.unacked > 0 and waited)
+        if is_needed and kind not in running:
+            asked[kind] = utc_now()
+            requests.append(RunRequest(job_name=drain_job.name))
+    if not requests:
+        return SkipReason(problem or _told(survey, running))
+    if problem is not None:
+        context.log.warning(problem)
+    return SensorResult(run_requests=requests, cursor=json.dumps({kind: at.isoformat() for kind, at in asked.items()}))
+
+
+def _survey(nats: NatsResource) -> tuple[Survey, str | None]:
+    """How the consumers stand, and a sentence when that cannot be known. Bounded to two seconds for a dead server."""
+    try:
+        with nats.open() as stream:
+            return stream.survey(), None
+    except (StreamFailed, SettingsInvalid) as problem:
+        return Survey({}, ()), str(problem)
+
+
+def _running(instance: DagsterInstance, runs: RunRepo) -> set[NotificationType]:
+    """The types with a run that is queued, or that gives signs of life."""
+    running = set()
+    for kind, drain_job in DRAINS.items():
+        records = instance.get_run_records(RunsFilter(job_name=drain_job.name, statuses=_IN_FLIGHT))
+        if any(_is_alive(record, runs) for record in records):
+            running.add(kind)
+    return running
+
+
+def _is_alive(record: RunRecord, runs: RunRepo) -> bool:
+    if record.dagster_run.status in _NOT_STARTED_YET:
+        return True
+    run_id = record.dagster_run.run_id
+    beat = runs.heartbeats([run_id]).get(run_id)
+    if beat is not None:
+        return beat.age < _SILENCE
+    started = record.start_time or record.update_timestamp.timestamp()
+    return utc_now().timestamp() - started < _START_UP.total_seconds()
+
+
+def _unfinished(database: DatabaseResource, senders: SendersResource) -> set[NotificationType]:
+    """The types with a row that is free to leave now. While the provider takes nothing, one of them may probe."""
+    kinds = {kind.drain_id: kind for kind in NotificationType}
+    free = [
+        kinds[row.source_id]
+        for row in DeliveryRepo(database.get()).unsettled(list(kinds))
+        if row.wake_in <= timedelta()
+    ]
+    pause = paused_channels(BreakerRepo(database.get()), senders.get()).get(MessageChannel.EMAIL)
+    if pause is None:
+        return set(free)
+    return set(free[:1]) if pause.probe else set()
+
+
+def _told(survey: Survey, running: set[NotificationType]) -> str:
+    if running:
+        return f"runs are at work on {', '.join(sorted(running))}"
+    waiting = sum(backlog.unacked for backlog in survey.backlogs.values())
+    told = f"{waiting} events wait for their next delivery" if waiting else "nothing waits in NATS"
+    return "; ".join([told, *survey.drift])
+
+
+def _read_cursor(cursor: str | None) -> dict[NotificationType, datetime]:
+    """When a run was last asked for, by type."""
+    known: Mapping[str, str] = json.loads(cursor) if cursor else {}
+    long_ago = utc_now() - _UNACKED_PAUSE
+    return {kind: datetime.fromisoformat(known[kind]) if kind in known else long_ago for kind in NotificationType}
