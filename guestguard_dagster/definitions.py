@@ -6,10 +6,14 @@ from typing import Any
 from dagster import Definitions, EnvVar
 
 from guestguard_dagster import logs
+from guestguard_dagster.jobs.dead_letters import DEAD_LETTER_JOBS
+from guestguard_dagster.jobs.notifications import DRAINS
 from guestguard_dagster.jobs.send_scheduled import send_scheduled
 from guestguard_dagster.resources.database import DatabaseResource
+from guestguard_dagster.resources.nats import NatsResource
 from guestguard_dagster.resources.senders import SendersResource
 from guestguard_dagster.sensors.due_messages import due_messages
+from guestguard_dagster.sensors.nats_events import nats_events
 from guestguard_dagster.sensors.run_watch import hold_terminated, run_watch
 from guestguard_dagster.settings import load_settings
 
@@ -17,11 +21,12 @@ from guestguard_dagster.settings import load_settings
 def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> Definitions:
     """Everything of production, with some resources replaced for a test."""
     return Definitions(
-        jobs=[send_scheduled],
-        sensors=[due_messages, run_watch, hold_terminated],
+        jobs=[send_scheduled, *DRAINS.values(), *DEAD_LETTER_JOBS],
+        sensors=[due_messages, nats_events, run_watch, hold_terminated],
         resources={
             "database": DatabaseResource(url=EnvVar("DATABASE_URL")),
             "senders": SendersResource(),
+            "nats": NatsResource(),
             **(resource_overrides or {}),
         },
     )
