@@ -18,7 +18,9 @@ from guestguard_dagster.web.access_log import AccessLog
 from guestguard_dagster.web.api import collaborators, deliveries, events, guests, messages, samples
 from guestguard_dagster.web.headers import SecurityHeaders
 from guestguard_dagster.web.limits import BoundedBody
+from guestguard_dagster.web.pages import host
 from guestguard_dagster.web.problems import SCHEMA_NAME, Problem, install
+from guestguard_dagster.web.public import rsvp, unsubscribe
 from guestguard_dagster.web.services import LocalSignIn, Services
 from guestguard_dagster.web.templating import STATIC_FOLDER, KeptFiles
 
@@ -63,8 +65,10 @@ def create_app(
     app.state.present_message = lambda message_id: messages.present_message(services, message_id)
     install(app, app.state.present_message)
     # Fixed paths before those with an id in their place.
-    for module in (health, sign_in, events, collaborators, guests, samples, messages, deliveries):
+    for module in (health, sign_in, events, collaborators, guests, samples, messages, deliveries, host):
         app.include_router(module.router)
+    app.include_router(rsvp.make_router(settings.rsvp_path))
+    app.include_router(unsubscribe.router)
     app.mount("/static", KeptFiles(directory=STATIC_FOLDER), name="static")
     _publish_openapi(app)
 
@@ -81,8 +85,10 @@ def create_app(
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    services.publisher.start()
     yield
-    app.state.services.close()
+    services.close()
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -2,9 +2,8 @@
 
 import math
 from datetime import timedelta
-from typing import Annotated
+from uuid import UUID
 
-from fastapi import Depends
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,6 +19,8 @@ _WRITES_PER_SECOND = 5.0
 _WRITE_BURST = timedelta(seconds=10)
 _TESTS_PER_SECOND = 0.2
 _TEST_BURST = timedelta(seconds=30)
+_ANSWERS_PER_SECOND = 0.5
+_ANSWER_BURST = timedelta(seconds=30)
 
 
 def reserve(rates: RateRepo, key: str, *, per_second: float, burst: timedelta) -> None:
@@ -44,7 +45,9 @@ def sends_at_once(caller: SignedIn, services: Room) -> None:
     reserve(services.rates, f"test:{caller.user.id}", per_second=_TESTS_PER_SECOND, burst=_TEST_BURST)
 
 
-Writes = Annotated[None, Depends(writes)]
+def reserve_answer(rates: RateRepo, guest_id: UUID) -> None:
+    """Count what a guest changes on their own pages. Raises ApiProblem 429."""
+    reserve(rates, f"guest:{guest_id}", per_second=_ANSWERS_PER_SECOND, burst=_ANSWER_BURST)
 
 
 class BoundedBody:

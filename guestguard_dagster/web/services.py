@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import Request
 
+from guestguard_dagster.delivery.publishing import Publisher
 from guestguard_dagster.senders.picker import Senders, pick_senders
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.access import AccessRepo
@@ -16,6 +17,7 @@ from guestguard_dagster.storage.guests import GuestRepo
 from guestguard_dagster.storage.idempotency import IdempotencyRepo
 from guestguard_dagster.storage.messages import MessageRepo
 from guestguard_dagster.storage.rates import RateRepo
+from guestguard_dagster.storage.rsvps import RsvpRepo
 from guestguard_dagster.storage.runs import RunRepo
 from guestguard_dagster.storage.suppressions import SuppressionRepo
 from guestguard_dagster.storage.users import UserRepo
@@ -45,7 +47,9 @@ class Services:
     guests: GuestRepo
     idempotency: IdempotencyRepo
     messages: MessageRepo
+    publisher: Publisher
     rates: RateRepo
+    rsvps: RsvpRepo
     runs: RunRepo
     suppressions: SuppressionRepo
     users: UserRepo
@@ -67,13 +71,16 @@ class Services:
             guests=GuestRepo(database),
             idempotency=IdempotencyRepo(database),
             messages=MessageRepo(database),
+            publisher=Publisher(database, settings),
             rates=RateRepo(database),
+            rsvps=RsvpRepo(database),
             runs=RunRepo(database),
             suppressions=SuppressionRepo(database),
             users=UserRepo(database),
         )
 
     def close(self) -> None:
+        self.publisher.stop()
         self.senders.close()
         self.database.close()
 

@@ -24,7 +24,7 @@ def test_a_file_is_imported_whatever_its_delimiter_and_headings(
     client: TestClient, database: Database, event: Event
 ) -> None:
     set_columns(database, event, phone_region="DE")
-    files = [
+    files: list[str | bytes] = [
         "name,email,phone,rsvp\nAda,ada@example.com,0171 1234567,yes\n\n",
         "\ufeffFull Name;E-Mail;Table\r\nBen;ben@example.com;4\r\n",
         "Guest\tMobile\nCem\t+44 20 7946 0958\n".encode("utf-16"),
