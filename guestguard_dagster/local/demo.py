@@ -80,7 +80,7 @@ def run_demo_on(stack: Stack) -> None:
         _show_deliveries(recipients, RunRepo(database).runs_of(message.id))
         mails = _wait_for_mails(stack, recipients, after=mails_before)
         _show_mails(message, mails)
-        _check(message, recipients, mails)
+        check_arrivals(message, recipients, mails)
         tell(f"\nIt works: {len(mails)} of {len(recipients)} mails arrived.", bold=True, colour="green")
 
 
@@ -191,7 +191,8 @@ def _show_mails(message: Message, mails: dict[str, MailSummary]) -> None:
         tell(f"\n  The first one {late:.2f} seconds after the time that was asked for.")
 
 
-def _check(message: Message, recipients: Sequence[Recipient], mails: dict[str, MailSummary]) -> None:
+def check_arrivals(message: Message, recipients: Sequence[Recipient], mails: dict[str, MailSummary]) -> None:
+    """Raises LocalServiceError, with the reason, unless every guest of the demo has a mail."""
     if message.status is not MessageStatus.SENT:
         raise LocalServiceError(f"the broadcast ended {message.status.value}: {message.status_reason}")
     unsent = [each.name for each in recipients if each.status not in HANDED_OFF_STATUSES]
