@@ -221,9 +221,8 @@ class Lane:
         started = boot_seconds()
         answers: list[_Answer] = []
         for number, request in enumerate(requests):
-            if number > 0:
-                self._await_turn(0)  # the group has paid for its recipients already
-            outcomes = self._sender.hand_off(request, clock.permit)
+            has_turn = number == 0 or self._await_turn(0)  # the group has paid for its recipients already
+            outcomes = self._sender.hand_off(request, clock.permit) if has_turn else [None] * len(request.members)
             for member, outcome in zip(request.members, outcomes, strict=True):
                 facts, item = items[member]
                 answers.append(
