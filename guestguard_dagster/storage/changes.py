@@ -37,8 +37,11 @@ class Changes:
     found: tuple[Change, ...]
 
 
+# How long a transaction of ours may be open before it writes for the first time.
+YOUNG = timedelta(seconds=5)
+
 # What a transaction that is still open has written carries a time after its start: before the oldest start, nothing is
-# missing. One that is open and has written nothing yet is not listed: it is :young when it does.
+# missing. One that is open and has written nothing yet is not listed, but it is young.
 _UNTIL = """
     SELECT LEAST(clock_timestamp() - CAST(:young AS interval), min(xact_start))
     FROM pg_stat_activity WHERE datname = current_database() AND backend_xid IS NOT NULL
@@ -71,11 +74,8 @@ _CHANGED = {
 
 
 class ChangeRepo:
-    """`young` is how long a transaction of ours may be open before it writes for the first time."""
-
-    def __init__(self, database: Database, *, young: timedelta = timedelta(seconds=5)) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._young = young
 
     def look(self, since: datetime | None, zone: ZoneInfo) -> Changes:
         """What changed from `since` (timezone-aware) on. Without it nothing is looked at, and `until` is the present.
@@ -83,7 +83,7 @@ class ChangeRepo:
         Looks that begin where the one before ended miss nothing, even of transactions that commit late.
         """
         with self._database.transaction() as connection:
-            until: datetime = connection.execute(sql(_UNTIL), {"young": self._young}).scalar_one()
+            until: datetime = connection.execute(sql(_UNTIL), {"young": YOUNG}).scalar_one()
             if since is None:
                 return Changes(until, ())
             if until <= since:

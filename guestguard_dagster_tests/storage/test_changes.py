@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from guestguard_dagster.domain.deliveries import DeliveryNews, DeliveryStatus
 from guestguard_dagster.domain.messages import MessageStatus
+from guestguard_dagster.storage import changes as storage_of_changes
 from guestguard_dagster.storage.changes import Change, ChangeRepo, Changes, Source
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.messages import MessageRepo
@@ -21,8 +22,10 @@ LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def changes(database: Database) -> ChangeRepo:
-    return ChangeRepo(database, young=timedelta())
+def changes(database: Database, monkeypatch: pytest.MonkeyPatch) -> ChangeRepo:
+    """News count at once: no transaction of a test is open before it writes."""
+    monkeypatch.setattr(storage_of_changes, "YOUNG", timedelta())
+    return ChangeRepo(database)
 
 
 def sent_deliveries(database: Database, count: int, *, send_at: datetime = SEND_AT) -> list[int]:
