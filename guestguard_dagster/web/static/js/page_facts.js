@@ -1,0 +1,11 @@
+// What the page says about its event and its reader.
+
+import { Clock } from "./times.js";
+
+const facts = document.getElementById("event").dataset;
+
+export const eventPath = `/events/${facts.eventId}`;
+export const messagesPath = `${eventPath}/messages`;
+export const clock = new Clock(facts.zone);
+export const mayEdit = facts.mayEdit === "yes";
+export const isOperator = facts.isOperator === "yes";
