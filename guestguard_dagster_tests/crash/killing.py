@@ -99,9 +99,8 @@ def freeze_one_after_the_other(stage: Stage, seed: int, *, freezes: int) -> int:
             let_leases_run_out(stage.database)
             worker = workers.enter_context(stage.start_worker(lease_seconds=_FREEZER_LEASE_SECONDS))
             chance.wait_for_the_moment(worker)
-            if not worker.is_running:
+            if not worker.freeze():
                 break
-            worker.freeze()
             frozen.append(worker)
         let_leases_run_out(stage.database)
         stage.settle()

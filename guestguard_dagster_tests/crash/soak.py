@@ -35,7 +35,7 @@ class How(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Soak:
-    """`times` is how often a worker is to be caught; `caught` how often it was before the message was through."""
+    """What came of it. `caught` is how often a worker was killed or frozen before the message was through."""
 
     provider: Provider
     how: How

@@ -24,7 +24,7 @@ def freeze_past_the_lease(stage: Stage, stop: Stop) -> tuple[Verdict, Verdict]:
     """
     with stage.start_worker(stop=stop, lease_seconds=2) as frozen:
         frozen.wait_at_gate()
-        frozen.freeze()
+        assert frozen.freeze()
         frozen.open_gate()
         wait_until(lambda: live_leases(stage.database) == 0, "the leases run out")
         stage.run_hastily()
@@ -41,7 +41,7 @@ def test_a_group_that_was_taken_over_before_it_was_marked_is_left_to_the_other_r
 
     with stage.start_worker(stop=Stop(Point.PREPARED)) as frozen:
         frozen.wait_at_gate()
-        frozen.freeze()
+        assert frozen.freeze()
         frozen.open_gate()
         # Its own clock will say that the lease still holds: the rows alone must stop it.
         let_leases_run_out(database)
@@ -119,7 +119,7 @@ def test_a_run_frozen_in_the_middle_of_a_transaction_holds_nobody_up_for_long(
             )
             frozen.open_gate()
             wait_until(lambda: "active" in transactions_of_runs(database), "the run waits to write its answers down")
-            frozen.freeze()
+            assert frozen.freeze()
         wait_until(lambda: "idle in transaction" in transactions_of_runs(database), "its locks are held")
         wait_until(lambda: live_leases(database) == 0, "the leases run out")
         stage.run_hastily()

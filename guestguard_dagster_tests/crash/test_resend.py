@@ -76,7 +76,7 @@ def test_racing_runs_that_are_killed_leave_everyone_with_one_mail(database: Data
 def test_a_run_frozen_past_its_lease_around_its_call_leaves_everyone_with_one_mail(stage: Stage, point: Point) -> None:
     with stage.start_worker(stop=Stop(point)) as frozen:
         frozen.wait_at_gate()
-        frozen.freeze()
+        assert frozen.freeze()
         frozen.open_gate()
         stage.settle()
         frozen.go_on()

@@ -85,11 +85,15 @@ class Worker:
         self._process.kill()
         self._process.join()
 
-    def freeze(self) -> None:
-        """SIGSTOP, and wait until it stands still."""
-        os.kill(self.pid, signal.SIGSTOP)
-        process = psutil.Process(self.pid)
-        wait_until(lambda: process.status() == psutil.STATUS_STOPPED, "the worker stands still")
+    def freeze(self) -> bool:
+        """SIGSTOP, and wait until it stands still; False when it has ended by itself."""
+        try:
+            os.kill(self.pid, signal.SIGSTOP)
+            process = psutil.Process(self.pid)
+            wait_until(lambda: process.status() == psutil.STATUS_STOPPED, "the worker stands still")
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            return False
+        return True
 
     def go_on(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
