@@ -1,0 +1,209 @@
+"""JetStream on a real server: bounded connections, one declaration, fetched and settled as promised."""
+
+import asyncio
+import socket
+import subprocess
+import sysconfig
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import nats
+import pytest
+from nats.js.api import ConsumerConfig, StreamConfig
+
+from guestguard_dagster.domain.notifications import NotificationType
+from guestguard_dagster.local.nats import NatsServer, start_nats
+from guestguard_dagster.local.ports import free_port, is_free, start_on_free_port
+from guestguard_dagster.settings import Settings, SettingsInvalid
+from guestguard_dagster.streams.access import NatsAccess
+from guestguard_dagster.streams.declaration import StreamDeclaration, covers
+from guestguard_dagster.streams.errors import StreamRefused, StreamUnavailable
+from guestguard_dagster.streams.jetstream import JetStream
+from guestguard_dagster.streams.messages import Backlog
+from guestguard_dagster_tests.crash.waiting import wait_until
+from guestguard_dagster_tests.streams.events import connect, declare
+
+RSVP = NotificationType.CONFIRMATION
+SOON = timedelta(seconds=1)
+# Two seconds are promised; the rest is for a busy machine.
+PROMPTLY = 3.0
+
+
+@pytest.fixture
+def declaration() -> StreamDeclaration:
+    return declare()
+
+
+@pytest.fixture
+def stream(nats_server: NatsServer, declaration: StreamDeclaration) -> Iterator[JetStream]:
+    with connect(nats_server.url, declaration) as stream:
+        stream.survey()
+        yield stream
+
+
+def test_stream_and_consumers_are_made_where_they_are_missing(stream: JetStream) -> None:
+    again = stream.survey()
+    assert again.drift == ()
+    assert again.backlogs == dict.fromkeys(NotificationType, Backlog(0, 0))
+
+
+def test_a_setup_that_differs_is_reported_and_left_alone(
+    nats_server: NatsServer, declaration: StreamDeclaration
+) -> None:
+    consumer = declaration.consumers[RSVP]
+
+    async def set_up_otherwise() -> None:
+        client = await nats.connect(nats_server.url)
+        jetstream = client.jetstream()
+        await jetstream.add_stream(StreamConfig(name=declaration.name, subjects=[consumer.subject]))
+        config = ConsumerConfig(durable_name=consumer.name, filter_subject=consumer.subject, max_deliver=3, ack_wait=5)
+        await jetstream.add_consumer(declaration.name, config)
+        await client.close()
+
+    asyncio.run(set_up_otherwise())
+    with connect(nats_server.url, declaration) as stream:
+        drift = stream.survey().drift
+        assert stream.survey().drift == drift
+    for kind in (NotificationType.FRAUD_ALERT, NotificationType.INVITATION):
+        subject = declaration.consumers[kind].subject
+        assert f"stream {declaration.name} does not take in {subject}: nothing of it arrives" in drift
+    assert f"consumer {consumer.name} has max_deliver 3 where -1 is declared" in drift
+    assert f"consumer {consumer.name} has ack_wait 5.0 where 30.0 is declared" in drift
+
+
+def test_what_is_fetched_says_where_it_lies_and_how_often_it_came(stream: JetStream) -> None:
+    published = stream.publish(RSVP, b'{"a": 1}', message_id="one")
+    (first,) = stream.fetch(RSVP, size=10, wait=SOON)
+    stream.settle(retries=[(first, timedelta(milliseconds=1))])
+    (second,) = stream.fetch(RSVP, size=10, wait=SOON)
+
+    assert (first.arrival.stream, first.arrival.sequence) == (published.stream, published.sequence)
+    assert first.arrival.data == b'{"a": 1}'
+    assert first.arrival.message_id == "one"
+    assert (first.arrival.deliveries, second.arrival.deliveries) == (1, 2)
+    assert first.arrival.key == second.arrival.key
+    assert [arrival.key for arrival in stream.read(1, 100)] == [first.arrival.key]
+
+
+def test_settled_deliveries_never_come_again(stream: JetStream) -> None:
+    stream.publish_many([(RSVP, b"{}", None)] * 4)
+    messages = stream.fetch(RSVP, size=10, wait=SOON)
+    stream.settle(acks=messages[:2], terms=messages[2:])
+    assert stream.survey().backlogs[RSVP] == Backlog(0, 0)
+    assert stream.fetch(RSVP, size=10, wait=timedelta(milliseconds=50)) == []
+
+
+def test_the_same_message_id_is_stored_once(stream: JetStream) -> None:
+    first = stream.publish(RSVP, b"{}", message_id="same")
+    second = stream.publish(RSVP, b"{}", message_id="same")
+    assert (first.duplicate, second.duplicate) == (False, True)
+    assert second.sequence == first.sequence
+
+
+def test_a_server_that_is_down_is_told_at_once(declaration: StreamDeclaration) -> None:
+    port = free_port()
+    with connect(f"nats://user:secret@127.0.0.1:{port}", declaration) as stream:
+        started = time.monotonic()
+        with pytest.raises(StreamUnavailable, match=f"127.0.0.1:{port} cannot be reached") as caught:
+            stream.survey()
+    assert time.monotonic() - started < PROMPTLY
+    assert "secret" not in str(caught.value)
+
+
+def test_a_server_that_keeps_silent_is_given_up_within_two_seconds(declaration: StreamDeclaration) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with connect(f"nats://127.0.0.1:{port}", declaration) as stream:
+            started = time.monotonic()
+            with pytest.raises(StreamUnavailable, match="no answer within 2 seconds"):
+                stream.survey()
+            assert time.monotonic() - started < PROMPTLY
+
+
+@pytest.mark.parametrize(
+    ("options", "right", "wrong"),
+    [
+        (["--user", "ada", "--pass", "right"], {"user": "ada", "password": "right"}, {"user": "ada", "password": "x"}),
+        (["--auth", "right"], {"token": "right"}, {"token": "wrong"}),
+    ],
+)
+def test_credentials_open_the_door_and_wrong_ones_are_told_at_once(
+    options: list[str], right: dict[str, str], wrong: dict[str, str], declaration: StreamDeclaration, tmp_path: Path
+) -> None:
+    with _server_with(tmp_path, options) as url:
+        with JetStream(NatsAccess((url,), **right), declaration) as stream:  # type: ignore[arg-type]
+            assert stream.survey().drift == ()
+        started = time.monotonic()
+        with (
+            JetStream(NatsAccess((url,), **wrong), declaration) as stream,  # type: ignore[arg-type]
+            pytest.raises(StreamRefused, match="refuses these credentials"),
+        ):
+            stream.survey()
+        assert time.monotonic() - started < PROMPTLY
+
+
+def test_a_connection_survives_a_restart_of_the_server(tmp_path: Path, declaration: StreamDeclaration) -> None:
+    server = start_on_free_port(lambda port: start_nats(tmp_path, port=port))
+    with connect(server.url, declaration) as stream:
+        stream.survey()
+        stream.publish(RSVP, b"{}")
+        server.stop()
+        with pytest.raises(StreamUnavailable):
+            stream.fetch(RSVP, size=10, wait=SOON)
+        server = start_nats(tmp_path, port=server.port)
+        try:
+            (message,) = stream.fetch(RSVP, size=10, wait=SOON)
+            stream.settle(acks=[message])
+            assert stream.survey().backlogs[RSVP] == Backlog(0, 0)
+        finally:
+            server.stop()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "subject", "is_covered"),
+    [
+        ("a.b", "a.b", True),
+        ("a.*", "a.b", True),
+        ("a.>", "a.b.c", True),
+        (">", "a", True),
+        ("a.>", "a", False),
+        ("a.*", "a.b.c", False),
+        ("a.b.c", "a.b", False),
+        ("a.c", "a.b", False),
+    ],
+)
+def test_wildcards_of_subjects(pattern: str, subject: str, is_covered: bool) -> None:
+    assert covers(pattern, subject) is is_covered
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "NATS_URL is not set"),
+        ({"nats_url": "http://x"}, "NATS_URL cannot be read"),
+        ({"nats_url": "nats://x", "nats_user": "ada"}, "NATS_USER and NATS_PASSWORD belong together"),
+        ({"nats_url": "nats://x", "nats_token": "t", "nats_creds_file": "c"}, "set one of them"),
+        ({"nats_url": "nats://x", "nats_creds_file": "/nowhere/c"}, "NATS_CREDS_FILE: there is no file"),
+        ({"nats_url": "nats://x", "nats_tls_cert_file": "c"}, "belong together"),
+    ],
+)
+def test_settings_that_contradict_themselves_are_refused_in_a_sentence(settings: dict[str, str], said: str) -> None:
+    with pytest.raises(SettingsInvalid, match=said):
+        NatsAccess.from_settings(Settings.model_validate(settings))
+
+
+@contextmanager
+def _server_with(folder: Path, options: list[str]) -> Iterator[str]:
+    """A server of its own that asks for credentials; its address."""
+    port = free_port()
+    command = ["nats-server", "--addr", "127.0.0.1", "--port", str(port), "--jetstream", "--store_dir", str(folder)]
+    program = str(Path(sysconfig.get_path("scripts")) / command[0])
+    with subprocess.Popen([program, *command[1:], *options], stderr=subprocess.DEVNULL) as server:
+        try:
+            wait_until(lambda: not is_free(port), "the server listens")
+            yield f"nats://127.0.0.1:{port}"
+        finally:
+            server.terminate()
