@@ -150,6 +150,14 @@ class TestWhatCannotBeRepeated:
             assert (settled.lease_token, settled.lease_expires_at) == (None, None)
             assert settled.settled_at is not None
 
+    def test_rows_of_a_live_process_are_left_to_it(self, recovery: RecoveryRepo, database: Database) -> None:
+        message = a_message(database)
+        process = HandingOff(database)
+        lease = process.lease(message)
+        process.mark(lease)
+        assert settle(recovery, message, account=None) == 0
+        assert statuses(database, ids_of(lease)) == ["sending", "sending"]
+
     def test_a_request_of_yesterday_is_unknown(self, recovery: RecoveryRepo, database: Database) -> None:
         message = a_message(database)
         rows = interrupted(database, message)
