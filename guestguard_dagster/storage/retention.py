@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from sqlalchemy import Connection, select
 
-from guestguard_dagster.storage.stats_schema import retention_marks
+from guestguard_dagster.storage.operations_schema import retention_marks
 
 _EVER = datetime(1, 1, 1, tzinfo=UTC)
 

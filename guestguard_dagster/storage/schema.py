@@ -33,6 +33,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.events import CollaboratorRole, RsvpStatus
+from guestguard_dagster.domain.memos import MemoKind
 from guestguard_dagster.domain.messages import MessageAudience, MessageChannel, MessageKind, MessageStatus
 from guestguard_dagster.domain.notifications import NotificationStatus, NotificationType
 from guestguard_dagster.domain.outcomes import OutcomeClass
@@ -293,17 +294,36 @@ dead_letters = Table(
     Index("ix_dead_letters_open", "id", postgresql_where=text("replayed_at IS NULL AND dismissed_at IS NULL")),
 )
 
+memos = Table(
+    "memos",
+    metadata,
+    _id(),
+    Column("kind", Text, nullable=False),
+    # what it is about: nobody gets two memos about the same
+    Column("occasion", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("html", Text, nullable=False),
+    _created_at(),
+    _one_of("kind", MemoKind),
+    Index("uq_memos_occasion_address_folded", "occasion", text("lower(address)"), unique=True),
+)
+
 message_deliveries = Table(
     "message_deliveries",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("message_id", Uuid, ForeignKey(scheduled_messages.c.id, ondelete="CASCADE")),
     Column("notification_id", Uuid, ForeignKey(notifications.c.id, ondelete="CASCADE"), unique=True),
-    # For a notification: the drain of its kind, which all notifications of that kind are worked off under.
+    Column("memo_id", Uuid, ForeignKey(memos.c.id, ondelete="CASCADE"), unique=True),
+    # For a notification or a memo: the drain of its kind, which all of that kind are worked off under.
     Column("drain_id", Uuid),
     # What the engine leases by: the message, or the drain.
     Column("source_id", Uuid, Computed("COALESCE(message_id, drain_id)", persisted=True), nullable=False),
-    Column("event_id", Uuid, ForeignKey(events.c.id, ondelete="CASCADE"), nullable=False),
+    # null for a memo
+    Column("event_id", Uuid, ForeignKey(events.c.id, ondelete="CASCADE")),
     # null for mail to somebody who is not a guest: an event's host
     Column("guest_id", Uuid, ForeignKey(guests.c.id, ondelete="CASCADE"), index=True),
     Column("channel", Text, nullable=False),

@@ -11,12 +11,13 @@ from uuid import UUID
 
 from guestguard_dagster.domain.days import Days
 from guestguard_dagster.domain.deliveries import HANDED_OFF_STATUSES, DeliveryStatus
+from guestguard_dagster.domain.memos import MemoKind
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.storage.database import Database, sql
 from guestguard_dagster.storage.retention import Kept, kept_since
 
-# A notification's delivery does not name its kind: what it is worked off under does.
-_KIND_OF_DRAIN: Mapping[UUID, str] = {kind.drain_id: kind.value for kind in NotificationType}
+# The delivery of a notification or a memo does not name its kind: what it is worked off under does.
+_KIND_OF_DRAIN: Mapping[UUID, str] = {kind.drain_id: kind.value for kind in (*NotificationType, *MemoKind)}
 
 _BEGAN = "m.status IN ('sending', 'sent', 'failed')"
 
@@ -28,13 +29,13 @@ _BATCHES = f"""
             THEN GREATEST(date_part('epoch', settled_at - due_at), 0) END AS arrival
     FROM (
         SELECT d.message_id, d.event_id, d.channel, d.status, d.retryable, d.round, d.provider, d.account,
-            d.handed_off_at, d.settled_at, m.kind, m.send_at AS due_at
+            d.error_class, d.handed_off_at, d.settled_at, m.kind, m.send_at AS due_at
         FROM guestguard.scheduled_messages m
         JOIN guestguard.message_deliveries d ON d.message_id = m.id
         WHERE {_BEGAN} AND m.send_at >= :start AND m.send_at < :end
         UNION ALL
         SELECT d.message_id, d.event_id, d.channel, d.status, d.retryable, d.round, d.provider, d.account,
-            d.handed_off_at, d.settled_at, COALESCE(drain.kind, 'other'), d.created_at
+            d.error_class, d.handed_off_at, d.settled_at, COALESCE(drain.kind, 'other'), d.created_at
         FROM guestguard.message_deliveries d
         LEFT JOIN unnest(CAST(:drain_ids AS uuid[]), CAST(:drain_kinds AS text[])) AS drain (id, kind)
             ON drain.id = d.drain_id
@@ -165,17 +166,19 @@ class StatsRepo:
                 SELECT b.provider, b.account, count(*) FILTER (WHERE {_HANDED_OFF}) AS handed_off,
                     count(*) FILTER (WHERE b.status = 'delivered') AS delivered,
                     count(*) FILTER (WHERE b.status = 'bounced') AS bounced,
-                    count(*) FILTER (WHERE b.status = 'complained') AS complained
+                    count(*) FILTER (WHERE b.status = 'complained') AS complained,
+                    count(*) FILTER (WHERE b.status = 'failed' AND b.error_class = 'no_such_mailbox')
+                        AS refused_mailboxes
                 FROM batches b WHERE b.provider IS NOT NULL AND b.account IS NOT NULL
                 GROUP BY b.provider, b.account
             )
             INSERT INTO guestguard.provider_health (day, provider, account, attempts, taken, permanent, transient,
                 provider_wide, unknown, answer_p50, answer_p95, commonest_error,
-                handed_off, delivered, bounced, complained)
+                handed_off, delivered, bounced, complained, refused_mailboxes)
             SELECT :day, provider, account, COALESCE(attempts, 0), COALESCE(taken, 0), COALESCE(permanent, 0),
                 COALESCE(transient, 0), COALESCE(provider_wide, 0), COALESCE(unknown, 0), answer[1], answer[2],
                 commonest_error, COALESCE(handed_off, 0), COALESCE(delivered, 0), COALESCE(bounced, 0),
-                COALESCE(complained, 0)
+                COALESCE(complained, 0), COALESCE(refused_mailboxes, 0)
             FROM answered FULL JOIN became USING (provider, account)
             """,
         )

@@ -71,6 +71,7 @@ class ProviderRow:
     delivered: int
     bounced: int
     complained: int
+    refused_mailboxes: int
 
 
 @dataclass(frozen=True, slots=True)

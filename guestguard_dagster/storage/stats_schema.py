@@ -110,14 +110,8 @@ provider_health = Table(
     Column("commonest_error", Text),
     # what became of the deliveries of the day's batches
     *_counts("handed_off", "delivered", "bounced", "complained"),
+    # ... of which the provider said at once that there is no such mailbox: they bounced without having been taken
+    Column("refused_mailboxes", BigInteger, nullable=False, server_default="0"),
     _computed_at(),
     PrimaryKeyConstraint("day", "provider", "account"),
-)
-
-retention_marks = Table(
-    "retention_marks",
-    metadata,
-    Column("what", Text, primary_key=True),
-    # what is older may have been deleted
-    Column("kept_since", DateTime(timezone=True), nullable=False),
 )

@@ -16,7 +16,7 @@ from guestguard_dagster.storage.retention import Kept
 from guestguard_dagster.storage.schema import delivery_attempts, message_deliveries
 from guestguard_dagster.storage.stats import StatsRepo
 from guestguard_dagster.storage.stats_reading import ProviderRow, StatsReader
-from guestguard_dagster.storage.stats_schema import retention_marks
+from guestguard_dagster.storage.operations_schema import retention_marks
 from guestguard_dagster_tests.factories import make_deliveries, make_event, make_guests, make_message, set_columns
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -230,6 +230,7 @@ def test_provider_health_counts_answers_on_the_day_they_were_given(
             delivered=1,
             bounced=0,
             complained=1,
+            refused_mailboxes=0,
         )
     ]
 

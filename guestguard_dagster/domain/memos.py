@@ -1,0 +1,30 @@
+"""Memos: mails of this service itself to operators and hosts. They belong to no message and to no notification."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from uuid import UUID, uuid5
+
+_DRAINS = UUID("0b7a4f0e-4c1f-4e0b-8c3e-1f0f7a5f6f52")
+
+
+class MemoKind(StrEnum):
+    REPORT = "report"
+    ALERT = "alert"
+
+    @property
+    def drain_id(self) -> UUID:
+        """The source under which the engine works off all memos of this kind."""
+        return uuid5(_DRAINS, self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Memo:
+    """One mail to one person. Nobody gets two with the same `occasion`, which names what it is about for good."""
+
+    kind: MemoKind
+    occasion: str
+    address: str = field(repr=False)
+    name: str
+    subject: str
+    text: str = field(repr=False)
+    html: str = field(repr=False)
