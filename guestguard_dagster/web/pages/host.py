@@ -24,6 +24,7 @@ from guestguard_dagster.web.templating import page
 # lives under the policy of the page around it.
 _POLICY = f"{PAGE_POLICY}; style-src 'self' 'unsafe-inline'"
 _MOST_EVENTS = 100
+_CHANNEL_NAMES = {MessageChannel.EMAIL: "email", MessageChannel.SMS: "SMS"}
 
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -81,7 +82,7 @@ def event(access: Viewer) -> Response:
 def communications(access: Viewer, services: Room) -> Response:
     """Compose, schedule, follow and cancel messages."""
     without_provider = [
-        channel for channel in MessageChannel if services.senders.for_channel(channel).provider == "log"
+        name for channel, name in _CHANNEL_NAMES.items() if services.senders.for_channel(channel).provider == "log"
     ]
     return _event_page(
         "communications",
