@@ -151,8 +151,7 @@ export class MessageForm {
   #showOffset() {
     const { send_at: field } = this.fields;
     const moment = field.value ? new Date(clock.instantOf(field.value)).getTime() : Date.now();
-    const hint = document.getElementById(field.getAttribute("aria-describedby").split(" ")[0]);
-    hint.textContent = `On the event's clock: ${clock.zone} (${clock.offsetName(moment)})`;
+    this.part("time-hint").textContent = `On the event's clock: ${clock.zone} (${clock.offsetName(moment)})`;
   }
 
   #followChannel() {

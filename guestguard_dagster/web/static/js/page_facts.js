@@ -9,3 +9,12 @@ export const messagesPath = `${eventPath}/messages`;
 export const clock = new Clock(facts.zone);
 export const mayEdit = facts.mayEdit === "yes";
 export const isOperator = facts.isOperator === "yes";
+
+// What placeholders say wherever a message is named; a guest's own stay as what they are.
+export const placeholderValues = {
+  event_name: facts.eventName,
+  event_date: facts.when,
+  venue: facts.venue,
+  guest_name: "[guest name]",
+  rsvp_link: "[RSVP link]",
+};

@@ -1,5 +1,7 @@
 // The words for what the API names: states, outcomes, reasons, audiences.
 
+import { placeholderValues } from "./page_facts.js";
+
 export const AUDIENCES = {
   everyone: "Everyone",
   attending: "Attending",
@@ -53,12 +55,12 @@ export function stateOf(message, clock) {
     case "draft":
       return { word: "Draft", tone: "" };
     case "scheduled":
-      if (held) return { word: "On hold", tone: "warn", why: message.held_reason };
+      if (held) return { word: "On hold", tone: "warn", why: capitalised(message.held_reason ?? "") };
       if (message.waits_until) return { word: "Waiting", tone: "warn", why: waits(message, clock) };
       if (isDue(message)) return { word: "Starting", tone: "info", isLive: true, why: "Starts within about 40 seconds; you can still cancel it" };
       return { word: "Scheduled", tone: "accent" };
     case "sending":
-      if (held) return { word: "Stopped", tone: "warn", why: message.held_reason };
+      if (held) return { word: "Stopped", tone: "warn", why: capitalised(message.held_reason ?? "") };
       if (message.waits_until) return { word: "Waiting", tone: "warn", why: waits(message, clock) };
       return { word: "Sending", tone: "info", isLive: true };
     case "sent":
@@ -81,12 +83,17 @@ function waits(message, clock) {
   return message.waiting_reason ? `${capitalised(message.waiting_reason)} (${until})` : `Waits ${until}`;
 }
 
-/** What a message is called: its subject, or how an SMS begins. */
+/** What a message is called: its subject, or how an SMS begins, as guests of this event read it. */
 export function titleOf(message) {
-  if (message.channel === "email" && message.subject.trim()) return message.subject;
-  const start = message.body.trim().split("\n")[0];
-  return start.length > 90 ? `${start.slice(0, 90)} …` : start;
+  const isNamed = message.channel === "email" && message.subject.trim();
+  const text = filledIn(isNamed ? message.subject : message.body.trim().replaceAll(/\s+/g, " "));
+  return text.length > LONGEST_TITLE ? `${text.slice(0, LONGEST_TITLE)} …` : text;
 }
+
+const LONGEST_TITLE = 100;
+
+const filledIn = (text) =>
+  text.replaceAll(/\{\{\s*(\w+)\s*\}\}/g, (written, name) => placeholderValues[name] ?? written);
 
 /** Recipients by status, as a Map in the order in which outcomes are shown. */
 export function outcomeCounts(message) {
