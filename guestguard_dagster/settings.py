@@ -60,6 +60,8 @@ class Settings(BaseModel):
     nats_consumer_rsvp_confirmed: str = "notifier-rsvp-confirmed"
     nats_consumer_fraud_scored: str = "notifier-fraud-scored"
     nats_consumer_invitation_send: str = "notifier-invitation-send"
+    nats_subject_provider_callback: str = "guestguard.provider.callback"
+    nats_consumer_provider_callback: str = "callback-applier"
     nats_max_deliveries: int = Field(default=8, ge=1)
     nats_linger_seconds: float = Field(default=10, ge=0, le=300)
     fraud_alert_from_score: float = 60

@@ -1,4 +1,4 @@
-"""A message as one guest would get it: shown to its author, or sent to the author alone, before anybody else sees it."""
+"""A message as one guest would get it: shown to its author, or sent to the author alone, before it leaves."""
 
 import time
 from dataclasses import dataclass, field

@@ -18,3 +18,8 @@ class NatsResource(ConfigurableResource["NatsResource"]):
         """Use it as a context manager; it connects with its first call. Raises SettingsInvalid."""
         settings = self.settings()
         return JetStream(NatsAccess.from_settings(settings), StreamDeclaration.from_settings(settings))
+
+    def open_callbacks(self) -> JetStream:
+        """The same for the stream of providers' callbacks."""
+        settings = self.settings()
+        return JetStream(NatsAccess.from_settings(settings), StreamDeclaration.of_callbacks(settings))

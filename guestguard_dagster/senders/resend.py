@@ -17,10 +17,10 @@ from guestguard_dagster.senders import resend_answers
 from guestguard_dagster.senders.base import HandOff, LeaseLost, Mail, Permit, RateLimit
 from guestguard_dagster.senders.composing import usable_reply_to
 from guestguard_dagster.senders.grouping import groups_of
+from guestguard_dagster.senders.resend_callbacks import DELIVERY_TAG
 from guestguard_dagster.senders.resend_sdk import BATCH_ENDPOINT, SINGLE_ENDPOINT, ResendAccount
 
 LARGEST_BATCH = 100
-DELIVERY_TAG = "delivery_id"
 
 # A hand-off of a mail that no provider could be given: it is answered here, and nothing is called.
 _NO_ENDPOINT = "invalid_address"

@@ -18,12 +18,12 @@ from guestguard_dagster.senders.composing import MailComposer
 from guestguard_dagster.senders.grouping import groups_of
 from guestguard_dagster.senders.http_session import HTTP_TIMEOUTS
 from guestguard_dagster.senders.scrub import address_parts
+from guestguard_dagster.senders.ses_callbacks import DELIVERY_TAG
 from guestguard_dagster.senders.ses_errors import of_botocore, of_refusal
 
 logger = logging.getLogger(__name__)
 
 GROUP_SIZE = 50
-DELIVERY_TAG = "delivery_id"
 
 _PARALLEL_REQUESTS = 8
 

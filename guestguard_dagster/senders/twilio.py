@@ -18,10 +18,8 @@ from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.senders.base import HandOff, LeaseLost, Permit, RateLimit, Text
 from guestguard_dagster.senders.grouping import groups_of
 from guestguard_dagster.senders.http_session import keep_alive_session, name_of, never_left
+from guestguard_dagster.senders.twilio_callbacks import CALLBACK_PATH, DELIVERY_PARAMETER
 from guestguard_dagster.senders.twilio_errors import of_error
-
-CALLBACK_PATH = "/webhooks/twilio"
-DELIVERY_PARAMETER = "delivery_id"
 
 # Twilio takes 1 to 36,000 seconds, and advises against fewer than 5.
 _SHORTEST_VALIDITY, _LONGEST_VALIDITY = 5, 36_000

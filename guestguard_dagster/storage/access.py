@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, Select, select
 
 from guestguard_dagster.domain.events import CollaboratorRole, Event, User
 from guestguard_dagster.storage.database import Database
@@ -39,7 +39,7 @@ class AccessRepo:
             return [_event_and_role(row) for row in rows]
 
 
-_EVENTS = select(*EVENT_COLUMNS, event_collaborators.c.role).join_from(event_collaborators, events)
+_EVENTS: Select[Any] = select(*EVENT_COLUMNS, event_collaborators.c.role).join_from(event_collaborators, events)
 
 
 def _event_and_role(row: Row[Any]) -> tuple[Event, CollaboratorRole]:

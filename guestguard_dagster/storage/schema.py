@@ -462,6 +462,8 @@ provider_callbacks = Table(
     Column("callback_key", Text, nullable=False),
     # as it was verified; emptied by retention
     Column("payload", JSONB),
+    # of callbacks with the same thread, the newest counts
+    Column("thread", Text),
     Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("next_try_at", DateTime(timezone=True), server_default=func.now()),
     _instant("applied_at"),
@@ -469,6 +471,7 @@ provider_callbacks = Table(
     Column("outcome", Text),
     UniqueConstraint("provider", "callback_key"),
     Index("ix_provider_callbacks_waiting", "next_try_at", postgresql_where=text("applied_at IS NULL")),
+    Index("ix_provider_callbacks_thread", "thread", "id", postgresql_where=text("thread IS NOT NULL")),
 )
 
 outgoing_events = Table(

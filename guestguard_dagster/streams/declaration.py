@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 
+from guestguard_dagster.domain.callbacks import ProviderEvent
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.settings import Settings
 
@@ -26,13 +28,22 @@ class ConsumerDeclaration:
 
 @dataclass(frozen=True, slots=True)
 class StreamDeclaration:
-    """The stream, kept in files, and one consumer for each type of notification."""
+    """A stream, kept in files, and one consumer for each type of event in it."""
 
     name: str
-    consumers: Mapping[NotificationType, ConsumerDeclaration]
+    consumers: Mapping[StrEnum, ConsumerDeclaration]
+
+    @classmethod
+    def of_callbacks(cls, settings: Settings) -> "StreamDeclaration":
+        """A stream of its own: what our web room tells our jobs, nobody else publishes."""
+        consumer = ConsumerDeclaration(
+            settings.nats_consumer_provider_callback, settings.nats_subject_provider_callback
+        )
+        return cls(f"{settings.nats_stream}_CALLBACKS", {ProviderEvent.CALLBACK_STORED: consumer})
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "StreamDeclaration":
+        """The stream of what is answered by mail: one consumer for each type of notification."""
         return cls(
             settings.nats_stream,
             {

@@ -8,9 +8,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from typing import TypeVar
 
-from guestguard_dagster.domain.notifications import Arrival, NotificationType
+from guestguard_dagster.domain.notifications import Arrival
 from guestguard_dagster.streams.access import NatsAccess
 from guestguard_dagster.streams.declaration import StreamDeclaration
 from guestguard_dagster.streams.declaring import ensure_consumer, ensure_stream
@@ -27,7 +28,7 @@ Result = TypeVar("Result")
 class Survey:
     """What each consumer has left, and how the server's setup differs from the declaration, in sentences."""
 
-    backlogs: Mapping[NotificationType, Backlog]
+    backlogs: Mapping[StrEnum, Backlog]
     drift: tuple[str, ...]
 
 
@@ -65,7 +66,7 @@ class JetStream:
         """Make what is missing of stream and consumers, and see how they stand."""
         return self._run(self._survey)
 
-    def fetch(self, kind: NotificationType, *, size: int, wait: timedelta) -> list[StreamMessage]:
+    def fetch(self, kind: StrEnum, *, size: int, wait: timedelta) -> list[StreamMessage]:
         """Up to `size` events of this type: at once if there are any, else the first ones within `wait`."""
         return self._run(lambda session: self._fetch(session, kind, size, wait))
 
@@ -90,11 +91,11 @@ class JetStream:
 
         self._run(tell)
 
-    def publish(self, kind: NotificationType, data: bytes, *, message_id: str | None = None) -> Published:
+    def publish(self, kind: StrEnum, data: bytes, *, message_id: str | None = None) -> Published:
         """Store one event, and wait until the stream has it."""
         return self.publish_many([(kind, data, message_id)])[0]
 
-    def publish_many(self, events: Sequence[tuple[NotificationType, bytes, str | None]]) -> list[Published]:
+    def publish_many(self, events: Sequence[tuple[StrEnum, bytes, str | None]]) -> list[Published]:
         """Store many events, in this order, without waiting for each before the next."""
 
         async def store(session: Session) -> list[Published]:
@@ -157,9 +158,7 @@ class JetStream:
             drift += differences
         return Survey(backlogs, tuple(drift))
 
-    async def _fetch(self, session: Session, kind: NotificationType, size: int, wait: timedelta) -> list[StreamMessage]:
-        from nats.errors import TimeoutError as NothingCame
-
+    async def _fetch(self, session: Session, kind: StrEnum, size: int, wait: timedelta) -> list[StreamMessage]:
         consumer = self.declaration.consumers[kind].name
         if consumer not in session.subscriptions:
             session.subscriptions[consumer] = await session.jetstream.pull_subscribe_bind(
@@ -169,6 +168,6 @@ class JetStream:
             messages = await session.subscriptions[consumer].fetch(
                 size, timeout=max(wait, _SHORTEST_WAIT).total_seconds()
             )
-        except NothingCame:
-            return []
+        except TimeoutError:
+            return []  # nothing came
         return [delivered(message) for message in messages]

@@ -23,6 +23,7 @@ from guestguard_dagster.web.problems import SCHEMA_NAME, Problem, install
 from guestguard_dagster.web.public import rsvp, unsubscribe
 from guestguard_dagster.web.services import LocalSignIn, Services
 from guestguard_dagster.web.templating import STATIC_FOLDER, KeptFiles
+from guestguard_dagster.web.webhooks import resend, ses, twilio
 
 _THREADS_THAT_QUERY = 20
 
@@ -68,7 +69,8 @@ def create_app(
     for module in (health, sign_in, events, collaborators, guests, samples, messages, deliveries, host):
         app.include_router(module.router)
     app.include_router(rsvp.make_router(settings.rsvp_path))
-    app.include_router(unsubscribe.router)
+    for module in (unsubscribe, resend, ses, twilio):
+        app.include_router(module.router)
     app.mount("/static", KeptFiles(directory=STATIC_FOLDER), name="static")
     _publish_openapi(app)
 

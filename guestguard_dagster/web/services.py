@@ -10,6 +10,7 @@ from guestguard_dagster.senders.picker import Senders, pick_senders
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.access import AccessRepo
 from guestguard_dagster.storage.breakers import BreakerRepo
+from guestguard_dagster.storage.callbacks import CallbackRepo
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.events import EventRepo
 from guestguard_dagster.storage.follow_up import FollowUpRepo
@@ -22,6 +23,7 @@ from guestguard_dagster.storage.runs import RunRepo
 from guestguard_dagster.storage.suppressions import SuppressionRepo
 from guestguard_dagster.storage.users import UserRepo
 from guestguard_dagster.web.auth import BearerTokens, Sessions
+from guestguard_dagster.web.webhooks.sns import SnsTopic
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Services:
     local_sign_in: LocalSignIn | None
     access: AccessRepo
     breakers: BreakerRepo
+    callbacks: CallbackRepo
     events: EventRepo
     follow_up: FollowUpRepo
     guests: GuestRepo
@@ -51,6 +54,7 @@ class Services:
     rates: RateRepo
     rsvps: RsvpRepo
     runs: RunRepo
+    sns: SnsTopic | None
     suppressions: SuppressionRepo
     users: UserRepo
 
@@ -66,6 +70,7 @@ class Services:
             local_sign_in=local_sign_in,
             access=AccessRepo(database),
             breakers=BreakerRepo(database),
+            callbacks=CallbackRepo(database),
             events=EventRepo(database),
             follow_up=FollowUpRepo(database),
             guests=GuestRepo(database),
@@ -75,6 +80,7 @@ class Services:
             rates=RateRepo(database),
             rsvps=RsvpRepo(database),
             runs=RunRepo(database),
+            sns=SnsTopic(settings.ses_sns_topic_arn) if settings.ses_sns_topic_arn else None,
             suppressions=SuppressionRepo(database),
             users=UserRepo(database),
         )

@@ -1,0 +1,129 @@
+"""What providers' callbacks do: move deliveries forward, suppress addresses, settle what was `unknown`.
+
+Applying one twice, late, or in another order ends in the same state, and so does being killed in the middle.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from guestguard_dagster.domain.callbacks import CallbackNews, OptKeyword, Provider, counts_for
+from guestguard_dagster.domain.deliveries import DeliveryNews
+from guestguard_dagster.domain.messages import MessageChannel
+from guestguard_dagster.domain.suppressions import EVERY_HOST, SuppressionReason, for_sending_number
+from guestguard_dagster.senders import resend_callbacks, ses_callbacks, twilio_callbacks
+from guestguard_dagster.storage.callbacks import CallbackRepo, StoredCallback
+from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.errors import DeliveryNotFound
+from guestguard_dagster.storage.messages import MessageRepo
+from guestguard_dagster.storage.progress import ProgressRepo
+from guestguard_dagster.storage.suppressions import NotAPhoneNumber, SuppressionRepo
+
+logger = logging.getLogger(__name__)
+
+# A callback may overtake the answer to the very hand-off that it is about; what is unknown after a day is not ours.
+_FIRST_RETRY = timedelta(seconds=15)
+_GIVE_UP_AFTER = timedelta(days=1)
+
+_READERS: Mapping[Provider, Callable[[Mapping[str, Any]], CallbackNews]] = {
+    Provider.RESEND: resend_callbacks.read,
+    Provider.SES: ses_callbacks.read,
+    Provider.TWILIO: twilio_callbacks.read,
+}
+_CHANNELS: Mapping[Provider, MessageChannel] = {
+    Provider.RESEND: MessageChannel.EMAIL,
+    Provider.SES: MessageChannel.EMAIL,
+    Provider.TWILIO: MessageChannel.SMS,
+}
+
+
+class Applied(StrEnum):
+    """What became of a callback."""
+
+    MOVED = "moved"  # the delivery has a new status
+    CHANGED_NOTHING = "changed_nothing"  # it was known, older than what is known, or says nothing about a delivery
+    OPTED_OUT = "opted_out"
+    OPTED_IN = "opted_in"
+    NOT_OURS = "not_ours"  # no delivery of ours is meant
+    TOO_EARLY = "too_early"  # the delivery is not known yet; it is tried again
+
+
+class CallbackApplier:
+    """`sending_number` (E.164) is what the STOPs of SMS belong to, if it is known."""
+
+    def __init__(self, database: Database, *, sending_number: str | None) -> None:
+        self._callbacks = CallbackRepo(database)
+        self._messages = MessageRepo(database)
+        self._progress = ProgressRepo(database)
+        self._suppressions = SuppressionRepo(database)
+        self._sending_number = sending_number
+
+    def apply_waiting(self) -> Counter[Applied]:
+        """Apply everything that is stored and due; returns what became of it."""
+        counts: Counter[Applied] = Counter()
+        while waiting := self._callbacks.waiting():
+            counts.update(self.apply(callback) for callback in waiting)
+        return counts
+
+    def apply(self, callback: StoredCallback) -> Applied:
+        """Apply one callback, and write down that it was."""
+        told = _READERS[callback.provider](callback.payload)
+        self._suppress(callback.provider, told)
+        if told.keyword is not None:
+            applied = self._heed(told.keyword)
+        elif told.news is None:
+            applied = Applied.CHANGED_NOTHING
+        else:
+            applied = self._move(told, told.news)
+        if applied is Applied.TOO_EARLY and callback.age < _GIVE_UP_AFTER:
+            self._callbacks.try_again(callback.id, after=max(_FIRST_RETRY, callback.age / 2))
+            return applied
+        applied = Applied.NOT_OURS if applied is Applied.TOO_EARLY else applied
+        self._callbacks.mark_applied(callback.id, applied)
+        return applied
+
+    def _move(self, told: CallbackNews, news: DeliveryNews) -> Applied:
+        delivery = self._callbacks.find_delivery(told.delivery_id, told.provider_message_id)
+        if delivery is None:
+            return Applied.TOO_EARLY if told.delivery_id is None else Applied.NOT_OURS
+        if not counts_for(news, of_earlier_round=delivery.has_moved_on):
+            return Applied.CHANGED_NOTHING
+        try:
+            status = self._messages.record_delivery(delivery.delivery_id, news)
+        except DeliveryNotFound:
+            return Applied.NOT_OURS
+        if delivery.message_id is not None and not delivery.status.is_settled:
+            # It may have been the last one that its message waited for.
+            self._progress.finish([delivery.message_id])
+        return Applied.CHANGED_NOTHING if status is delivery.status else Applied.MOVED
+
+    def _suppress(self, provider: Provider, told: CallbackNews) -> None:
+        if told.suppress is None:
+            return
+        for address in told.addresses:
+            try:
+                self._suppressions.add(
+                    _CHANNELS[provider], address, scope=EVERY_HOST, reason=told.suppress, source=provider
+                )
+            except NotAPhoneNumber:
+                logger.warning("a callback of %s names a number that is none; nothing is suppressed", provider)
+
+    def _heed(self, keyword: OptKeyword) -> Applied:
+        """STOP suppresses, START lifts; in whatever order they are applied, the last word of the guest counts."""
+        scope = for_sending_number(keyword.to_phone) if keyword.to_phone == self._sending_number else EVERY_HOST
+        with self._callbacks.newest_in(keyword.thread) as payload:
+            last_word = twilio_callbacks.read(payload).keyword or keyword
+            if last_word.stops:
+                self._suppressions.add(
+                    MessageChannel.SMS,
+                    keyword.from_phone,
+                    scope=scope,
+                    reason=SuppressionReason.STOP,
+                    source=Provider.TWILIO,
+                )
+            else:
+                self._suppressions.lift(MessageChannel.SMS, keyword.from_phone, scope=scope)
+        return Applied.OPTED_OUT if keyword.stops else Applied.OPTED_IN

@@ -1,0 +1,147 @@
+"""Callbacks of providers: stored once as they were verified, then applied; and what of ours they are about."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from guestguard_dagster.domain.callbacks import Provider
+from guestguard_dagster.domain.deliveries import DeliveryStatus
+from guestguard_dagster.storage.database import Database, sql
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCallback:
+    """`age` is how long ago it was stored. `payload` may hold addresses and texts: it never reaches a log."""
+
+    id: int
+    provider: Provider
+    payload: Mapping[str, Any] = field(repr=False)
+    received_at: datetime
+    age: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class CalledDelivery:
+    """A delivery that a callback is about. `attempt_round` is the round of the hand-off that it tells of, if known."""
+
+    delivery_id: int
+    message_id: UUID | None
+    status: DeliveryStatus
+    round: int
+    attempt_round: int | None
+
+    @property
+    def has_moved_on(self) -> bool:
+        """The callback tells of an earlier round."""
+        return self.attempt_round is not None and self.attempt_round < self.round
+
+
+class CallbackRepo:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def store(
+        self, provider: Provider, key: str, payload: Mapping[str, Any], *, thread: str | None = None
+    ) -> int | None:
+        """Keep a verified callback; returns its id, or None when it is known: providers repeat themselves.
+
+        Of callbacks of one `thread` the newest counts, in whatever order they are applied.
+        """
+        with self._database.transaction() as connection:
+            stored: int | None = connection.execute(
+                sql(
+                    "INSERT INTO guestguard.provider_callbacks (provider, callback_key, payload, thread) "
+                    "VALUES (:provider, :key, CAST(:payload AS jsonb), :thread) "
+                    "ON CONFLICT (provider, callback_key) DO NOTHING RETURNING id"
+                ),
+                {"provider": provider, "key": key, "payload": json.dumps(payload), "thread": thread},
+            ).scalar_one_or_none()
+            return stored
+
+    def waiting(self, *, limit: int = 200) -> list[StoredCallback]:
+        """The callbacks that are to be applied now, in the order they came."""
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                sql(
+                    "SELECT id, provider, payload, received_at, clock_timestamp() - received_at AS age "
+                    "FROM guestguard.provider_callbacks WHERE applied_at IS NULL AND next_try_at <= clock_timestamp() "
+                    "ORDER BY id LIMIT :limit"
+                ),
+                {"limit": limit},
+            )
+            return [
+                StoredCallback(row.id, Provider(row.provider), row.payload or {}, row.received_at, row.age)
+                for row in rows
+            ]
+
+    def has_waiting(self, *, for_at_least: timedelta) -> bool:
+        """Whether some callback could have been applied this long ago."""
+        with self._database.transaction() as connection:
+            return bool(
+                connection.execute(
+                    sql(
+                        "SELECT EXISTS (SELECT 1 FROM guestguard.provider_callbacks "
+                        "WHERE applied_at IS NULL AND next_try_at <= now() - CAST(:waited AS interval))"
+                    ),
+                    {"waited": for_at_least},
+                ).scalar_one()
+            )
+
+    def find_delivery(self, delivery_id: int | None, provider_message_id: str | None) -> CalledDelivery | None:
+        """The delivery with this id, else the one that was handed off under the provider's id."""
+        with self._database.transaction() as connection:
+            row = connection.execute(
+                sql(
+                    """
+                    SELECT d.id, d.message_id, d.status, d.round,
+                        (SELECT max(a.round) FROM guestguard.delivery_attempts a
+                         WHERE a.delivery_id = d.id AND a.provider_message_id = :message_id) AS attempt_round
+                    FROM guestguard.message_deliveries d
+                    WHERE d.id = COALESCE(CAST(:delivery_id AS bigint), (
+                        SELECT id FROM guestguard.message_deliveries WHERE provider_message_id = :message_id LIMIT 1))
+                    """
+                ),
+                {"delivery_id": delivery_id, "message_id": provider_message_id},
+            ).one_or_none()
+        if row is None:
+            return None
+        return CalledDelivery(row.id, row.message_id, DeliveryStatus(row.status), row.round, row.attempt_round)
+
+    @contextmanager
+    def newest_in(self, thread: str) -> Iterator[Mapping[str, Any]]:
+        """The newest callback's payload of a thread. Within the context nobody else has this thread."""
+        with self._database.transaction() as connection:
+            connection.execute(sql("SELECT pg_advisory_xact_lock(hashtextextended(:thread, 0))"), {"thread": thread})
+            payload: Mapping[str, Any] | None = connection.execute(
+                sql(
+                    "SELECT payload FROM guestguard.provider_callbacks WHERE thread = :thread ORDER BY id DESC LIMIT 1"
+                ),
+                {"thread": thread},
+            ).scalar_one_or_none()
+            yield payload or {}
+
+    def mark_applied(self, callback_id: int, outcome: str) -> None:
+        with self._database.transaction() as connection:
+            connection.execute(
+                sql(
+                    "UPDATE guestguard.provider_callbacks SET applied_at = clock_timestamp(), outcome = :outcome, "
+                    "next_try_at = NULL WHERE id = :id AND applied_at IS NULL"
+                ),
+                {"id": callback_id, "outcome": outcome},
+            )
+
+    def try_again(self, callback_id: int, *, after: timedelta) -> None:
+        """It came too early: what it is about is not known yet."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                sql(
+                    "UPDATE guestguard.provider_callbacks "
+                    "SET next_try_at = clock_timestamp() + CAST(:after AS interval) "
+                    "WHERE id = :id AND applied_at IS NULL"
+                ),
+                {"id": callback_id, "after": after},
+            )
