@@ -1,7 +1,8 @@
 """Events as the Go services publish them, and streams of a test's own on the shared NATS server."""
 
 import json
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -32,6 +33,15 @@ def declare(**more: object) -> StreamDeclaration:
 
 def connect(url: str, declaration: StreamDeclaration) -> JetStream:
     return JetStream(NatsAccess((url,)), declaration)
+
+
+def impatient(declaration: StreamDeclaration) -> StreamDeclaration:
+    """The same, but what is not acknowledged comes again soon."""
+    consumers = {
+        kind: replace(consumer, ack_wait=timedelta(milliseconds=500))
+        for kind, consumer in declaration.consumers.items()
+    }
+    return replace(declaration, consumers=consumers)
 
 
 def rsvp_confirmed(guest: Guest | UUID, event: Event | UUID, **fields: object) -> bytes:

@@ -1,0 +1,68 @@
+"""Drains for tests: a stream of the test's own, and what the rows say afterwards."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from threading import Event
+from typing import Any
+
+from sqlalchemy import Row, select
+
+from guestguard_dagster.delivery.draining import DrainReport, drain
+from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.delivery.notifying import EventSource, Rules
+from guestguard_dagster.domain.notifications import NotificationType
+from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.schema import dead_letters, notifications
+from guestguard_dagster.streams.jetstream import JetStream
+from guestguard_dagster.streams.messages import StreamMessage
+
+RULES = Rules(max_deliveries=3, alert_from_score=60)
+
+
+def drain_once(
+    room: Mailroom,
+    source: EventSource,
+    kind: NotificationType = NotificationType.CONFIRMATION,
+    *,
+    rules: Rules = RULES,
+    linger: timedelta = timedelta(),
+) -> DrainReport:
+    """Receive and hand off what there is, without waiting for more."""
+    return drain(room, source, rules, kind, Event(), linger=linger)
+
+
+def notifications_of(database: Database) -> list[Row[Any]]:
+    """The rows in the order of their sequence."""
+    with database.transaction() as connection:
+        return list(connection.execute(select(notifications).order_by(notifications.c.sequence)))
+
+
+def statuses_of(database: Database) -> Counter[str]:
+    return Counter(row.status for row in notifications_of(database))
+
+
+def dead_letters_of(database: Database) -> list[Row[Any]]:
+    with database.transaction() as connection:
+        return list(connection.execute(select(dead_letters).order_by(dead_letters.c.sequence)))
+
+
+@dataclass
+class LosingAnswers:
+    """A stream whose acknowledgements get lost, so that everything is delivered again."""
+
+    stream: JetStream
+    lost: int = 0
+
+    def fetch(self, kind: NotificationType, *, size: int, wait: timedelta) -> list[StreamMessage]:
+        return self.stream.fetch(kind, size=size, wait=wait)
+
+    def settle(
+        self,
+        *,
+        acks: Sequence[StreamMessage] = (),
+        terms: Sequence[StreamMessage] = (),
+        retries: Sequence[tuple[StreamMessage, timedelta]] = (),
+    ) -> None:
+        self.lost += len(acks) + len(terms) + len(retries)
