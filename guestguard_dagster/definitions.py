@@ -8,16 +8,21 @@ from dagster import Definitions, EnvVar, in_process_executor
 from guestguard_dagster import logs
 from guestguard_dagster.assets.delivery_stats import STATISTICS
 from guestguard_dagster.assets.sources import SOURCES
+from guestguard_dagster.checks import CHECKS
 from guestguard_dagster.jobs.dead_letters import DEAD_LETTER_JOBS
+from guestguard_dagster.jobs.delivery_checks import delivery_checks
 from guestguard_dagster.jobs.notifications import DRAINS
+from guestguard_dagster.jobs.provider_callbacks import apply_provider_callbacks
 from guestguard_dagster.jobs.send_scheduled import send_scheduled
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.nats import NatsResource
 from guestguard_dagster.resources.senders import SendersResource
+from guestguard_dagster.schedules import SCHEDULES
 from guestguard_dagster.sensors.automation import automation
 from guestguard_dagster.sensors.delivery_changes import delivery_changes
 from guestguard_dagster.sensors.due_messages import due_messages
 from guestguard_dagster.sensors.nats_events import nats_events
+from guestguard_dagster.sensors.provider_callbacks import provider_callbacks
 from guestguard_dagster.sensors.run_watch import hold_terminated, run_watch
 from guestguard_dagster.settings import load_settings
 
@@ -26,8 +31,10 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> Defini
     """Everything of production, with some resources replaced for a test."""
     return Definitions(
         assets=[*SOURCES, *STATISTICS],
-        jobs=[send_scheduled, *DRAINS.values(), *DEAD_LETTER_JOBS],
-        sensors=[due_messages, nats_events, run_watch, hold_terminated, delivery_changes, automation],
+        asset_checks=CHECKS,
+        jobs=[send_scheduled, *DRAINS.values(), *DEAD_LETTER_JOBS, apply_provider_callbacks, delivery_checks],
+        schedules=SCHEDULES,
+        sensors=[due_messages, nats_events, provider_callbacks, run_watch, hold_terminated, delivery_changes, automation],
         resources={
             "database": DatabaseResource(url=EnvVar("DATABASE_URL")),
             "senders": SendersResource(),

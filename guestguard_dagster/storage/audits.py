@@ -1,0 +1,186 @@
+"""Promises that can be looked up in the rows: which of them were broken, and by which rows.
+
+Examples carry ids and facts, never an address.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from guestguard_dagster.domain.memos import MemoKind
+from guestguard_dagster.domain.notifications import NotificationType
+from guestguard_dagster.domain.suppressions import for_sending_number
+from guestguard_dagster.storage.database import Database, sql
+
+MOST_EXAMPLES = 50
+
+# Between the last look at suppressions and the hand-off lies no more than a group's lease.
+_HAND_OFF_TAKES = timedelta(minutes=2)
+# The sensor, the queue and the start of a run take a minute; after this long something is wrong.
+LATE = timedelta(minutes=5)
+# A dead run's lease runs out within a minute; then its rows are settled by the next run.
+STUCK = timedelta(minutes=10)
+
+_UNSUBSCRIBED_SPARED = (NotificationType.CONFIRMATION.drain_id, NotificationType.FRAUD_ALERT.drain_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """How many rows break a promise, and up to MOST_EXAMPLES of them."""
+
+    found: int
+    examples: tuple[Mapping[str, Any], ...]
+
+    @property
+    def passed(self) -> bool:
+        return self.found == 0
+
+
+class AuditRepo:
+    """Each method is one promise. `since` (timezone-aware) is how far back batches are looked at."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def wrong_audiences(self, since: datetime) -> Audit:
+        """Ended messages whose deliveries are not as many as the audience that was frozen."""
+        return self._audit(
+            """
+            SELECT m.id AS message, m.event_id AS event, m.status, m.recipient_count AS frozen, count(d.id) AS rows
+            FROM guestguard.scheduled_messages m LEFT JOIN guestguard.message_deliveries d ON d.message_id = m.id
+            WHERE m.status IN ('sent', 'failed') AND m.send_at >= :since
+            GROUP BY m.id HAVING m.recipient_count IS DISTINCT FROM count(d.id)
+            """,
+            {"since": since},
+        )
+
+    def duplicates(self, since: datetime) -> Audit:
+        """Guests with two deliveries of one message on one channel, and notifications or memos with two."""
+        return self._audit(
+            """
+            SELECT d.message_id AS message, d.guest_id AS guest, d.channel, count(*) AS deliveries
+            FROM guestguard.scheduled_messages m JOIN guestguard.message_deliveries d ON d.message_id = m.id
+            WHERE m.status IN ('sending', 'sent', 'failed') AND m.send_at >= :since
+            GROUP BY d.message_id, d.guest_id, d.channel HAVING count(*) > 1
+            UNION ALL
+            SELECT COALESCE(notification_id, memo_id), CAST(min(CAST(guest_id AS text)) AS uuid), channel, count(*)
+            FROM guestguard.message_deliveries
+            WHERE message_id IS NULL AND created_at >= :since AND COALESCE(notification_id, memo_id) IS NOT NULL
+            GROUP BY 1, channel HAVING count(*) > 1
+            """,
+            {"since": since},
+        )
+
+    def written_to_despite_suppression(self, since: datetime, *, sending_number: str | None) -> Audit:
+        """Deliveries handed off since then to an address that had been suppressed before, within its scope.
+
+        An unsubscribe spares confirmations and warnings to the host. Guests are judged by the address they have now;
+        `sending_number` (E.164) is whose STOPs count.
+        """
+        return self._audit(
+            """
+            WITH handed_off AS (
+                SELECT d.id, d.message_id, d.event_id, d.guest_id, d.channel, d.handed_off_at,
+                    d.message_id IS NOT NULL OR NOT d.drain_id = ANY(CAST(:spared AS uuid[])) AS heeds_unsubscribe,
+                    CASE
+                        WHEN d.memo_id IS NOT NULL THEN memo.address
+                        WHEN d.drain_id = :fraud_alert THEN host.email
+                        WHEN d.drain_id = :invitation THEN n.payload ->> 'guest_email'
+                        WHEN d.channel = 'email' THEN g.email
+                        ELSE g.phone
+                    END AS address, owner.user_id AS host_id
+                FROM guestguard.message_deliveries d
+                LEFT JOIN guestguard.guests g ON g.id = d.guest_id
+                LEFT JOIN guestguard.notifications n ON n.id = d.notification_id
+                LEFT JOIN guestguard.memos memo ON memo.id = d.memo_id
+                LEFT JOIN guestguard.event_collaborators owner ON owner.event_id = d.event_id AND owner.role = 'owner'
+                LEFT JOIN guestguard.users host ON host.id = owner.user_id
+                -- what was handed off since then was also changed since then, which an index knows
+                WHERE d.updated_at >= :since AND d.handed_off_at >= :since
+            )
+            SELECT h.id AS delivery, h.message_id AS message, h.event_id AS event, h.guest_id AS guest, h.channel,
+                s.reason, s.source, s.created_at AS suppressed_at, h.handed_off_at
+            FROM handed_off h
+            JOIN guestguard.suppressions s ON s.channel = h.channel AND s.address = lower(h.address)
+                AND s.created_at < h.handed_off_at - CAST(:takes AS interval)
+                AND (s.lifted_at IS NULL OR s.lifted_at > h.handed_off_at)
+            WHERE s.scope = 'all'
+                OR (s.scope = 'host:' || h.host_id AND h.heeds_unsubscribe)
+                OR (s.scope = :number_scope AND h.channel = 'sms')
+            """,
+            {
+                "since": since,
+                "takes": _HAND_OFF_TAKES,
+                "spared": [*_UNSUBSCRIBED_SPARED, *(kind.drain_id for kind in MemoKind)],
+                "fraud_alert": NotificationType.FRAUD_ALERT.drain_id,
+                "invitation": NotificationType.INVITATION.drain_id,
+                "number_scope": for_sending_number(sending_number) if sending_number else None,
+            },
+        )
+
+    def stuck_hand_offs(self) -> Audit:
+        """Deliveries that are `sending` although their lease ran out long ago, and nobody asked that they wait."""
+        return self._audit(
+            """
+            SELECT d.id AS delivery, d.message_id AS message, d.event_id AS event, d.provider, d.lease_expires_at
+            FROM guestguard.message_deliveries d
+            LEFT JOIN guestguard.scheduled_messages m ON m.id = d.message_id
+            WHERE d.status = 'sending' AND d.lease_expires_at < clock_timestamp() - CAST(:stuck AS interval)
+                AND m.held_at IS NULL AND (m.not_before IS NULL OR m.not_before <= clock_timestamp())
+            """,
+            {"stuck": STUCK},
+        )
+
+    def overdue(self) -> Audit:
+        """Messages that should have left, or be leaving, and wait for nothing that we know of; late notifications."""
+        return self._audit(
+            """
+            SELECT m.id AS message, m.event_id AS event, m.status, m.send_at AS due_at, m.asked_until
+            FROM guestguard.scheduled_messages m
+            WHERE m.status IN ('scheduled', 'sending') AND m.held_at IS NULL
+                AND GREATEST(m.send_at, m.not_before) < clock_timestamp() - CAST(:late AS interval)
+                -- a run that works on it renews the ask
+                AND (m.status = 'scheduled' OR m.asked_until IS NULL
+                    OR m.asked_until < clock_timestamp() - CAST(:late AS interval))
+            UNION ALL
+            SELECT COALESCE(d.notification_id, d.memo_id), d.event_id, d.status,
+                GREATEST(d.created_at, d.next_attempt_at), NULL
+            FROM guestguard.message_deliveries d
+            WHERE d.message_id IS NULL AND d.status = 'pending'
+                AND GREATEST(d.created_at, d.next_attempt_at, d.lease_expires_at)
+                    < clock_timestamp() - CAST(:late AS interval)
+                -- while a provider takes nothing, its breaker says so
+                AND NOT EXISTS (SELECT 1 FROM guestguard.breakers)
+            """,
+            {"late": LATE},
+        )
+
+    def open_dead_letters(self) -> Audit:
+        """Events from NATS that could not be used, and that nobody has replayed or dismissed."""
+        return self._audit(
+            "SELECT id AS dead_letter, type, sequence, reason, created_at AS since FROM guestguard.dead_letters "
+            "WHERE replayed_at IS NULL AND dismissed_at IS NULL",
+            {},
+        )
+
+    def _audit(self, query: str, values: Mapping[str, Any]) -> Audit:
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                sql(f"SELECT count(*) OVER () AS found, a.* FROM ({query}) a LIMIT {MOST_EXAMPLES}"), values
+            ).all()
+        examples = tuple(
+            {name: _told(value) for name, value in row._asdict().items() if name != "found"} for row in rows
+        )
+        return Audit(rows[0].found if rows else 0, examples)
+
+
+def _told(value: object) -> object:
+    match value:
+        case datetime():
+            return value.isoformat(timespec="seconds")
+        case UUID():
+            return str(value)
+        case _:
+            return value
