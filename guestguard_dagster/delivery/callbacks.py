@@ -5,12 +5,13 @@ Applying one twice, late, or in another order ends in the same state, and so doe
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
-from guestguard_dagster.domain.callbacks import CallbackNews, OptKeyword, Provider, counts_for
+from guestguard_dagster.domain.callbacks import CallbackNews, OptKeyword, Provider, ProviderEvent, counts_for
 from guestguard_dagster.domain.deliveries import DeliveryNews
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.suppressions import EVERY_HOST, SuppressionReason, for_sending_number
@@ -21,12 +22,15 @@ from guestguard_dagster.storage.errors import DeliveryNotFound
 from guestguard_dagster.storage.messages import MessageRepo
 from guestguard_dagster.storage.progress import ProgressRepo
 from guestguard_dagster.storage.suppressions import NotAPhoneNumber, SuppressionRepo
+from guestguard_dagster.streams.errors import StreamFailed
+from guestguard_dagster.streams.messages import StreamMessage
 
 logger = logging.getLogger(__name__)
 
 # A callback may overtake the answer to the very hand-off that it is about; what is unknown after a day is not ours.
 _FIRST_RETRY = timedelta(seconds=15)
 _GIVE_UP_AFTER = timedelta(days=1)
+_GROUP = 500
 
 _READERS: Mapping[Provider, Callable[[Mapping[str, Any]], CallbackNews]] = {
     Provider.RESEND: resend_callbacks.read,
@@ -49,6 +53,21 @@ class Applied(StrEnum):
     OPTED_IN = "opted_in"
     NOT_OURS = "not_ours"  # no delivery of ours is meant
     TOO_EARLY = "too_early"  # the delivery is not known yet; it is tried again
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of the callbacks, and what was wrong with the stream, if anything."""
+
+    counts: Counter[Applied]
+    stream_problem: str | None
+
+
+class CallbackStream(Protocol):
+    """Where stored callbacks are announced."""
+
+    def fetch(self, kind: ProviderEvent, *, size: int, wait: timedelta) -> list[StreamMessage]: ...
+    def settle(self, *, acks: Sequence[StreamMessage]) -> None: ...
 
 
 class CallbackApplier:
@@ -84,6 +103,20 @@ class CallbackApplier:
         applied = Applied.NOT_OURS if applied is Applied.TOO_EARLY else applied
         self._callbacks.mark_applied(callback.id, applied)
         return applied
+
+    def apply_announced(self, stream: CallbackStream, *, linger: timedelta) -> Report:
+        """Apply what is stored; then, for as long as new ones are announced within `linger`, those as well.
+
+        With NATS away, everything that is stored is applied all the same.
+        """
+        counts = self.apply_waiting()
+        try:
+            while announced := stream.fetch(ProviderEvent.CALLBACK_STORED, size=_GROUP, wait=linger):
+                counts += self.apply_waiting()
+                stream.settle(acks=announced)
+        except StreamFailed as problem:
+            return Report(counts, str(problem))
+        return Report(counts, None)
 
     def _move(self, told: CallbackNews, news: DeliveryNews) -> Applied:
         delivery = self._callbacks.find_delivery(told.delivery_id, told.provider_message_id)
