@@ -7,10 +7,10 @@ from guestguard_dagster.definitions import build_defs
 from guestguard_dagster.jobs.queues import SEND_QUEUE
 
 
-def tick(instance: DagsterInstance, sensor_name: str) -> SensorResult | SkipReason:
+def tick(instance: DagsterInstance, sensor_name: str, *, cursor: str | None = None) -> SensorResult | SkipReason:
     """What the sensor returns; raises what it raises."""
     definitions = build_defs()
-    with build_sensor_context(instance=instance, resources=dict(definitions.resources or {})) as context:
+    with build_sensor_context(instance=instance, resources=dict(definitions.resources or {}), cursor=cursor) as context:
         result = definitions.resolve_sensor_def(sensor_name)(context)
     assert isinstance(result, SensorResult | SkipReason)
     return result
