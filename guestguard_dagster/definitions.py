@@ -13,6 +13,7 @@ from guestguard_dagster.jobs.dead_letters import DEAD_LETTER_JOBS
 from guestguard_dagster.jobs.delivery_checks import delivery_checks
 from guestguard_dagster.jobs.notifications import DRAINS
 from guestguard_dagster.jobs.provider_callbacks import apply_provider_callbacks
+from guestguard_dagster.jobs.retry_failed import RETRY_JOBS
 from guestguard_dagster.jobs.send_scheduled import send_scheduled
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.nats import NatsResource
@@ -32,9 +33,24 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> Defini
     return Definitions(
         assets=[*SOURCES, *STATISTICS],
         asset_checks=CHECKS,
-        jobs=[send_scheduled, *DRAINS.values(), *DEAD_LETTER_JOBS, apply_provider_callbacks, delivery_checks],
+        jobs=[
+            send_scheduled,
+            *DRAINS.values(),
+            *DEAD_LETTER_JOBS,
+            apply_provider_callbacks,
+            delivery_checks,
+            *RETRY_JOBS,
+        ],
         schedules=SCHEDULES,
-        sensors=[due_messages, nats_events, provider_callbacks, run_watch, hold_terminated, delivery_changes, automation],
+        sensors=[
+            due_messages,
+            nats_events,
+            provider_callbacks,
+            run_watch,
+            hold_terminated,
+            delivery_changes,
+            automation,
+        ],
         resources={
             "database": DatabaseResource(url=EnvVar("DATABASE_URL")),
             "senders": SendersResource(),

@@ -165,11 +165,13 @@ class DeliveryStats:
 class RetryFilter:
     """Which deliveries are tried again: the failed and retryable ones, narrowed to these error classes if given.
 
-    `unknown_too` is an operator's consent that a guest whose mail may have left gets it once more.
+    `unknown_too` is an operator's consent that a guest whose mail may have left gets it once more. `providers` narrows
+    both to those that were last handed to one of these.
     """
 
     error_classes: frozenset[str] | None = None
     unknown_too: bool = False
+    providers: frozenset[str] | None = None
 
 
 ALL_RETRYABLE = RetryFilter()

@@ -144,12 +144,9 @@ def record(connection: Connection, delivery_id: int, news: DeliveryNews) -> Deli
 
 def reopen(connection: Connection, message_id: UUID, which: RetryFilter) -> int:
     """Start a new round for the deliveries that may be tried again; returns how many. The message is locked."""
-    wanted = _failed_and_retryable(which)
-    if which.unknown_too:
-        wanted = or_(wanted, _unknown_for_long())
     statement = (
         update(deliveries)
-        .where(deliveries.c.message_id == message_id, wanted)
+        .where(deliveries.c.message_id == message_id, may_be_retried(which))
         .values(
             status=DeliveryStatus.PENDING,
             round=deliveries.c.round + 1,
@@ -172,11 +169,14 @@ def reopen(connection: Connection, message_id: UUID, which: RetryFilter) -> int:
     return connection.execute(statement).rowcount
 
 
-def _failed_and_retryable(which: RetryFilter) -> ColumnElement[bool]:
-    failed = and_(deliveries.c.status == DeliveryStatus.FAILED, deliveries.c.retryable)
-    if which.error_classes is None:
-        return failed
-    return and_(failed, deliveries.c.error_class.in_(which.error_classes))
+def may_be_retried(which: RetryFilter) -> ColumnElement[bool]:
+    """The rows of message_deliveries that a retry would open."""
+    wanted = and_(deliveries.c.status == DeliveryStatus.FAILED, deliveries.c.retryable)
+    if which.error_classes is not None:
+        wanted = and_(wanted, deliveries.c.error_class.in_(which.error_classes))
+    if which.unknown_too:
+        wanted = or_(wanted, _unknown_for_long())
+    return wanted if which.providers is None else and_(wanted, deliveries.c.provider.in_(which.providers))
 
 
 def _unknown_for_long() -> ColumnElement[bool]:
