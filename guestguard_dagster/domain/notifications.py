@@ -46,9 +46,21 @@ class NotificationType(StrEnum):
     INVITATION = "invitation"
 
     @property
+    def label(self) -> str:
+        """The name that people read."""
+        return _LABELS[self]
+
+    @property
     def drain_id(self) -> UUID:
         """The source under which the engine works off all notifications of this type."""
         return uuid5(_DRAINS, self.value)
+
+
+_LABELS: Mapping[NotificationType, str] = {
+    NotificationType.CONFIRMATION: "RSVP confirmation",
+    NotificationType.FRAUD_ALERT: "Fraud alert",
+    NotificationType.INVITATION: "Invitation",
+}
 
 
 class NotificationStatus(StrEnum):

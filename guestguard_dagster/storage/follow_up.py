@@ -10,9 +10,10 @@ from sqlalchemy import and_, func, select
 
 from guestguard_dagster.domain.deliveries import DeliveryCount, DeliveryStats, DeliveryStatus
 from guestguard_dagster.domain.messages import MessageAudience, MessageChannel, MessageKind
+from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.storage.database import Database, sql
 from guestguard_dagster.storage.guests import audience_condition
-from guestguard_dagster.storage.schema import guests
+from guestguard_dagster.storage.schema import guests, notifications
 from guestguard_dagster.storage.schema import message_deliveries as deliveries
 from guestguard_dagster.storage.schema import scheduled_messages as messages
 from guestguard_dagster.storage.suppressions import guest_address, guest_is_suppressed
@@ -58,11 +59,12 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class SentToGuest:
-    """One delivery to a guest: of a message (with its kind and subject), or of a notification (None)."""
+    """One delivery to a guest: of a message, with its kind and subject, or of a notification of some type."""
 
     delivery_id: int
     message_id: UUID | None
     kind: MessageKind | None
+    notification: NotificationType | None
     subject: str | None
     channel: MessageChannel
     status: DeliveryStatus
@@ -172,6 +174,7 @@ class FollowUpRepo:
                 deliveries.c.id.label("delivery_id"),
                 deliveries.c.message_id,
                 messages.c.kind,
+                notifications.c.type.label("notification"),
                 messages.c.subject,
                 deliveries.c.channel,
                 deliveries.c.status,
@@ -181,6 +184,7 @@ class FollowUpRepo:
                 deliveries.c.settled_at,
             )
             .join_from(deliveries, messages, messages.c.id == deliveries.c.message_id, isouter=True)
+            .join(notifications, notifications.c.id == deliveries.c.notification_id, isouter=True)
             .where(deliveries.c.guest_id == guest_id)
             .order_by(deliveries.c.id.desc())
             .limit(limit)
@@ -193,6 +197,7 @@ class FollowUpRepo:
                     **row._asdict()
                     | {
                         "kind": MessageKind(row.kind) if row.kind else None,
+                        "notification": NotificationType(row.notification) if row.notification else None,
                         "channel": MessageChannel(row.channel),
                         "status": DeliveryStatus(row.status),
                     }

@@ -141,12 +141,14 @@ class NotificationRepo:
             rows = connection.execute(_CONTEXTS, {"delivery_ids": list(delivery_ids)})
             return {row[0]: _context(row) for row in rows}
 
-    def list_by_event(self, event_id: UUID, *, after: UUID | None = None, limit: int = 100) -> list[Notification]:
-        """The next `limit` notifications of an event behind the notification `after`, oldest first."""
+    def list_by_event(
+        self, event_id: UUID, *, after: UUID | None = None, limit: int = 100, latest_first: bool = False
+    ) -> list[Notification]:
+        """The next `limit` notifications of an event behind the notification `after`, oldest first unless asked."""
         query = select(*_NOTIFICATION_COLUMNS).where(notifications.c.event_id == event_id)
         place = (notifications.c.created_at, notifications.c.id)
         with self._database.transaction() as connection:
-            rows = connection.execute(page_behind(query, place, after=after, limit=limit))
+            rows = connection.execute(page_behind(query, place, after=after, limit=limit, latest_first=latest_first))
             return [_notification(row) for row in rows]
 
 

@@ -15,7 +15,15 @@ from guestguard_dagster.settings import Settings, load_settings
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.web import health, sign_in
 from guestguard_dagster.web.access_log import AccessLog
-from guestguard_dagster.web.api import collaborators, deliveries, events, guests, messages, samples
+from guestguard_dagster.web.api import (
+    collaborators,
+    deliveries,
+    events,
+    guests,
+    messages,
+    notifications,
+    samples,
+)
 from guestguard_dagster.web.headers import SecurityHeaders
 from guestguard_dagster.web.limits import BoundedBody
 from guestguard_dagster.web.pages import host
@@ -66,7 +74,7 @@ def create_app(
     app.state.present_message = lambda message_id: messages.present_message(services, message_id)
     install(app, app.state.present_message)
     # Fixed paths before those with an id in their place.
-    for module in (health, sign_in, events, collaborators, guests, samples, messages, deliveries, host):
+    for module in (health, sign_in, events, collaborators, guests, samples, messages, deliveries, notifications, host):
         app.include_router(module.router)
     app.include_router(rsvp.make_router(settings.rsvp_path))
     for module in (unsubscribe, resend, ses, twilio):

@@ -17,6 +17,7 @@ from guestguard_dagster.storage.follow_up import FollowUpRepo
 from guestguard_dagster.storage.guests import GuestRepo
 from guestguard_dagster.storage.idempotency import IdempotencyRepo
 from guestguard_dagster.storage.messages import MessageRepo
+from guestguard_dagster.storage.notifications import NotificationRepo
 from guestguard_dagster.storage.rates import RateRepo
 from guestguard_dagster.storage.rsvps import RsvpRepo
 from guestguard_dagster.storage.runs import RunRepo
@@ -50,6 +51,7 @@ class Services:
     guests: GuestRepo
     idempotency: IdempotencyRepo
     messages: MessageRepo
+    notifications: NotificationRepo
     publisher: Publisher
     rates: RateRepo
     rsvps: RsvpRepo
@@ -76,6 +78,7 @@ class Services:
             guests=GuestRepo(database),
             idempotency=IdempotencyRepo(database),
             messages=MessageRepo(database),
+            notifications=NotificationRepo(database),
             publisher=Publisher(database, settings),
             rates=RateRepo(database),
             rsvps=RsvpRepo(database),

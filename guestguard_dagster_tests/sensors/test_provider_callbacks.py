@@ -50,12 +50,14 @@ def delivery_id(database: Database) -> int:
     return make_deliveries(database, message, make_guests(database, event), status=DeliveryStatus.SENT)[0]
 
 
-def test_without_callbacks_nothing_is_asked_for(instance: DagsterInstance, nats: None) -> None:
+@pytest.mark.usefixtures("nats")
+def test_without_callbacks_nothing_is_asked_for(instance: DagsterInstance) -> None:
     assert isinstance(tick(instance, _SENSOR), SkipReason)
 
 
+@pytest.mark.usefixtures("nats")
 def test_an_announced_callback_is_asked_for_at_once_and_its_run_applies_it(
-    instance: DagsterInstance, database: Database, delivery_id: int, nats: None
+    instance: DagsterInstance, database: Database, delivery_id: int
 ) -> None:
     _store(database, delivery_id)
     given = load_settings()
@@ -85,5 +87,5 @@ def test_what_nobody_could_announce_is_swept_up(
 
 def test_one_run_at_a_time(instance: DagsterInstance, database: Database, delivery_id: int) -> None:
     _store(database, delivery_id, ago=timedelta(minutes=1))
-    create_run_for_test(instance, job_name=_JOB, status=DagsterRunStatus.QUEUED)
+    create_run_for_test(instance, job_name=_JOB, status=DagsterRunStatus.STARTED)
     assert isinstance(tick(instance, _SENSOR), SkipReason)

@@ -265,7 +265,7 @@ class DeliveryPage(BaseModel):
 
 
 class SentOut(BaseModel):
-    """One delivery to a guest. `label` names the message, or says that it was a notification."""
+    """One delivery to a guest. `label` names the message or notification for people."""
 
     delivery_id: int
     message_id: UUID | None
@@ -280,7 +280,8 @@ class SentOut(BaseModel):
 
     @classmethod
     def of(cls, sent: SentToGuest) -> "SentOut":
-        label = sent.kind.label if sent.kind else "Notification"
+        named = sent.kind or sent.notification
+        label = named.label if named else "Mail"
         return cls(label=label, **{name: getattr(sent, name) for name in cls.model_fields if name != "label"})
 
 

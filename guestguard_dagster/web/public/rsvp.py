@@ -4,7 +4,7 @@ from typing import Annotated
 from urllib.parse import quote
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from guestguard_dagster.delivery.samples import SAMPLE_TOKEN
@@ -49,14 +49,14 @@ def make_router(rsvp_path: str) -> APIRouter:
     return router
 
 
-def show_rsvp(services: Room, rsvp_token: Token, saved: Annotated[str, Query(max_length=10)] = "") -> Response:
+def show_rsvp(request: Request, services: Room, rsvp_token: Token) -> Response:
     """The event and the choices. Nothing is changed by looking."""
     if rsvp_token == SAMPLE_TOKEN:
         return guest_page("sample.html", None, what="RSVP page")
     invitation = services.rsvps.by_token(rsvp_token)
     if invitation is None:
         return _not_found()
-    return _rsvp_page(invitation, saved=bool(saved))
+    return _rsvp_page(invitation, saved="saved" in request.query_params)
 
 
 async def answer_rsvp(request: Request, services: Room, rsvp_token: Token) -> Response:

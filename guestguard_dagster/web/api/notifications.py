@@ -1,0 +1,68 @@
+"""An event's notifications: mails that answered to something that happened, and events that needed none."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from guestguard_dagster.domain.messages import MessageChannel
+from guestguard_dagster.domain.notifications import NotificationStatus, NotificationType
+from guestguard_dagster.storage.notifications import Notification
+from guestguard_dagster.web.access import Editor, Room
+from guestguard_dagster.web.api.values import LARGEST_PAGE
+from guestguard_dagster.web.problems import problems
+
+router = APIRouter(prefix="/events/{event_id}/notifications", tags=["notifications"])
+
+
+class NotificationOut(BaseModel):
+    """`status` is that of its mail; `duplicate` and `skipped` ones had none. `happened_at` is when NATS stored it."""
+
+    id: UUID
+    type: NotificationType
+    label: str
+    guest_id: UUID | None
+    channel: MessageChannel
+    status: NotificationStatus
+    reason: str | None
+    error: str | None
+    duplicate_of: UUID | None
+    happened_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, notification: Notification) -> "NotificationOut":
+        return cls(
+            id=notification.id,
+            type=notification.type,
+            label=notification.type.label,
+            guest_id=notification.guest_id,
+            channel=notification.channel,
+            status=notification.status,
+            reason=notification.reason,
+            error=notification.error,
+            duplicate_of=notification.duplicate_of,
+            happened_at=notification.published_at,
+            updated_at=notification.updated_at,
+        )
+
+
+class NotificationPage(BaseModel):
+    items: list[NotificationOut]
+    next: UUID | None = Field(description="the `after` of the next page; null when this is the last one")
+
+
+@router.get("", responses=problems(403, 404))
+def list_notifications(
+    access: Editor,
+    services: Room,
+    after: Annotated[UUID | None, Query(description="`next` of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 100,
+) -> NotificationPage:
+    """Confirmations, fraud alerts and invitations of the event, the newest first."""
+    found = services.notifications.list_by_event(access.event.id, after=after, limit=limit, latest_first=True)
+    return NotificationPage(
+        items=[NotificationOut.of(each) for each in found], next=found[-1].id if len(found) == limit else None
+    )
