@@ -11,6 +11,7 @@ from guestguard_dagster.assets.sources import SOURCES
 from guestguard_dagster.checks import CHECKS
 from guestguard_dagster.jobs.dead_letters import DEAD_LETTER_JOBS
 from guestguard_dagster.jobs.delivery_checks import delivery_checks
+from guestguard_dagster.jobs.memos import send_memos
 from guestguard_dagster.jobs.notifications import DRAINS
 from guestguard_dagster.jobs.provider_callbacks import apply_provider_callbacks
 from guestguard_dagster.jobs.retry_failed import RETRY_JOBS
@@ -22,6 +23,7 @@ from guestguard_dagster.schedules import SCHEDULES
 from guestguard_dagster.sensors.automation import automation
 from guestguard_dagster.sensors.delivery_changes import delivery_changes
 from guestguard_dagster.sensors.due_messages import due_messages
+from guestguard_dagster.sensors.memos import memos
 from guestguard_dagster.sensors.nats_events import nats_events
 from guestguard_dagster.sensors.provider_callbacks import provider_callbacks
 from guestguard_dagster.sensors.run_watch import hold_terminated, run_watch
@@ -40,6 +42,7 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> Defini
             apply_provider_callbacks,
             delivery_checks,
             *RETRY_JOBS,
+            send_memos,
         ],
         schedules=SCHEDULES,
         sensors=[
@@ -48,6 +51,7 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> Defini
             provider_callbacks,
             run_watch,
             hold_terminated,
+            memos,
             delivery_changes,
             automation,
         ],

@@ -1,0 +1,29 @@
+"""Mails reports to operators and hosts, and alerts to operators: whatever of them waits in its rows."""
+
+from dagster import OpExecutionContext, in_process_executor, job, op
+
+from guestguard_dagster.delivery.mailing_memos import mail_memos
+from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.delivery.shield import run_shielded
+from guestguard_dagster.jobs.queues import EVENT_QUEUE
+from guestguard_dagster.jobs.send_report import numbers
+from guestguard_dagster.resources.database import DatabaseResource
+from guestguard_dagster.resources.senders import SendersResource
+
+
+@op(description="Hand off the memos that may leave now.")
+def hand_off_memos(context: OpExecutionContext, database: DatabaseResource, senders: SendersResource) -> None:
+    room = Mailroom.open(database.get(), senders.get(), senders.settings(), run_id=context.run_id)
+    report = run_shielded(lambda stop: mail_memos(room, stop))
+    if report.blocked:
+        context.log.warning(report.blocked)
+    context.add_output_metadata({**numbers("memos", report.outcomes), "memos that wait": report.left})
+
+
+@job(
+    executor_def=in_process_executor,
+    tags=EVENT_QUEUE,
+    description="Mails reports and alerts that are written and wait. Nobody gets one twice, however often it is run.",
+)
+def send_memos() -> None:
+    hand_off_memos()

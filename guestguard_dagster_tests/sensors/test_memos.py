@@ -1,0 +1,41 @@
+"""The sensor for memos asks when something may leave, and only then."""
+
+from dagster import DagsterInstance, DagsterRunStatus, SensorResult
+from dagster._core.test_utils import create_run_for_test  # no public way to write a run that never ran
+
+from guestguard_dagster.domain.memos import Memo, MemoKind
+from guestguard_dagster.storage.breakers import BreakerRepo
+from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.memos import post
+from guestguard_dagster_tests.sensors.ticks import tick
+
+
+def write(database: Database) -> None:
+    with database.transaction() as connection:
+        post(connection, [Memo(MemoKind.ALERT, "check:x", "ops@example.com", "Olga", "Alert", "Look.", "<p>Look.</p>")])
+
+
+def asks(instance: DagsterInstance) -> bool:
+    return isinstance(tick(instance, "memos"), SensorResult)
+
+
+def test_a_run_is_asked_for_when_a_memo_waits(instance: DagsterInstance, database: Database) -> None:
+    assert not asks(instance)
+
+    write(database)
+
+    assert asks(instance)
+
+
+def test_one_run_at_a_time(instance: DagsterInstance, database: Database) -> None:
+    write(database)
+    create_run_for_test(instance, job_name="send_memos", status=DagsterRunStatus.STARTED)
+
+    assert not asks(instance)
+
+
+def test_no_run_is_asked_for_while_the_provider_takes_nothing(instance: DagsterInstance, database: Database) -> None:
+    write(database)
+    BreakerRepo(database).open("log:email", reason="the key is not valid")
+
+    assert not asks(instance)
