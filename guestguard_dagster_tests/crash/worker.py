@@ -17,12 +17,19 @@ import psutil
 from guestguard_dagster.delivery.audience import load_recipients
 from guestguard_dagster.delivery.claiming import claim
 from guestguard_dagster.delivery.dispatching import dispatch
+from guestguard_dagster.delivery.draining import drain
 from guestguard_dagster.delivery.finishing import mark_sent, record_deliveries
 from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.delivery.notifying import Rules
 from guestguard_dagster.delivery.preflight import preflight
 from guestguard_dagster.delivery.shield import run_shielded
+from guestguard_dagster.domain.notifications import NotificationType
+from guestguard_dagster.senders.picker import Senders
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database, DatabaseUnavailable
+from guestguard_dagster.streams.access import NatsAccess
+from guestguard_dagster.streams.declaration import StreamDeclaration
+from guestguard_dagster.streams.jetstream import JetStream
 from guestguard_dagster_tests.crash.gates import Gate, GatedSender, Stop
 from guestguard_dagster_tests.crash.providers import Access, open_senders
 from guestguard_dagster_tests.crash.waiting import PATIENCE_SECONDS, wait_until
@@ -30,6 +37,7 @@ from guestguard_dagster_tests.crash.waiting import PATIENCE_SECONDS, wait_until
 # A fork of a server that has imported everything starts in milliseconds, and shares nothing with the test's process.
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["__main__", __name__])
+_SETTINGS = Settings.model_validate({"guestguard_secret_key": "a secret for tests only"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,21 @@ class Order:
     stop: Stop | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class DrainOrder:
+    """What one drain of events is to do. With a `stop` it waits there until its gate is opened."""
+
+    database_url: str = field(repr=False)
+    access: Access
+    nats_url: str
+    declaration: StreamDeclaration
+    kind: NotificationType
+    run_id: str
+    lease_seconds: float
+    linger_seconds: float
+    stop: Stop | None = None
+
+
 class Ending(IntEnum):
     """Exit codes of a worker that was not killed."""
 
@@ -55,7 +78,7 @@ class Ending(IntEnum):
 class Worker:
     """The test's handle on the process. Use it as a context manager: at the end it is gone in any case."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order | DrainOrder) -> None:
         self._gate, workers_end = _PROCESSES.Pipe()
         self._process = _PROCESSES.Process(target=_work, args=(order, workers_end), daemon=True)
         self._process.start()
@@ -119,29 +142,50 @@ class Worker:
         self._gate.send(None)
 
 
-def _work(order: Order, gate: Connection) -> None:
+def _work(order: Order | DrainOrder, gate: Connection) -> None:
     # As in a Dagster run, SIGTERM is an exception in the main thread.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _send(order, gate)
+        if isinstance(order, DrainOrder):
+            _drain(order, gate)
+        else:
+            _send(order, gate)
     except KeyboardInterrupt:
         raise SystemExit(Ending.TERMINATED) from None
     except DatabaseUnavailable:
         raise SystemExit(Ending.DATABASE_AWAY) from None
 
 
+def _watched(senders: Senders, stop: Stop | None, gate: Connection) -> Senders:
+    if stop is None:
+        return senders
+    watched = Gate(stop, gate)
+    return replace(senders, email=GatedSender(senders.email, watched), sms=GatedSender(senders.sms, watched))
+
+
+def _drain(order: DrainOrder, gate: Connection) -> None:
+    senders = _watched(open_senders(order.access), order.stop, gate)
+    lease_time = timedelta(seconds=order.lease_seconds)
+    with (
+        Database(order.database_url, application_name=order.run_id) as database,
+        JetStream(NatsAccess((order.nats_url,)), order.declaration) as stream,
+    ):
+        room = Mailroom.open(database, senders, _SETTINGS, run_id=order.run_id, lease_time=lease_time)
+        rules, linger = Rules.from_settings(_SETTINGS), timedelta(seconds=order.linger_seconds)
+        try:
+            run_shielded(lambda stop: drain(room, stream, rules, order.kind, stop, linger=linger))
+        finally:
+            senders.close()
+
+
 def _send(order: Order, gate: Connection) -> None:
-    senders = open_senders(order.access)
-    if order.stop is not None:
-        watched = Gate(order.stop, gate)
-        senders = replace(senders, email=GatedSender(senders.email, watched), sms=GatedSender(senders.sms, watched))
-    settings = Settings.model_validate({"guestguard_secret_key": "a secret for tests only"})
+    senders = _watched(open_senders(order.access), order.stop, gate)
     ids = order.message_ids
     with Database(order.database_url, application_name=order.run_id) as database:
         room = Mailroom.open(
             database,
             senders,
-            settings,
+            _SETTINGS,
             run_id=order.run_id,
             lease_time=timedelta(seconds=order.lease_seconds),
         )
