@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import click
 
@@ -117,6 +117,67 @@ def demo(keep: bool, **ports: int | None) -> None:
     from guestguard_dagster.local.commands import run_demo
 
     sys.exit(run_demo(Path.cwd(), _requested(ports), keep=keep))
+
+
+@cli.group()
+def publish() -> None:
+    """Publish an event to NATS, as the Go services do, to see the mail that answers to it.
+
+    What is not given comes from the newest event that has guests, such as the demo's.
+    """
+
+
+def about_a_guest(command: Callable[P, None]) -> Callable[P, None]:
+    """The options that every published event has."""
+    for name, kind, what in (
+        ("--message-id", str, "The event's Nats-Msg-Id: the same one is the same event."),
+        ("--guest-id", click.UUID, "Another guest."),
+        ("--event-id", click.UUID, "Another event."),
+    ):
+        command = click.option(name, type=kind, help=what)(command)
+    return command
+
+
+@publish.command("rsvp-confirmed")
+@click.option("--response", type=click.Choice(["attending", "declined", "maybe"]), help="Default: attending.")
+@click.option("--plus-ones", type=click.IntRange(0, 1000), help="Default: 1.")
+@click.option("--rsvp-id", help="Default: a new one.")
+@about_a_guest
+@explains_errors
+def rsvp_confirmed(**options: Any) -> None:
+    """A guest has answered: the guest gets a confirmation."""
+    _publish("confirmation", options)
+
+
+@publish.command("fraud-scored")
+@click.option("--score", type=float, help="From 0 to 100; the host is alerted from 60 up. Default: 87.")
+@click.option("--risk", help="Default: high.")
+@click.option("--reason", "reasons", multiple=True, help="May be given several times.")
+@about_a_guest
+@explains_errors
+def fraud_scored(**options: Any) -> None:
+    """A visit with a guest's link was scored: the host gets an alert."""
+    _publish("fraud_alert", options | {"reasons": list(options["reasons"]) or None})
+
+
+@publish.command("invitation-send")
+@click.option("--guest-email", help="An empty one means that the host delivers the invitation.")
+@click.option("--guest-name")
+@click.option("--event-name")
+@click.option("--link", help="Default: the guest's own RSVP link.")
+@about_a_guest
+@explains_errors
+def invitation_send(**options: Any) -> None:
+    """A host invites a guest: the guest gets the invitation."""
+    _publish("invitation", options)
+
+
+def _publish(kind: str, options: dict[str, Any]) -> None:
+    from guestguard_dagster.domain.notifications import NotificationType
+    from guestguard_dagster.local.publish import run_publish
+
+    about = {name: options.pop(name) for name in ("event_id", "guest_id", "message_id")}
+    run_publish(Path.cwd(), NotificationType(kind), options, **about)
 
 
 def _requested(ports: dict[str, int | None]) -> dict[str, int]:

@@ -1,0 +1,135 @@
+"""`guestguard publish`: an event as the Go services would publish it, for trying out what it brings about.
+
+What is not given comes from the newest event that has guests: after `guestguard demo --keep`, that is the demo's.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from sqlalchemy import text
+
+from guestguard_dagster.clock import utc_now
+from guestguard_dagster.domain.notifications import NotificationType
+from guestguard_dagster.local.console import tell
+from guestguard_dagster.local.errors import LocalServiceError
+from guestguard_dagster.local.folder import DEFAULT_NAME, DataFolder
+from guestguard_dagster.settings import Settings, load_settings
+from guestguard_dagster.storage.database import Database
+from guestguard_dagster.streams.access import NatsAccess
+from guestguard_dagster.streams.declaration import StreamDeclaration
+from guestguard_dagster.streams.errors import StreamFailed
+from guestguard_dagster.streams.jetstream import JetStream
+from guestguard_dagster.streams.messages import Published
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """The guest and event that a published event is about."""
+
+    event_id: UUID
+    event_name: str
+    venue: str
+    starts_at: datetime
+    host_name: str
+    guest_id: UUID
+    guest_name: str
+    guest_email: str | None
+
+
+def run_publish(
+    project: Path,
+    kind: NotificationType,
+    given: Mapping[str, object],
+    *,
+    event_id: UUID | None,
+    guest_id: UUID | None,
+    message_id: str | None,
+) -> None:
+    """Publish one event about this guest, with the fields that are given; raises LocalServiceError."""
+    settings = _settings(project)
+    with Database(settings.require_database_url(), application_name="guestguard-publish") as database:
+        party = find_party(database, event_id=event_id, guest_id=guest_id)
+    payload = payload_of(kind, party) | {name: value for name, value in given.items() if value is not None}
+    try:
+        with JetStream(NatsAccess.from_settings(settings), StreamDeclaration.from_settings(settings)) as stream:
+            stream.survey()
+            published = stream.publish(kind, json.dumps(payload).encode(), message_id=message_id)
+            subject = stream.declaration.consumers[kind].subject
+    except StreamFailed as problem:
+        raise LocalServiceError(str(problem)) from None
+    _show(published, subject, payload)
+
+
+def find_party(database: Database, *, event_id: UUID | None = None, guest_id: UUID | None = None) -> Party:
+    """The first guest with an email of the newest event that has one, or the one that is meant."""
+    query = text(
+        """
+        SELECT e.id AS event_id, e.name AS event_name, e.venue, e.starts_at, u.name AS host_name,
+               g.id AS guest_id, g.name AS guest_name, g.email AS guest_email
+        FROM guestguard.guests g
+        JOIN guestguard.events e ON e.id = g.event_id
+        JOIN guestguard.event_collaborators c ON c.event_id = e.id AND c.role = 'owner'
+        JOIN guestguard.users u ON u.id = c.user_id
+        WHERE g.removed_at IS NULL AND g.email IS NOT NULL
+          AND (CAST(:event_id AS uuid) IS NULL OR e.id = :event_id)
+          AND (CAST(:guest_id AS uuid) IS NULL OR g.id = :guest_id)
+        ORDER BY e.created_at DESC, g.created_at, g.name LIMIT 1
+        """
+    )
+    with database.transaction() as connection:
+        row = connection.execute(query, {"event_id": event_id, "guest_id": guest_id}).one_or_none()
+    if row is None:
+        raise LocalServiceError(
+            "there is no such guest with an email; create some with `guestguard demo --keep`, or check the ids"
+        )
+    return Party(**row._asdict())
+
+
+def payload_of(kind: NotificationType, party: Party) -> dict[str, object]:
+    """As the Go services write it."""
+    about: dict[str, object] = {"guest_id": str(party.guest_id), "event_id": str(party.event_id)}
+    match kind:
+        case NotificationType.CONFIRMATION:
+            return about | {
+                "rsvp_id": str(uuid4()),
+                "response": "attending",
+                "plus_ones": 1,
+                "risk_score": 4.2,
+                "submitted_at": _go_time(utc_now()),
+            }
+        case NotificationType.FRAUD_ALERT:
+            reasons = ["new_device", "The invitation was opened from three countries within an hour"]
+            return about | {"score": 87, "risk": "high", "reasons": reasons}
+        case NotificationType.INVITATION:
+            return about | {
+                "guest_email": party.guest_email,
+                "guest_name": party.guest_name,
+                "host_name": party.host_name,
+                "event_name": party.event_name,
+                "venue": party.venue,
+                "event_date": _go_time(party.starts_at),
+                "link": "",
+            }
+
+
+def _settings(project: Path) -> Settings:
+    """The settings; for what they leave open, what runs in this folder."""
+    settings = load_settings(env_file=project / ".env")
+    running = DataFolder(project / DEFAULT_NAME).running()
+    if running is None or (settings.database_url is not None and settings.nats_url is not None):
+        return settings
+    return load_settings(environ=running.environ, env_file=project / ".env")
+
+
+def _show(published: Published, subject: str, payload: Mapping[str, object]) -> None:
+    twice = " (the stream had it already)" if published.duplicate else ""
+    tell(f"{subject}: sequence {published.sequence} of stream {published.stream}{twice}")
+    tell(json.dumps(payload, indent=2, ensure_ascii=False))
+
+
+def _go_time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
