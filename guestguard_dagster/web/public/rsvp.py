@@ -37,6 +37,7 @@ def make_router(rsvp_path: str) -> APIRouter:
         answer_rsvp,
         methods=["POST"],
         status_code=303,
+        response_class=RedirectResponse,
         responses={
             **public_problems(429),
             303: {"description": "the answer is written down; see the page again"},
