@@ -1,7 +1,7 @@
 """Guests of an event, and which of them an audience means."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
@@ -74,6 +74,12 @@ class GuestRepo:
         if row is None:
             raise GuestNotFound(guest_id)
         return guest_from(row)
+
+    def names_of(self, guest_ids: Collection[UUID]) -> dict[UUID, str]:
+        """The names of these guests, removed or not; ids that do not exist are missing."""
+        query = select(guests.c.id, guests.c.name).where(guests.c.id.in_(guest_ids))
+        with self._database.transaction() as connection:
+            return {row.id: row.name for row in connection.execute(query)}
 
     def list_by_event(
         self,

@@ -24,6 +24,7 @@ class NotificationOut(BaseModel):
     type: NotificationType
     label: str
     guest_id: UUID | None
+    guest_name: str | None
     channel: MessageChannel
     status: NotificationStatus
     reason: str | None
@@ -33,12 +34,13 @@ class NotificationOut(BaseModel):
     updated_at: datetime
 
     @classmethod
-    def of(cls, notification: Notification) -> "NotificationOut":
+    def of(cls, notification: Notification, guest_name: str | None) -> "NotificationOut":
         return cls(
             id=notification.id,
             type=notification.type,
             label=notification.type.label,
             guest_id=notification.guest_id,
+            guest_name=guest_name,
             channel=notification.channel,
             status=notification.status,
             reason=notification.reason,
@@ -63,6 +65,8 @@ def list_notifications(
 ) -> NotificationPage:
     """Confirmations, fraud alerts and invitations of the event, the newest first."""
     found = services.notifications.list_by_event(access.event.id, after=after, limit=limit, latest_first=True)
+    names = services.guests.names_of([each.guest_id for each in found if each.guest_id])
     return NotificationPage(
-        items=[NotificationOut.of(each) for each in found], next=found[-1].id if len(found) == limit else None
+        items=[NotificationOut.of(each, names.get(each.guest_id) if each.guest_id else None) for each in found],
+        next=found[-1].id if len(found) == limit else None,
     )

@@ -1,6 +1,6 @@
 // How the event's mails look: logo, colour, sender, postal address, and a mail that shows them.
 
-import { get, post, put } from "./api.js";
+import { post, put } from "./api.js";
 import { whileBusy } from "./dom.js";
 import { explain, showMistakes, showProblem } from "./fields.js";
 import { eventPath, mayEdit, messagesPath } from "./page_facts.js";
@@ -18,15 +18,6 @@ const SAMPLE = {
   subject: "See you at {{event_name}}",
   body: "Hi {{guest_name}},\n\nyou are on the guest list, and we look forward to seeing you at {{venue}}.\n\n{{rsvp_link}}\n\nSee you soon!",
 };
-
-async function load() {
-  try {
-    fill(await get(path));
-    await showPreview();
-  } catch (refusal) {
-    showProblem(problem, refusal.message);
-  }
-}
 
 function fill(values) {
   for (const name of NAMES) form.elements[name].value = values[name] ?? "";
@@ -65,4 +56,5 @@ form.addEventListener("submit", (event) => {
 });
 if (!mayEdit) for (const field of form.elements) field.disabled = true;
 
-load();
+follow();
+showPreview().catch((refusal) => showProblem(problem, refusal.message));

@@ -46,8 +46,7 @@ class MessageBox {
     const progress = await progressOf(found);
     this.#show(found, progress);
     tabs.setCount(this.name, after ? `${count(found.length)}+` : found.length);
-    this.panel.querySelector(".loading")?.remove();
-    this.panel.replaceChildren(found.length || this.rows.size ? this.list : this.#blankCard(), ...(after ? [this.moreButton] : []));
+    showOnly(this.panel, [this.rows.size ? this.list : this.#blankCard(), ...(after ? [this.moreButton] : [])]);
   }
 
   #show(found, progress) {
@@ -82,6 +81,12 @@ class MessageBox {
   }
 }
 
+/** What is shown already stays where it is: taken out and put back it would lose the focus. */
+function showOnly(panel, wanted) {
+  const isShown = panel.children.length === wanted.length && wanted.every((element, place) => panel.children[place] === element);
+  if (!isShown) panel.replaceChildren(...wanted);
+}
+
 function blankArt(symbol) {
   const art = icon(symbol);
   art.setAttribute("class", "blank-art");
@@ -108,7 +113,8 @@ const boxes = [
     blank: { symbol: "clock", title: "Nothing was cancelled", text: "Messages that you cancel, and reminders whose time has passed, are kept here." },
   }),
 ];
-const notifications = new NotificationList(document.getElementById("panel-notifications"), (number) => tabs.setCount("notifications", number));
+const notificationPanel = document.getElementById("panel-notifications");
+const notifications = notificationPanel && new NotificationList(notificationPanel, (number) => tabs.setCount("notifications", number));
 const tabs = new Tabs(document.querySelector('[role="tablist"]'), { onShown: (name) => { if (name === "notifications") refresh([notifications]); } });
 
 const unreachable = document.getElementById("unreachable");

@@ -127,7 +127,10 @@ export class MessageForm {
       this.fields[name].addEventListener("focus", () => { this.lastText = this.fields[name]; });
     }
     this.element.addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && !event.defaultPrevented) this.close();
+      if (event.key !== "Escape" || event.defaultPrevented) return;
+      // The same press of the key would close the question that it opens.
+      event.preventDefault();
+      this.close();
     });
     this.reach.count(this.fields.audience.value, this.fields.channel.value);
   }

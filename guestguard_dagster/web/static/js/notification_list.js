@@ -4,17 +4,18 @@ import { get } from "./api.js";
 import { h, whileBusy } from "./dom.js";
 import { clock, eventPath } from "./page_facts.js";
 import { count } from "./times.js";
-import { reasonWords } from "./words.js";
+import { OUTCOMES, reasonWords } from "./words.js";
 
 const PAGE = 50;
 
-const KINDS = { rsvp_confirmed: "RSVP confirmation", fraud_scored: "Fraud alert", invitation_send: "Invitation" };
+const OWN_STATES = {
+  duplicate: { label: "Repeat of an earlier one", tone: "" },
+  skipped: { label: "No mail needed", tone: "" },
+};
 
-const STATES = {
-  pending: { label: "Waiting", tone: "" },
-  sent: { label: "Sent", tone: "good" },
-  delivered: { label: "Delivered", tone: "good" },
-  failed: { label: "Failed", tone: "danger" },
+const REASONS = {
+  below_threshold: "The score is below the one that alerts begin with",
+  host_managed: "The host answers by themselves",
 };
 
 export class NotificationList {
@@ -28,7 +29,7 @@ export class NotificationList {
     this.table = h("div", { class: "card table-frame" },
       h("table", { class: "table" },
         h("caption", { class: "hidden-visually" }, "Notifications, the latest first"),
-        h("thead", {}, h("tr", {}, ["What", "To", "State", "Time"].map((name) => h("th", { scope: "col" }, name)))),
+        h("thead", {}, h("tr", {}, ["What", "Guest", "Outcome", "Time"].map((name) => h("th", { scope: "col" }, name)))),
         this.rows));
     this.blank = h("div", { class: "card blank" },
       h("h3", {}, "No notifications yet"),
@@ -50,11 +51,11 @@ export class NotificationList {
 }
 
 function row(notification) {
-  const state = STATES[notification.status] ?? { label: reasonWords(notification.status.replaceAll("_", " ")), tone: "" };
-  const why = notification.error ?? notification.reason;
+  const { label, tone } = OWN_STATES[notification.status] ?? OUTCOMES[notification.status];
+  const why = REASONS[notification.reason] ?? reasonWords(notification.error ?? notification.reason);
   return h("tr", {},
-    h("td", {}, KINDS[notification.type] ?? notification.label),
-    h("td", {}, notification.guest_name ?? "You and your co-hosts"),
-    h("td", {}, h("span", { class: `pill ${state.tone}` }, state.label), why && h("span", { class: "small-print reason" }, reasonWords(why))),
-    h("td", { class: "moment" }, clock.told(notification.created_at)));
+    h("td", {}, notification.label),
+    h("td", {}, notification.guest_name ?? ""),
+    h("td", {}, h("span", { class: `pill ${tone === "plain" ? "" : tone}` }, label), why && h("span", { class: "small-print reason" }, why)),
+    h("td", { class: "moment" }, clock.told(notification.happened_at)));
 }
