@@ -17,6 +17,7 @@ from guestguard_dagster.domain.messages import (
     MessageStatus,
 )
 from guestguard_dagster.local.console import dim, tell
+from guestguard_dagster.local.demo_events import show_events
 from guestguard_dagster.local.errors import LocalServiceError
 from guestguard_dagster.local.mail_store import MailSummary
 from guestguard_dagster.local.stack import Stack
@@ -81,7 +82,12 @@ def run_demo_on(stack: Stack) -> None:
         mails = _wait_for_mails(stack, recipients, after=mails_before)
         _show_mails(message, mails)
         check_arrivals(message, recipients, mails)
-        tell(f"\nIt works: {len(mails)} of {len(recipients)} mails arrived.", bold=True, colour="green")
+        show_events(stack, database, host=party.host, event=party.event, guests=party.guests[2:])
+        tell(
+            f"\nIt works: {len(mails)} of {len(recipients)} mails arrived, and one for each event.",
+            bold=True,
+            colour="green",
+        )
 
 
 def invite(database: Database) -> Party:
