@@ -127,6 +127,22 @@ def test_who_failed_and_why_is_shown_and_the_retryable_are_tried_again(
     assert mail_server.recipients() == {full.email: 1}
 
 
+def test_everything_that_a_guest_was_ever_sent_is_one_press_away(page: Page, site: Site, database: Database) -> None:
+    [guest] = make_guests(database, site.event, 1, name="Gina Guest")
+    for subject, outcome in (("Save the date", DeliveryStatus.DELIVERED), ("News", DeliveryStatus.BOUNCED)):
+        message = make_message(database, site.event, status=MessageStatus.SENT, subject=subject, recipient_count=1)
+        make_deliveries(database, message, [guest], status=outcome)
+    page.goto(site.page("communications"))
+    show_box(page, "Sent")
+    row(page, "News").get_by_role("button", name="Details").click()
+    page.get_by_role("button", name="Gina Guest").click()
+    history = page.get_by_role("dialog", name="Everything sent to Gina Guest")
+    expect(history.get_by_role("listitem")).to_contain_text(["News", "Save the date"])
+    expect(history.get_by_role("listitem").first).to_contain_text("Bounced")
+    history.get_by_role("button", name="Close").click()
+    expect(page.get_by_role("button", name="Gina Guest")).to_be_focused()
+
+
 def test_an_operator_finds_the_runs_of_a_message(page: Page, site: Site, database: Database) -> None:
     message = make_message(database, site.event, status=MessageStatus.SENT, subject="News")
     RunRepo(database).record("0a1b2c3d-run", [message.id], lifts_hold=False)

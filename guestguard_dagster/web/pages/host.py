@@ -88,7 +88,7 @@ def communications(access: Viewer, services: Room) -> Response:
         "communications",
         access,
         services,
-        placeholders=[(name.written, name.value.replace("_", " ")) for name in Placeholder],
+        placeholders=[(name.written, name.value.replace("_", " ").replace("rsvp", "RSVP")) for name in Placeholder],
         without_provider=without_provider,
     )
 

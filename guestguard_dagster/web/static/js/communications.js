@@ -146,6 +146,7 @@ async function follow() {
 function isBusy() {
   const soon = Date.now() + SOON_MILLISECONDS;
   return boxes[0].messages.some((message) =>
+    message.held_at === null &&
     (message.status === "sending" || (message.status === "scheduled" && new Date(message.send_at).getTime() < soon)));
 }
 

@@ -2,6 +2,7 @@
 
 import { get } from "./api.js";
 import { h, whileBusy } from "./dom.js";
+import { showHistory } from "./guest_history.js";
 import { clock, isOperator, mayEdit, messagesPath } from "./page_facts.js";
 import { count, plural } from "./times.js";
 import { OUTCOMES, outcomeCounts, reasonWords } from "./words.js";
@@ -98,7 +99,7 @@ export class MessageDetails {
     const outcome = OUTCOMES[delivery.status];
     const moment = delivery.settled_at ?? delivery.handed_off_at;
     return h("tr", {},
-      h("td", {}, h("span", { class: "guest-name" }, delivery.guest_name), h("span", { class: "small-print guest-address" }, delivery.address ?? "no address")),
+      h("td", {}, guestButton(delivery), h("span", { class: "small-print guest-address" }, delivery.address ?? "no address")),
       h("td", {}, h("span", { class: `pill ${outcome.tone === "plain" ? "" : outcome.tone}` }, outcome.label)),
       h("td", {}, why(delivery)),
       h("td", { class: "moment" }, moment ? clock.told(moment) : ""));
@@ -113,6 +114,10 @@ export class MessageDetails {
         h("ul", { role: "list" }, runs.map(({ run_id: id, url }) =>
           h("li", {}, url ? h("a", { href: url, target: "_blank", rel: "noreferrer" }, `Run ${id.slice(0, 8)}`) : h("code", {}, id))))));
   }
+}
+
+function guestButton({ guest_id: id, guest_name: name }) {
+  return h("button", { class: "guest-name", type: "button", title: "Everything sent to this guest", on: { click: () => showHistory(id, name) } }, name);
 }
 
 function why(delivery) {

@@ -19,6 +19,7 @@ export class MessageForm {
     this.message = message;
     this.onSaved = onSaved;
     this.onClosed = onClosed;
+    this.textMistakes = [];
     this.fields = this.element.elements;
     this.reach = new RecipientReach(this.element);
     this.preview = new MessagePreview(this.element);
@@ -169,7 +170,8 @@ export class MessageForm {
   async #refreshPreview() {
     const problems = await this.preview.show(this.#words());
     // An empty field of a message that is only begun is no mistake yet.
-    showMistakes(this.element, problems.filter((each) => this.fields[each.field]?.value.trim()));
+    this.textMistakes = problems.filter((each) => this.fields[each.field]?.value.trim());
+    showMistakes(this.element, this.textMistakes);
   }
 
   #words() {
@@ -182,7 +184,8 @@ export class MessageForm {
     showMistakes(this.element, []);
     const values = this.#values();
     if (values.mode === "schedule" && !values.send_at) {
-      showMistakes(this.element, [{ field: "send_at", message: "choose the day and time at which it leaves" }]);
+      const missing = { field: "send_at", message: "choose the day and time at which it leaves" };
+      showMistakes(this.element, [...this.textMistakes, missing]);
       focusMistake(this.element);
       return;
     }

@@ -106,7 +106,8 @@ export class MessageRow {
   #renderHead() {
     const { message } = this;
     const state = stateOf(message, clock);
-    const focused = this.head.contains(document.activeElement) ? document.activeElement.dataset.do : undefined;
+    const hadFocus = this.head.contains(document.activeElement);
+    const action = document.activeElement.dataset.do;
     this.head.replaceChildren(
       h("span", { class: "message-icon" }, icon(message.channel === "email" ? "mail" : "phone")),
       h("div", { class: "message-text" },
@@ -121,7 +122,7 @@ export class MessageRow {
       ),
       h("div", { class: "actions message-actions" }, this.#buttons()),
     );
-    if (focused) (this.#button(focused) ?? this.head.querySelector(".message-title")).focus();
+    if (hadFocus) (this.#button(action) ?? this.head.querySelector(".message-title")).focus();
   }
 
   #when() {

@@ -92,7 +92,8 @@ export function titleOf(message) {
 
 const LONGEST_TITLE = 100;
 
-const filledIn = (text) =>
+/** A subject or text with what its placeholders say for this event. */
+export const filledIn = (text) =>
   text.replaceAll(/\{\{\s*(\w+)\s*\}\}/g, (written, name) => placeholderValues[name] ?? written);
 
 /** Recipients by status, as a Map in the order in which outcomes are shown. */
