@@ -177,7 +177,7 @@ def _web_address(value: object) -> object:
 
 
 def _reasons(value: object) -> tuple[str, ...]:
-    listed = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+    listed = [value] if isinstance(value, str) else value if isinstance(value, list | tuple) else []
     cleaned = (clean_value(item, _LONGEST_REASON) for item in listed if isinstance(item, str))
     return tuple(reason for reason in cleaned if reason)[:_MOST_REASONS]
 
