@@ -69,13 +69,14 @@ def cli() -> None:
 
 @cli.command()
 @port_option("dagster", "Dagster's web page")
+@port_option("web", "GuestGuard's web application")
 @service_ports
 @explains_errors
 def up(**ports: int | None) -> None:
     """Run everything on this machine, until Ctrl-C.
 
-    Starts PostgreSQL, NATS, a mail catcher and Dagster, each unless the settings already name one. Data is kept in
-    .guestguard/ of this folder.
+    Starts PostgreSQL, NATS and a mail catcher, each unless the settings already name one; the web application, with a
+    link that signs you in; and Dagster. Data is kept in .guestguard/ of this folder.
     """
     from guestguard_dagster.local.commands import run_up
 
@@ -107,6 +108,7 @@ def migrate() -> None:
 @cli.command()
 @click.option("--keep", is_flag=True, help="Leave everything running afterwards, to look around, until Ctrl-C.")
 @port_option("dagster", "Dagster's web page")
+@port_option("web", "GuestGuard's web application")
 @service_ports
 @explains_errors
 def demo(keep: bool, **ports: int | None) -> None:
@@ -117,6 +119,29 @@ def demo(keep: bool, **ports: int | None) -> None:
     from guestguard_dagster.local.commands import run_demo
 
     sys.exit(run_demo(Path.cwd(), _requested(ports), keep=keep))
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
+@explains_errors
+def web(host: str, port: int) -> None:
+    """Serve the API, the pages and the webhooks, until Ctrl-C: for production, behind a proxy that speaks HTTPS."""
+    from guestguard_dagster.local.web_commands import run_web
+
+    run_web(Path.cwd(), host=host, port=port)
+
+
+@cli.command()
+@click.option("--email", default="host@example.com", show_default=True, help="Whose token.")
+@click.option("--name", help="Makes the user if there is none with this address.")
+@click.option("--hours", type=click.FloatRange(0, 24 * 30, min_open=True), default=12, show_default=True)
+@explains_errors
+def token(email: str, name: str | None, hours: float) -> None:
+    """Print a bearer token for the API."""
+    from guestguard_dagster.local.web_commands import run_token
+
+    run_token(Path.cwd(), email=email, name=name, hours=hours)
 
 
 @cli.group()

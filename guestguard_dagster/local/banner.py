@@ -7,6 +7,9 @@ from guestguard_dagster.local.stack import Stack
 def show_addresses(stack: Stack) -> None:
     """Print one line per part, also of those that run elsewhere."""
     rows = []
+    if stack.web is not None:
+        note = "sign in with a token of `guestguard token`" if stack.web.sign_in_url is None else "events and messages"
+        rows.append(("GuestGuard", stack.web.url, note))
     if stack.dagster is not None:
         rows.append(("Dagster", stack.dagster.url, "runs, sensors, logs"))
     if stack.mail is not None:
@@ -24,6 +27,9 @@ def show_addresses(stack: Stack) -> None:
         gap = " " * max(1, 29 - len(where)) if note else ""
         tell(f"  {label:<12} {address(where)}{gap}{dim(note)}")
     tell()
+    if stack.web is not None and stack.web.sign_in_url is not None:
+        tell("Open this to be signed in as the demo's host; whoever has the link is, until this command stops:")
+        tell(f"  {address(stack.web.sign_in_url)}\n")
 
 
 def _service(label: str, where: str | None, variable: str) -> tuple[str, str, str]:

@@ -29,7 +29,7 @@ def run_up(project: Path, ports: Mapping[str, int]) -> int:
     check_project(project)
     with _stack("guestguard up", project, plan, ports, console_level=_console_level(plan)) as stack:
         stack.start_services()
-        stack.start_dagster()
+        stack.start_pages()
         stack.announce("guestguard up")
         show_addresses(stack)
         _watch(stack)
@@ -56,7 +56,7 @@ def run_demo(project: Path, ports: Mapping[str, int], *, keep: bool) -> int:
     exit_code = 130
     with _stack("guestguard demo", project, plan_all_local(), ports, console_level=None) as stack:
         stack.start_services()
-        stack.start_dagster()
+        stack.start_pages()
         stack.announce("guestguard demo")
         run_demo_on(stack)
         exit_code = 0

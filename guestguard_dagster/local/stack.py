@@ -3,31 +3,45 @@
 What is used comes up before what uses it, and goes down after it.
 """
 
+import os
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from uuid import UUID
 
 from guestguard_dagster.local import env_file, postgres
 from guestguard_dagster.local.child import Child, LineSink, marked_environ, marked_processes, stop_marked
 from guestguard_dagster.local.dagster_dev import DagsterDev, check_project, start_dagster
+from guestguard_dagster.local.demo_host import demo_host
 from guestguard_dagster.local.errors import LocalServiceError, PortTaken
 from guestguard_dagster.local.folder import DataFolder
 from guestguard_dagster.local.mail_catcher import MailCatcher, start_mail_catcher
 from guestguard_dagster.local.nats import NatsServer, start_nats
 from guestguard_dagster.local.plan import Plan
-from guestguard_dagster.local.ports import LOOPBACK, free_port_from, is_free, retry_while_taken
+from guestguard_dagster.local.ports import LOOPBACK, free_port_from, is_free, listen, retry_while_taken
 from guestguard_dagster.local.postgres import PostgresServer, start_postgres
 from guestguard_dagster.local.upgrade import upgrade_database
-from guestguard_dagster.settings import Settings
+from guestguard_dagster.local.web_server import WebServer, start_web, web_address
+from guestguard_dagster.settings import Settings, load_settings
+from guestguard_dagster.storage.database import Database
 
 MAIL_FROM = "hello@guestguard.localhost"
 # One above the servers' own, so that those may run beside ours.
-DEFAULT_PORTS: Mapping[str, int] = {"postgres": 5433, "nats": 4223, "smtp": 1025, "mail": 8025, "dagster": 3000}
+DEFAULT_PORTS: Mapping[str, int] = {
+    "postgres": 5433,
+    "nats": 4223,
+    "smtp": 1025,
+    "mail": 8025,
+    "web": 8000,
+    "dagster": 3000,
+}
 
 _LABELS: Mapping[str, str] = {
     "postgres": "PostgreSQL",
     "nats": "NATS",
     "smtp": "the mail catcher's SMTP server",
     "mail": "the mail catcher's page",
+    "web": "GuestGuard's web application",
     "dagster": "Dagster",
 }
 _LEFTOVER_SECONDS = 5
@@ -54,6 +68,7 @@ class Stack:
         self.postgres: PostgresServer | None = None
         self.nats: NatsServer | None = None
         self.mail: MailCatcher | None = None
+        self.web: WebServer | None = None
         self.dagster: DagsterDev | None = None
         self._project = project
         self._folder = folder
@@ -78,10 +93,13 @@ class Stack:
         if env_file.read_block(self._env_path):
             self.write_env_file()
 
-    def start_dagster(self) -> None:
-        """Start `dagster dev` on top and wait until it has loaded our code."""
+    def start_pages(self) -> None:
+        """Start the web application and `dagster dev` on top; each knows where the other is, for its links."""
         check_project(self._project)
+        listener = retry_while_taken(lambda: listen(self._choose_port("web"), wanted_by=_LABELS["web"]))
         port = self._choose_port("dagster")
+        self._offer(PUBLIC_BASE_URL=web_address(listener.getsockname()[1]), DAGSTER_URL=f"http://{LOOPBACK}:{port}")
+        self._start_web(listener)
         self._say("Dagster is loading; that takes some seconds …")
         self.dagster = start_dagster(self._project, self._folder.path, port=port, environ=self.environ, sink=self._sink)
 
@@ -113,11 +131,13 @@ class Stack:
                 return f"{label} stopped by itself (exit code {child.exit_code}): {last_line}"
         if self.mail is not None and not self.mail.is_running:
             return "the mail catcher stopped by itself"
+        if self.web is not None and not self.web.is_running:
+            return "the web application stopped by itself"
         return None
 
     def stop(self) -> None:
         """Stop everything that was started, whatever state it is in. Safe to call twice."""
-        for part in (self.dagster, self.nats, self.mail):
+        for part in (self.web, self.dagster, self.nats, self.mail):
             if part is not None:
                 part.stop()
         # What was interrupted between its birth and our taking note of it, and what its parent lost.
@@ -193,6 +213,16 @@ class Stack:
         )
         self._say(f"The mail catcher is up, on port {self.mail.page_port}")
         self._offer(SMTP_HOST=LOOPBACK, SMTP_PORT=str(self.mail.smtp_port), SMTP_TLS="none", SMTP_FROM_EMAIL=MAIL_FROM)
+
+    def _start_web(self, listener: socket.socket) -> None:
+        settings = load_settings(environ=self.environ, env_file=Path(os.devnull))
+        host_id: UUID | None = None
+        # Whoever can read this terminal owns the data folder. Of a database elsewhere, nobody here is the owner.
+        if self.plan.starts_postgres:
+            with Database(self.environ["DATABASE_URL"], application_name="guestguard-up") as database:
+                host_id = demo_host(database).id
+        self.web = start_web(settings, listener, host_id=host_id)
+        self._say(f"The web application is up, on port {self.web.port}")
 
     def _offer(self, **entries: str) -> None:
         """Settings that lead to the parts started here; what shell or `.env` gives stands."""

@@ -24,6 +24,13 @@ class UserRepo:
             known = select(*USER_COLUMNS).where(func.lower(users.c.email) == func.lower(email))
             return user_from(connection.execute(known).one())
 
+    def by_email(self, email: str) -> User | None:
+        """The user with this address, whatever its case, or None."""
+        query = select(*USER_COLUMNS).where(func.lower(users.c.email) == func.lower(email.strip()))
+        with self._database.transaction() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else user_from(row)
+
     def get(self, user_id: UUID) -> User:
         """Raises UserNotFound."""
         with self._database.transaction() as connection:

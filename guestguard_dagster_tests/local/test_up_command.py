@@ -40,10 +40,23 @@ def test_up_answers_and_stops_with_a_run_under_way(project: Path) -> None:
     answer = requests.get(f"{_address(up, 'Dagster')}/server_info", timeout=30)
     assert answer.json()["dagster_webserver_version"]
     assert requests.get(_address(up, "Mail"), timeout=30).ok
+    _find_the_host_signed_in(up)
 
     _launch_a_run(project, _address(up, "Dagster"))
     assert up.stop(signal.SIGTERM) == 0
     assert "Traceback" not in up.output.rpartition("Stopping")[2]
+
+
+def _find_the_host_signed_in(up: Command) -> None:
+    """By the link that was printed, and not without it."""
+    address = _address(up, "GuestGuard")
+    link = re.search(rf"{address}/sign-in\?key=\S+", up.output)
+    assert link is not None, up.output
+    with requests.Session() as browser:
+        assert browser.get(f"{address}/session", timeout=30).status_code == 401
+        browser.get(re.sub(r"\x1b\[\d*m", "", link[0]), timeout=30)
+        assert browser.get(f"{address}/session", timeout=30).json()["name"] == "Robin"
+        assert len(browser.get(f"{address}/events", timeout=30).json()["items"]) == 1
 
 
 def test_a_killed_up_is_cleaned_up_by_the_next_command(project: Path) -> None:
