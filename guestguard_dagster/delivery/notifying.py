@@ -92,7 +92,7 @@ def receive_from_stream(
         for index, reason in received.unusable.items()
         if arrivals[index].deliveries >= rules.max_deliveries
     }
-    dead = received.refused | given_up
+    dead = dict(sorted((received.refused | given_up).items()))
     room.dead_letters.add([NewDeadLetter(kind, arrivals[index], reason) for index, reason in dead.items()])
     again = received.unusable.keys() - given_up.keys()
     source.settle(

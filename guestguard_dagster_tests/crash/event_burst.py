@@ -35,7 +35,7 @@ from guestguard_dagster_tests.streams.events import go_time
 _INSIDE_HAND_OFFS = (Point.BEFORE_CALL, Point.PERMITTED, Point.AFTER_CALL)
 _DUPLICATES, _MALFORMED = 0.05, 0.01
 _PUBLISHED_AT_ONCE = 1000
-_LOOK_SECONDS = 0.2
+_LOOK_SECONDS = 0.5
 
 # who is written to, as the factories below name them
 _RESPONSES = ("attending", "declined", "maybe")

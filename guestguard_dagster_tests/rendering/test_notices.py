@@ -161,7 +161,7 @@ def test_a_moved_event_updates_the_entry_instead_of_adding_one() -> None:
     moved = replace(EVENT, starts_at=START + timedelta(days=1), updated_at=CREATED + timedelta(minutes=1))
     before, after = entry_of(EVENT), entry_of(moved)
     assert before["UID"] == after["UID"]
-    assert int(after["SEQUENCE"]) > int(before["SEQUENCE"])
+    assert after.decoded("SEQUENCE") > before.decoded("SEQUENCE")
 
 
 def test_an_open_end_stays_open() -> None:

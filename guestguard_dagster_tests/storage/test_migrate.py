@@ -80,6 +80,9 @@ def test_an_older_database_keeps_its_rows(empty_database_url: str) -> None:
     assert len(before) == 7
     for table, row in before.items():
         assert after[table].items() >= row.items()
+    delivery = after["message_deliveries"]
+    assert delivery["source_id"] == delivery["message_id"]
+    assert delivery["notification_id"] is None
 
 
 def test_a_new_migration_would_have_nothing_to_do(database: Database) -> None:
