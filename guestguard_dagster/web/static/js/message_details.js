@@ -9,6 +9,7 @@ import { OUTCOMES, outcomeCounts, reasonWords } from "./words.js";
 
 const NOT_ARRIVED = ["failed", "bounced", "complained", "unknown"];
 const PAGE = 50;
+const COLUMNS = ["Guest", "Outcome", "Why", "Time"];
 
 export class MessageDetails {
   constructor(message, actions) {
@@ -16,7 +17,7 @@ export class MessageDetails {
     this.actions = actions;
     this.path = `${messagesPath}/${message.id}`;
     this.filter = h("select", { class: "outcome-filter", "aria-label": "Show recipients by outcome", on: { change: () => this.#reload() } });
-    this.rows = h("tbody");
+    this.rows = h("tbody", { role: "rowgroup" });
     this.state = h("p", { class: "small-print", role: "status" });
     this.moreButton = h("button", { class: "button small", type: "button", hidden: true,
       on: { click: (event) => whileBusy(event.currentTarget, () => this.#loadMore()) } }, "Show more");
@@ -45,9 +46,9 @@ export class MessageDetails {
           h("a", { class: "button small", href: `${this.path}/deliveries.csv`, download: "" }, "Download CSV")),
       ),
       h("div", { class: "table-frame" },
-        h("table", { class: "table deliveries" },
+        h("table", { class: "table deliveries", role: "table" },
           h("caption", { class: "hidden-visually" }, "Recipients and what became of each"),
-          h("thead", {}, h("tr", {}, ["Guest", "Outcome", "Why", "Time"].map((name) => h("th", { scope: "col" }, name)))),
+          h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, COLUMNS.map((name) => h("th", { scope: "col", role: "columnheader" }, name)))),
           this.rows)),
       this.state,
       this.moreButton);
@@ -98,11 +99,12 @@ export class MessageDetails {
   #row(delivery) {
     const outcome = OUTCOMES[delivery.status];
     const moment = delivery.settled_at ?? delivery.handed_off_at;
-    return h("tr", {},
-      h("td", {}, guestButton(delivery), h("span", { class: "small-print guest-address" }, delivery.address ?? "no address")),
-      h("td", {}, h("span", { class: `pill ${outcome.tone === "plain" ? "" : outcome.tone}` }, outcome.label)),
-      h("td", {}, why(delivery)),
-      h("td", { class: "moment" }, moment ? clock.told(moment) : ""));
+    // Roles are spelled out: on a phone the table is laid out as a list, and must stay a table for screen readers.
+    return h("tr", { role: "row" },
+      h("td", { role: "cell" }, guestButton(delivery), h("span", { class: "small-print guest-address" }, delivery.address ?? "no address")),
+      h("td", { role: "cell" }, h("span", { class: `pill ${outcome.tone === "plain" ? "" : outcome.tone}` }, outcome.label)),
+      h("td", { role: "cell", class: "why" }, why(delivery)),
+      h("td", { role: "cell", class: "moment" }, moment ? clock.told(moment) : ""));
   }
 
   async #showRuns() {
