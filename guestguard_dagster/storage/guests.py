@@ -109,6 +109,16 @@ class GuestRepo:
         self.get(guest_id)
         return False
 
+    def correct(self, guest_id: UUID, *, name: str, email: str | None, phone: str | None) -> Guest:
+        """Write a guest's name and addresses anew; mails that leave from now on go there. Raises GuestNotFound."""
+        with self._database.transaction() as connection:
+            values = {"name": name, "email": email, "phone": phone}
+            statement = update(guests).where(guests.c.id == guest_id).values(values).returning(*GUEST_COLUMNS)
+            row = connection.execute(statement).one_or_none()
+        if row is None:
+            raise GuestNotFound(guest_id)
+        return guest_from(row)
+
     def remove(self, guest_id: UUID) -> None:
         """Take the guest off the list; what was sent to them stays on record. Raises GuestNotFound."""
         statement = (

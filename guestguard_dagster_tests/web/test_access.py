@@ -45,6 +45,7 @@ _NEEDED: dict[tuple[str, str], CollaboratorRole] = {
     ("GET", "/events/{event_id}/guests"): _EDITOR,
     ("POST", "/events/{event_id}/guests"): _EDITOR,
     ("POST", "/events/{event_id}/guests/import"): _EDITOR,
+    ("PATCH", "/events/{event_id}/guests/{guest_id}"): _EDITOR,
     ("DELETE", "/events/{event_id}/guests/{guest_id}"): _EDITOR,
     ("GET", "/events/{event_id}/guests/{guest_id}/messages"): _EDITOR,
     ("GET", "/events/{event_id}/notifications"): _EDITOR,

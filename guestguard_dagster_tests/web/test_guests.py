@@ -105,6 +105,16 @@ def test_a_guest_is_added_once_and_removed(client: TestClient, event: Event) -> 
     assert client.post(address, json={"name": "Ada", "email": "ada@example.com"}).status_code == 201
 
 
+def test_a_guests_addresses_are_corrected_and_cleared(client: TestClient, database: Database, event: Event) -> None:
+    [guest] = make_guests(database, event, name="Ada")
+    address = f"/events/{event.id}/guests/{guest.id}"
+    corrected = client.patch(address, json={"email": "ada@example.com", "phone": "+49 171 1234567"}).json()
+    assert (corrected["name"], corrected["email"], corrected["phone"]) == ("Ada", "ada@example.com", "+491711234567")
+    cleared = client.patch(address, json={"email": None, "name": "Ada L."}).json()
+    assert (cleared["name"], cleared["email"], cleared["phone"]) == ("Ada L.", None, "+491711234567")
+    assert client.patch(address, json={"email": "nobody"}).status_code == 422
+
+
 def test_no_answer_tells_a_guests_rsvp_token(client: TestClient, database: Database, event: Event) -> None:
     [guest] = make_guests(database, event)
     assert guest.rsvp_token not in client.get(f"/events/{event.id}/guests").text

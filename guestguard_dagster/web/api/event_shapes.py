@@ -161,6 +161,14 @@ class NewGuest(Body):
     rsvp_status: RsvpStatus = RsvpStatus.PENDING
 
 
+class GuestEdit(Body):
+    """What changes; everything left out stays, and null clears."""
+
+    name: PersonName | None = None
+    email: Email | None = None
+    phone: Phone | None = None
+
+
 class GuestOut(BaseModel):
     """A guest. The link to the RSVP page is the guest's secret, and is in their mails alone."""
 

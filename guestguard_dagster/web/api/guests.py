@@ -9,7 +9,7 @@ from guestguard_dagster.domain.events import Guest, GuestDraft
 from guestguard_dagster.domain.messages import MessageAudience
 from guestguard_dagster.storage.errors import EventCancelled, GuestNotFound
 from guestguard_dagster.web.access import Editor, EventAccess, Room
-from guestguard_dagster.web.api.event_shapes import GuestOut, GuestPage, ImportOut, NewGuest
+from guestguard_dagster.web.api.event_shapes import GuestEdit, GuestOut, GuestPage, ImportOut, NewGuest
 from guestguard_dagster.web.api.guest_file import GuestFile, read_guest_file
 from guestguard_dagster.web.api.message_shapes import SentOut, SentPage
 from guestguard_dagster.web.api.values import LARGEST_PAGE
@@ -72,6 +72,20 @@ def import_guests(access: Editor, services: Room, content: Annotated[bytes, Depe
     file = read_guest_file(content, access.event.phone_region)
     added = services.guests.add_new(access.event.id, file.drafts)
     return _imported(file, added)
+
+
+@router.patch("/{guest_id}", responses=problems(403, 404), dependencies=[Depends(writes)])
+def correct_guest(access: Editor, services: Room, guest_id: GuestId, edit: GuestEdit) -> GuestOut:
+    """Correct a guest's name and addresses. What leaves from now on goes there."""
+    guest = _guest(services, access, guest_id)
+    given = edit.model_fields_set
+    corrected = services.guests.correct(
+        guest_id,
+        name=edit.name or guest.name,
+        email=edit.email if "email" in given else guest.email,
+        phone=edit.phone if "phone" in given else guest.phone,
+    )
+    return GuestOut.of(corrected)
 
 
 @router.delete("/{guest_id}", responses=problems(403, 404), dependencies=[Depends(writes)])
