@@ -93,6 +93,11 @@ def _cancelled(page: Page, site: Site) -> None:
     expect(page.get_by_role("tabpanel").locator("li.message")).to_be_visible()
 
 
+def _guests(page: Page, site: Site) -> None:
+    page.goto(site.page("guests"))
+    expect(page.get_by_text("5 guests")).to_be_visible()
+
+
 def _collaborators(page: Page, site: Site) -> None:
     page.goto(site.page("collaborators"))
     expect(page.get_by_text("hanna@example.com")).to_be_visible()
@@ -122,6 +127,7 @@ SCENES = (
     _details,
     _question,
     _cancelled,
+    _guests,
     _collaborators,
     _branding,
     _events,

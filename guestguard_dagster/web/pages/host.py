@@ -35,6 +35,7 @@ class Tab(NamedTuple):
 
 
 TABS = (
+    Tab("guests", "Guests"),
     Tab("collaborators", "Collaborators"),
     Tab("communications", "Communications"),
     Tab("branding", "Branding"),
@@ -91,6 +92,12 @@ def communications(access: Viewer, services: Room) -> Response:
         placeholders=[(name.written, name.value.replace("_", " ").replace("rsvp", "RSVP")) for name in Placeholder],
         without_provider=without_provider,
     )
+
+
+@router.get("/manage/{event_id}/guests", name="page_of_guests")
+def guests(access: Viewer, services: Room) -> Response:
+    """Who is invited, what they answered, and what they were sent."""
+    return _event_page("guests", access, services)
 
 
 @router.get("/manage/{event_id}/collaborators", name="page_of_collaborators")

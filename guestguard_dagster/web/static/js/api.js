@@ -17,16 +17,19 @@ export const get = (path, query = {}, options = {}) => ask("GET", `${path}${quer
 export const post = (path, body, options) => ask("POST", path, body, { idempotencyKey: crypto.randomUUID(), ...options });
 export const patch = (path, body) => ask("PATCH", path, body);
 export const put = (path, body) => ask("PUT", path, body);
+/** Posts a file as it is. */
+export const upload = (path, file, type) => ask("POST", path, file, { idempotencyKey: crypto.randomUUID(), type });
 export const remove = (path) => ask("DELETE", path);
 
-async function ask(method, path, body, { signal, idempotencyKey } = {}) {
+async function ask(method, path, body, { signal, idempotencyKey, type = "application/json" } = {}) {
   const headers = { Accept: "application/json" };
   if (method !== "GET") headers["X-CSRF-Token"] = csrfToken;
-  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (body !== undefined) headers["Content-Type"] = type;
   if (idempotencyKey) headers["Idempotency-Key"] = idempotencyKey;
+  const sent = body instanceof Blob || body === undefined ? body : JSON.stringify(body);
   let response;
   try {
-    response = await fetch(path, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
+    response = await fetch(path, { method, headers, signal, body: sent });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Refusal(0, { code: "offline", detail: "GuestGuard cannot be reached. Check your connection and try again" });

@@ -55,8 +55,23 @@ export class MessageActions {
   }
 
   async retryFailed() {
+    await this.#retry({});
+  }
+
+  /** For operators: nobody knows whether these guests have the message, so they may get it twice. */
+  async retryUnknown(number) {
+    const yes = await confirmed({
+      title: `Send it again to ${plural(number, "guest")}?`,
+      text: "The provider's answer was lost, so they may have it already, and then get it twice. Those handed over less than an hour ago are left alone.",
+      yes: "Send again",
+      isDangerous: true,
+    });
+    if (yes) await this.#retry({ unknown_too: true });
+  }
+
+  async #retry(which) {
     await this.#do(async () => {
-      const { reopened, message } = await post(`${this.#path}/retry-failed`, {});
+      const { reopened, message } = await post(`${this.#path}/retry-failed`, which);
       toast(reopened ? `${plural(reopened, "guest")} will be tried again.` : "There is nobody left to try again.");
       return message;
     });

@@ -5,10 +5,10 @@ import { MessageActions } from "./message_actions.js";
 import { MessageDetails } from "./message_details.js";
 import { MessageForm } from "./message_form.js";
 import { OutcomeBar, ProgressLine } from "./message_progress.js";
-import { clock, mayEdit } from "./page_facts.js";
+import { clock, isOperator, mayEdit } from "./page_facts.js";
 import { announce, toast } from "./telling.js";
 import { count, fromNow, plural } from "./times.js";
-import { AUDIENCES, CHANNELS, isDue, stateOf, titleOf } from "./words.js";
+import { AUDIENCES, CHANNELS, isDue, outcomeCounts, stateOf, titleOf } from "./words.js";
 
 const EDITABLE = ["draft", "scheduled"];
 const OVER = ["sent", "failed"];
@@ -36,7 +36,7 @@ export class MessageRow {
     this.#tellMove(message);
     this.message = message;
     const told = JSON.stringify([message.version, message.status, message.held_at, message.waits_until, message.waiting_reason,
-      message.status_reason, message.send_at, message.recipient_count, message.retryable, isDue(message), this.#when()]);
+      message.status_reason, message.send_at, message.recipient_count, message.retryable, outcomeCounts(message).get("unknown"), isDue(message), this.#when()]);
     if (told !== this.told) {
       this.told = told;
       this.#renderHead();
@@ -158,6 +158,10 @@ export class MessageRow {
     }
     if (mayEdit && OVER.includes(message.status) && message.retryable > 0) {
       buttons.push(button("retry", `Retry ${count(message.retryable)} failed`, "", () => actions.retryFailed()));
+    }
+    const unknown = outcomeCounts(message).get("unknown") ?? 0;
+    if (isOperator && mayEdit && OVER.includes(message.status) && unknown > 0) {
+      buttons.push(button("retry-unknown", `Retry ${count(unknown)} unknown`, "ghost alarming", () => actions.retryUnknown(unknown)));
     }
     if (message.status === "sending" || OVER.includes(message.status)) {
       const isOpen = this.details !== undefined;
