@@ -41,7 +41,7 @@ def _measure(
     declaration = StreamDeclaration.from_settings(Settings())
     with stage.database("events") as (database, _), loopback(provider) as server:
         burst = make_burst(database, events, seed)
-        access = Access(provider, server.port)
+        access = Access(provider, server.port, logs_in=provider is Provider.SMTP)
         # A folder of its own below the stage's, which is emptied when the next one opens.
         work = BurstStage(database, server, access, stage.folder / "nats", declaration, tell=_tell)
         patience = 600 + events / 50
