@@ -60,8 +60,9 @@ class Stage:
 
 
 @contextmanager
-def open_stage() -> Iterator[Stage]:
-    folder = CACHE / "stage"
+def open_stage(name: str = "stage") -> Iterator[Stage]:
+    """Whoever runs beside another bench needs a name of their own: the folder is emptied first."""
+    folder = CACHE / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     server = start_on_free_port(lambda port: start_postgres(folder / "postgres", port=port))
