@@ -28,7 +28,7 @@ def main() -> None:
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     provider = Provider(options.provider)
     _tell(f"{options.events:,} events over {provider}, seed {seed}")
-    with open_stage("event-burst") as stage:
+    with open_stage() as stage:
         burst, verdict = _measure(stage, provider, options.events, options.kills, options.restarts, seed)
     _tell(str(verdict))
     broken = _broken(burst, verdict, provider)

@@ -56,7 +56,7 @@ def main() -> None:
         latencies = _idle(options.project, options.idle)
         print(f"idle, {options.idle} events one at a time: {_told(latencies)}")
         return
-    with open_stage("event-latency") as stage:
+    with open_stage() as stage:
         latencies = _steady(stage, options.rate, options.seconds)
     print(f"{options.rate:,} events/s for {options.seconds} s, {len(latencies):,} mails: {_told(latencies)}")
 

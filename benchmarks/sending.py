@@ -1,6 +1,5 @@
 """Sending one message to many guests by one or more runs, from its due instant to its last row."""
 
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -45,22 +44,17 @@ def send(stage: Stage, recipients: int, provider: dict[str, str], *, runs: int =
         event = make_big_event(database, recipients)
         environ = {"DATABASE_URL": url, "GUESTGUARD_SECRET_KEY": SECRET_KEY} | provider
         processes = [stage.python("benchmarks.send_run", environ) for _ in range(runs)]
-        for process in processes:
-            _wait_until_ready(process)
+        if any(process.stdout is None or process.stdout.readline() != "ready\n" for process in processes):
+            raise BenchImpossible(f"a run could not be started:\n{stage.last_words()}")
         message = make_message(database, event, subject=SUBJECT, body=BODY, send_in=_HEAD_START)
         with ThreadPoolExecutor(runs) as together:
             answers = list(together.map(lambda process: process.communicate(f"{message.id}\n")[0], processes))
         ended = read_message(database, message.id)
         sent = MessageRepo(database).delivery_stats(message.id).by_status.get("sent", 0)
     if ended.status is not MessageStatus.SENT or sent != recipients or not (ended.started_at and ended.finished_at):
-        raise BenchImpossible(f"{sent} of {recipients} recipients were sent to: see the log in .guestguard/bench/stage")
+        raise BenchImpossible(f"{sent} of {recipients} recipients were sent to:\n{stage.last_words()}")
     peak = max(int(answer) for answer in answers) / 1024
     return Sent(recipients, (ended.finished_at - ended.started_at).total_seconds(), peak)
-
-
-def _wait_until_ready(process: subprocess.Popen[str]) -> None:
-    if process.stdout is None or process.stdout.readline() != "ready\n":
-        raise BenchImpossible("a run could not be started; its log in .guestguard/bench/stage says why")
 
 
 def through_smtp(port: int) -> dict[str, str]:

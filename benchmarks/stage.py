@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class Stage:
     def python(self, module: str, environ: dict[str, str]) -> subprocess.Popen[str]:
         """A module of the benches as a process of its own, spoken to by lines. What it logs goes into a file."""
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-        with (self.folder / f"{module}.log").open("a") as log:
+        with self._log.open("a") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", module],
                 cwd=self.folder,
@@ -58,19 +59,24 @@ class Stage:
                 text=True,
             )
 
+    @property
+    def _log(self) -> Path:
+        return self.folder / "log"
+
+    def last_words(self) -> str:
+        """The end of what its processes logged."""
+        return "\n".join(self._log.read_text().splitlines()[-20:]) if self._log.exists() else ""
+
 
 @contextmanager
-def open_stage(name: str = "stage") -> Iterator[Stage]:
-    """Whoever runs beside another bench needs a name of their own: the folder is emptied first."""
-    folder = CACHE / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+def open_stage() -> Iterator[Stage]:
+    folder = Path(tempfile.mkdtemp(prefix="guestguard-bench-"))
     server = start_on_free_port(lambda port: start_postgres(folder / "postgres", port=port))
     try:
         yield Stage(server, folder)
     finally:
         server.stop()
-        shutil.rmtree(folder / "postgres")
+        shutil.rmtree(folder)
 
 
 def make_big_event(database: Database, guests: int) -> Event:
