@@ -45,7 +45,7 @@ class LinkMaker:
 
     def event(self, event_id: UUID) -> str:
         """The host's page of an event."""
-        return f"{self.public_base_url.rstrip('/')}/events/{event_id}/communications"
+        return f"{self.public_base_url.rstrip('/')}/manage/{event_id}/communications"
 
     def unsubscribe(self, guest_id: UUID, event_id: UUID) -> str:
         return unsubscribe_url(self.public_base_url, self.secret, guest_id, event_id)

@@ -111,6 +111,8 @@ def _unfinished(database: DatabaseResource, senders: SendersResource) -> set[Not
         for row in DeliveryRepo(database.get()).unsettled(list(kinds))
         if row.wake_in <= timedelta()
     ]
+    if not free:
+        return set()
     pause = paused_channels(BreakerRepo(database.get()), senders.get()).get(MessageChannel.EMAIL)
     if pause is None:
         return set(free)

@@ -12,7 +12,6 @@ from guestguard_dagster.settings import Settings
 # Longer than a fetched group takes to be written down; what a dead process had is redelivered after it.
 ACK_WAIT = timedelta(seconds=30)
 UNLIMITED = -1
-_MOST_UNACKED = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +22,8 @@ class ConsumerDeclaration:
     subject: str
     ack_wait: timedelta = ACK_WAIT
     max_deliver: int = UNLIMITED
-    max_ack_pending: int = _MOST_UNACKED
+    # Many events may wait for their guests to become known; they must not keep the others from being delivered.
+    max_ack_pending: int = UNLIMITED
 
 
 @dataclass(frozen=True, slots=True)
