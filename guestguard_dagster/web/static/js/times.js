@@ -10,7 +10,7 @@ export class Clock {
     this.parts = new Intl.DateTimeFormat("en-GB", {
       ...shared, year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit",
     });
-    this.long = new Intl.DateTimeFormat("en-GB", {
+    this.long = new Intl.DateTimeFormat("en-US", {
       ...shared, weekday: "short", day: "2-digit", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit",
     });
   }

@@ -1,4 +1,4 @@
-// The host's own session.
+// What all pages of hosts do: sign out, and keep the event's present tab in view on a narrow screen.
 
 import { remove } from "./api.js";
 import { toast } from "./telling.js";
@@ -11,3 +11,5 @@ document.getElementById("sign-out").addEventListener("click", async () => {
     toast(refusal.message);
   }
 });
+
+document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
