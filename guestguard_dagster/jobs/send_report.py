@@ -30,7 +30,7 @@ def messages_table(room: Mailroom, message_ids: Sequence[UUID], public_base_url:
                 or context.message.status_reason
                 or "",
                 "message": str(context.message.id),
-                "link": f"{public_base_url.rstrip('/')}/events/{context.event.id}/communications",
+                "link": f"{public_base_url.rstrip('/')}/manage/{context.event.id}/communications",
             }
         )
         for context in contexts.values()
