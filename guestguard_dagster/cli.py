@@ -3,6 +3,7 @@
 import errno
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -142,6 +143,23 @@ def token(email: str, name: str | None, hours: float) -> None:
     from guestguard_dagster.local.web_commands import run_token
 
     run_token(Path.cwd(), email=email, name=name, hours=hours)
+
+
+@cli.command()
+@click.argument("dataset", type=click.Choice(["days", "latencies", "messages", "events", "providers"]))
+@click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="The first day. Default: 29 days ago.")
+@click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="The last day. Default: today.")
+@click.option("--format", "form", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="A file instead of the terminal.")
+@explains_errors
+def export(dataset: str, first: datetime | None, last: datetime | None, form: str, output: Path | None) -> None:
+    """Export statistics: by day and outcome, latencies, by message, by event, or by provider account.
+
+    Days are those of OPERATOR_TIMEZONE. Parquet needs the extra `parquet`, and a file.
+    """
+    from guestguard_dagster.local.operating import run_export
+
+    run_export(Path.cwd(), dataset, first=first, last=last, form=form, output=output)
 
 
 @cli.group()

@@ -7,6 +7,7 @@ from dagster import Definitions, EnvVar, in_process_executor
 
 from guestguard_dagster import logs
 from guestguard_dagster.assets.delivery_stats import STATISTICS
+from guestguard_dagster.assets.reports import REPORTS
 from guestguard_dagster.assets.sources import SOURCES
 from guestguard_dagster.checks import CHECKS
 from guestguard_dagster.jobs.dead_letters import DEAD_LETTER_JOBS
@@ -14,6 +15,7 @@ from guestguard_dagster.jobs.delivery_checks import delivery_checks
 from guestguard_dagster.jobs.memos import send_memos
 from guestguard_dagster.jobs.notifications import DRAINS
 from guestguard_dagster.jobs.provider_callbacks import apply_provider_callbacks
+from guestguard_dagster.jobs.reports import REPORT_JOBS
 from guestguard_dagster.jobs.retry_failed import RETRY_JOBS
 from guestguard_dagster.jobs.send_scheduled import send_scheduled
 from guestguard_dagster.resources.database import DatabaseResource
@@ -33,7 +35,7 @@ from guestguard_dagster.settings import load_settings
 def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> Definitions:
     """Everything of production, with some resources replaced for a test."""
     return Definitions(
-        assets=[*SOURCES, *STATISTICS],
+        assets=[*SOURCES, *STATISTICS, *REPORTS],
         asset_checks=CHECKS,
         jobs=[
             send_scheduled,
@@ -42,6 +44,7 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> Defini
             apply_provider_callbacks,
             delivery_checks,
             *RETRY_JOBS,
+            *REPORT_JOBS,
             send_memos,
         ],
         schedules=SCHEDULES,

@@ -14,11 +14,11 @@ from guestguard_dagster.local.dagster_dev import check_project
 from guestguard_dagster.local.demo import run_demo_on
 from guestguard_dagster.local.errors import LocalServiceError
 from guestguard_dagster.local.folder import DEFAULT_NAME, DataFolder
+from guestguard_dagster.local.here import settings_here
 from guestguard_dagster.local.plan import Plan, plan_all_local, plan_from_settings
 from guestguard_dagster.local.signals import StopRequested, stop_requests
 from guestguard_dagster.local.stack import Stack
 from guestguard_dagster.local.upgrade import upgrade_database
-from guestguard_dagster.settings import load_settings
 
 _LOOK_SECONDS = 0.5
 
@@ -69,11 +69,7 @@ def run_demo(project: Path, ports: Mapping[str, int], *, keep: bool) -> int:
 
 def run_migrate(project: Path) -> None:
     """Upgrade the database of the settings, or else of the services that run in this folder."""
-    settings = load_settings(env_file=project / ".env")
-    running = DataFolder(project / DEFAULT_NAME).running()
-    if settings.database_url is None and running is not None:
-        settings = load_settings(environ=running.environ, env_file=project / ".env")
-    before, after = upgrade_database(settings.require_database_url())
+    before, after = upgrade_database(settings_here(project).require_database_url())
     tell(f"The database was at version {before}." if before else "The database had no tables of ours.")
     tell("Nothing to do." if before == after else f"It is at version {after} now.")
 

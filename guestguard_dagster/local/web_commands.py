@@ -8,8 +8,7 @@ import uvicorn
 from guestguard_dagster import logs
 from guestguard_dagster.local.console import tell
 from guestguard_dagster.local.errors import LocalServiceError
-from guestguard_dagster.local.folder import DEFAULT_NAME, DataFolder
-from guestguard_dagster.settings import Settings, load_settings
+from guestguard_dagster.local.here import settings_here
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.users import UserRepo
 from guestguard_dagster.web.app import create_app
@@ -37,12 +36,3 @@ def run_token(project: Path, *, email: str, name: str | None, hours: float) -> N
     if user is None:
         raise LocalServiceError("there is no user with this address; give --name as well to make one")
     tell(tokens.mint(user.id, lasts=timedelta(hours=hours)))
-
-
-def settings_here(project: Path) -> Settings:
-    """The settings of this folder, or else of the services that run in it."""
-    settings = load_settings(env_file=project / ".env")
-    running = DataFolder(project / DEFAULT_NAME).running()
-    if settings.database_url is None and running is not None:
-        return load_settings(environ=running.environ, env_file=project / ".env")
-    return settings

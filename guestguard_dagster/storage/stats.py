@@ -24,7 +24,8 @@ _BEGAN = "m.status IN ('sending', 'sent', 'failed')"
 # Every delivery of the batches that were due from :start to :end.
 _BATCHES = f"""
     SELECT b.*,
-        CASE WHEN round = 1 THEN GREATEST(date_part('epoch', handed_off_at - due_at), 0) END AS hand_off,
+        CASE WHEN round = 1 AND handed_off_at IS NOT NULL
+            THEN GREATEST(date_part('epoch', handed_off_at - due_at), 0) END AS hand_off,
         CASE WHEN round = 1 AND status = 'delivered'
             THEN GREATEST(date_part('epoch', settled_at - due_at), 0) END AS arrival
     FROM (

@@ -3,13 +3,13 @@
 Latencies are in seconds since the deliveries were due.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
+from sqlalchemy import Row, Table, select
 
 from guestguard_dagster.domain.days import Days
 from guestguard_dagster.domain.deliveries import DeliveryStatus
@@ -179,19 +179,6 @@ class StatsReader:
         )
         return [_message_row(row) for row in rows]
 
-    def messages_of(self, event_id: UUID) -> list[MessageRow]:
-        """All messages of an event that began to be sent, in the order in which they were due."""
-        with self._database.transaction() as connection:
-            rows = connection.execute(
-                sql(
-                    "SELECT s.*, e.name AS event_name FROM guestguard.message_delivery_stats s "
-                    "LEFT JOIN guestguard.events e ON e.id = s.event_id "
-                    "WHERE s.event_id = :event_id ORDER BY s.send_at, s.message_id"
-                ),
-                {"event_id": event_id},
-            )
-            return [_message_row(row) for row in rows]
-
     def events(self, days: Days, *, limit: int) -> list[EventRow]:
         """The events with the most recipients, their days summed up."""
         rows = self._read(
@@ -210,6 +197,12 @@ class StatsReader:
             EventRow(row.event_id, row.event_name, int(row.messages), int(row.recipients), _outcomes(row))
             for row in rows
         ]
+
+    def rows_of(self, table: Table, days: Days) -> Sequence[Row[Any]]:
+        """All columns of one of the tables in `storage.stats_schema`, in the order of their key."""
+        query = select(table).where(table.c.day.between(days.first, days.last))
+        with self._database.transaction() as connection:
+            return connection.execute(query.order_by(table.c.day, *table.primary_key)).all()
 
     def _read(self, query: str, days: Days, **values: object) -> list[Row[Any]]:
         with self._database.transaction() as connection:

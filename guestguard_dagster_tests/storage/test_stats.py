@@ -191,6 +191,7 @@ def test_latencies_count_from_the_due_instant_and_leave_retries_out(
         round=2,
         handed_off_at=NOON + timedelta(hours=5),
     )
+    make_deliveries(database, message, make_guests(database, event, 5), status=DeliveryStatus.FAILED)
 
     stats.refresh_days(DAY)
 

@@ -1,0 +1,161 @@
+"""Reports as assets: a day, a week, and the events that were over on a day. Stored, linked, and mailed once."""
+
+from typing import Any
+
+from dagster import (
+    AssetExecutionContext,
+    BackfillPolicy,
+    Config,
+    MetadataValue,
+    TableColumn,
+    TableRecord,
+    TableSchema,
+    asset,
+)
+from pydantic import Field
+
+from guestguard_dagster.assets.delivery_stats import (
+    daily_delivery_stats,
+    event_delivery_stats,
+    message_delivery_stats,
+    provider_health,
+)
+from guestguard_dagster.domain.days import Days
+from guestguard_dagster.partitions import DAYS, WEEKS, days_of, week_of
+from guestguard_dagster.reporting.event_report import event_report
+from guestguard_dagster.reporting.period_report import period_report
+from guestguard_dagster.reporting.publishing import Published, host, operators, publish
+from guestguard_dagster.resources.database import DatabaseResource
+from guestguard_dagster.resources.senders import SendersResource
+from guestguard_dagster.storage.alerts import AlertRepo
+from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.report_facts import ReportFacts
+from guestguard_dagster.storage.reports import ReportKind, Subject
+from guestguard_dagster.storage.stats_reading import StatsReader
+
+
+class Mailing(Config):
+    """Nobody gets a report on the same period twice, whatever is set here."""
+
+    mail: bool = Field(default=True, description="also mail the report, if it has not been mailed and is still news")
+
+
+@asset(
+    group_name="reports",
+    kinds={"postgres", "html"},
+    partitions_def=DAYS,
+    backfill_policy=BackfillPolicy.single_run(),
+    deps=[message_delivery_stats, daily_delivery_stats, provider_health],
+    description="How the day's deliveries went, for operators: stored, and mailed to OPERATOR_EMAILS the day after.",
+)
+def daily_delivery_report(
+    context: AssetExecutionContext, config: Mailing, database: DatabaseResource, senders: SendersResource
+) -> None:
+    for key, day in zip(context.partition_keys, days_of(context.partition_keys), strict=True):
+        published = _publish_period(database.get(), senders, config, ReportKind.DAILY, day)
+        context.add_asset_metadata(_metadata(published), partition_key=key)
+
+
+@asset(
+    group_name="reports",
+    kinds={"postgres", "html"},
+    partitions_def=WEEKS,
+    backfill_policy=BackfillPolicy.single_run(),
+    deps=[message_delivery_stats, daily_delivery_stats, provider_health],
+    description="How the week's deliveries went, for operators: stored, and mailed to OPERATOR_EMAILS on Monday.",
+)
+def weekly_delivery_report(
+    context: AssetExecutionContext, config: Mailing, database: DatabaseResource, senders: SendersResource
+) -> None:
+    for key in context.partition_keys:
+        published = _publish_period(database.get(), senders, config, ReportKind.WEEKLY, week_of(key))
+        context.add_asset_metadata(_metadata(published), partition_key=key)
+
+
+@asset(
+    group_name="reports",
+    kinds={"postgres", "html"},
+    partitions_def=DAYS,
+    backfill_policy=BackfillPolicy.single_run(),
+    deps=[message_delivery_stats, event_delivery_stats],
+    description="For each event that was over on the day, how its messages went: stored, and mailed to its host.",
+)
+def event_reports(
+    context: AssetExecutionContext, config: Mailing, database: DatabaseResource, senders: SendersResource
+) -> None:
+    for key, day in zip(context.partition_keys, days_of(context.partition_keys), strict=True):
+        published = _publish_events(database.get(), senders, config, day)
+        context.add_asset_metadata(_events_metadata(published), partition_key=key)
+
+
+REPORTS = [daily_delivery_report, weekly_delivery_report, event_reports]
+
+
+def _publish_period(
+    database: Database, senders: SendersResource, config: Mailing, kind: ReportKind, days: Days
+) -> Published:
+    settings = senders.settings()
+    alerts = [alert.title for alert in AlertRepo(database).open()]
+    document = period_report(StatsReader(database), ReportFacts(database), days, open_alerts=alerts)
+    return publish(
+        database,
+        settings,
+        Subject(kind, days.first, days.last),
+        days,
+        document,
+        operators(settings) if config.mail else [],
+        mail_subject=f"{document.title} · {document.period}",
+        now=database.now(),
+    )
+
+
+def _publish_events(database: Database, senders: SendersResource, config: Mailing, day: Days) -> list[Published]:
+    facts = ReportFacts(database)
+    published = []
+    for event, owner in facts.ended_events(day):
+        document = event_report(facts, event)
+        published.append(
+            publish(
+                database,
+                senders.settings(),
+                Subject(ReportKind.EVENT, day.first, day.last, event.id),
+                day,
+                document,
+                host(owner) if config.mail and not document.is_empty else [],
+                mail_subject=f"How your messages went: {event.name}",
+                now=database.now(),
+            )
+        )
+    return published
+
+
+def _metadata(published: Published) -> dict[str, Any]:
+    return {
+        "report": MetadataValue.url(published.link),
+        "summary": MetadataValue.md(published.report.summary),
+        "revision": published.report.revision,
+        "mailed now": published.mailed,
+        **({"not mailed, because": published.not_mailed} if published.not_mailed else {}),
+    }
+
+
+def _events_metadata(published: list[Published]) -> dict[str, Any]:
+    records = [
+        TableRecord(
+            {
+                "event": each.report.title,
+                "report": each.link,
+                "empty": "yes" if each.report.is_empty else "",
+                "mailed now": each.mailed,
+                "not mailed, because": each.not_mailed or "",
+            }
+        )
+        for each in published
+    ]
+    columns = ("event", "report", "empty", "mailed now", "not mailed, because")
+    return {
+        "events": len(published),
+        "mailed now": sum(each.mailed for each in published),
+        "reports": MetadataValue.table(records, schema=TableSchema([TableColumn(name) for name in columns])),
+        "summary": MetadataValue.md("\n".join(each.report.summary for each in published) or "No event was over."),
+    }

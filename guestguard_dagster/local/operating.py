@@ -1,0 +1,42 @@
+"""What `guestguard export` and `guestguard doctor` do."""
+
+from datetime import datetime
+from pathlib import Path
+
+from guestguard_dagster.domain.days import Days
+from guestguard_dagster.local.console import tell
+from guestguard_dagster.local.errors import LocalServiceError
+from guestguard_dagster.local.here import settings_here
+from guestguard_dagster.reporting.export import Dataset, ParquetMissing, as_csv, as_parquet
+from guestguard_dagster.storage.database import Database
+
+_DEFAULT_DAYS = 30
+
+
+def run_export(
+    project: Path, dataset: str, *, first: datetime | None, last: datetime | None, form: str, output: Path | None
+) -> None:
+    """Write the statistics of some days to a file, or as CSV to the terminal.
+
+    Raises SettingsInvalid, and LocalServiceError for what is asked for and cannot be.
+    """
+    if form == "parquet" and output is None:
+        raise LocalServiceError("Parquet is not for reading in a terminal; give --output a file")
+    settings = settings_here(project)
+    with Database(settings.require_database_url(), application_name="guestguard-export") as database:
+        today = Days.containing(database.now(), settings.operator_zone)
+        until = last.date() if last is not None else today.last
+        since = first.date() if first is not None else Days.only(until, today.zone).widened(_DEFAULT_DAYS - 1).first
+        try:
+            days = Days(since, until, today.zone)
+            if form == "parquet":
+                data = as_parquet(database, Dataset(dataset), days)
+            else:
+                data = as_csv(database, Dataset(dataset), days).encode()
+        except (ValueError, ParquetMissing) as problem:
+            raise LocalServiceError(str(problem)) from None
+    if output is None:
+        tell(data.decode().rstrip("\n"))
+    else:
+        output.write_bytes(data)
+        tell(f"{days}: written to {output}")
