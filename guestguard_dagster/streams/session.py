@@ -98,8 +98,8 @@ def explained(access: NatsAccess) -> Iterator[None]:
 async def _give_up(client: "Client") -> None:
     try:
         await asyncio.wait_for(client.close(), _CLOSE_SECONDS)
-    except (OSError, TimeoutError):
-        return  # nothing of it was ever used
+    except (OSError, TimeoutError, AssertionError):
+        return  # nothing of it was ever used; nats-py asserts that a client it closes had begun to connect
 
 
 def _why(access: NatsAccess, problems: list[Exception]) -> StreamFailed:

@@ -1,6 +1,7 @@
 """JetStream on a real server: bounded connections, one declaration, fetched and settled as promised."""
 
 import asyncio
+import os
 import socket
 import subprocess
 import sysconfig
@@ -11,7 +12,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import nats
+import nkeys
 import pytest
+import trustme
 from nats.js.api import ConsumerConfig, StreamConfig
 
 from guestguard_dagster.domain.notifications import NotificationType
@@ -143,6 +146,40 @@ def test_credentials_open_the_door_and_wrong_ones_are_told_at_once(
         ):
             stream.survey()
         assert time.monotonic() - started < PROMPTLY
+
+
+def test_an_nkey_opens_the_door(declaration: StreamDeclaration, tmp_path: Path) -> None:
+    seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
+    seed_file, config = tmp_path / "seed", tmp_path / "nats.conf"
+    seed_file.write_bytes(seed)
+    public_key = nkeys.from_seed(bytearray(seed)).public_key.decode()
+    config.write_text(f'authorization {{ users = [ {{ nkey: "{public_key}" }} ] }}')
+    with _server_with(tmp_path, ["-c", str(config)]) as url:
+        with JetStream(NatsAccess((url,), nkey_seed_file=seed_file), declaration) as stream:
+            assert stream.survey().drift == ()
+        seed_file.write_text("no seed at all")
+        with (
+            JetStream(NatsAccess((url,), nkey_seed_file=seed_file), declaration) as stream,
+            pytest.raises(StreamRefused, match="credentials"),
+        ):
+            stream.survey()
+
+
+def test_tls_trusts_the_authority_that_is_named_and_no_other(declaration: StreamDeclaration, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost", "127.0.0.1")
+    ca_file, pem, key = tmp_path / "ca.pem", tmp_path / "cert.pem", tmp_path / "key.pem"
+    authority.cert_pem.write_to_path(ca_file)
+    certificate.cert_chain_pems[0].write_to_path(pem)
+    certificate.private_key_pem.write_to_path(key)
+    with _server_with(tmp_path, ["--tls", "--tlscert", str(pem), "--tlskey", str(key)]) as url:
+        with JetStream(NatsAccess((url,), tls_ca_file=ca_file), declaration) as stream:
+            assert stream.survey().drift == ()
+        with (
+            JetStream(NatsAccess((url,)), declaration) as stream,
+            pytest.raises(StreamRefused, match="TLS handshake failed"),
+        ):
+            stream.survey()
 
 
 def test_a_connection_survives_a_restart_of_the_server(tmp_path: Path, declaration: StreamDeclaration) -> None:
