@@ -20,6 +20,7 @@ SERVICE = "dagster"
 
 _CODE_STATUS_QUERY = """
 query CodeStatus {
+  instance { info }
   workspaceOrError {
     ... on Workspace {
       locationEntries {
@@ -37,9 +38,10 @@ query CodeStatus {
 class DagsterDev:
     """A running `dagster dev` at `url`."""
 
-    def __init__(self, child: Child, port: int, data_folder: Path) -> None:
+    def __init__(self, child: Child, port: int, data_folder: Path, home: Path) -> None:
         self.child = child
         self.port = port
+        self.home = home
         self._data_folder = data_folder
 
     @property
@@ -70,7 +72,7 @@ def start_dagster(
     # Not in the project's folder: there Dagster would load .env over the addresses that are given here.
     environ = marked_environ({**environ, "DAGSTER_HOME": str(home)}, data_folder, SERVICE)
     child = Child(SERVICE, command, cwd=home, environ=environ, sink=sink)
-    dagster = DagsterDev(child, port, data_folder)
+    dagster = DagsterDev(child, port, data_folder, home)
     try:
         _wait_until_loaded(dagster)
     except BaseException:
@@ -113,8 +115,12 @@ def _code_status(dagster: DagsterDev) -> str | None:
     """`loaded`, or why our code cannot be loaded, or None while neither is known."""
     try:
         answer = requests.post(f"{dagster.url}/graphql", json={"query": _CODE_STATUS_QUERY}, timeout=10)
-        workspace = answer.json()["data"]["workspaceOrError"]
+        data = answer.json()["data"]
+        workspace, instance = data["workspaceOrError"], data["instance"]["info"]
     except (requests.RequestException, ValueError, KeyError, TypeError):
+        return None
+    # Another Dagster may have taken the port a moment before ours.
+    if str(dagster.home) not in instance:
         return None
     if "message" in workspace:
         return _first_line(workspace["message"])
