@@ -7,8 +7,9 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3.14 pyth
 	done)
 PIP_INSTALL := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 TESTS ?= guestguard_dagster_tests
+HAS_BROWSER := command -v chromium >/dev/null || command -v google-chrome >/dev/null
 
-.PHONY: help install demo up test lint honesty bench bench-quick clean
+.PHONY: help install demo up test browser lint honesty bench bench-quick clean
 
 help:
 	@echo "make demo     install, then watch one broadcast leave on time (make demo KEEP=1 leaves it running)"
@@ -26,8 +27,16 @@ demo: $(VENV)/installed
 up: $(VENV)/installed
 	@$(VENV)/bin/guestguard up
 
-test: $(VENV)/installed-dev
-	$(VENV)/bin/python -m pytest $(TESTS)
+# Most tests wait for servers most of the time: four at once, whatever the number of cores.
+test: $(VENV)/installed-dev browser
+	$(VENV)/bin/python -m pytest -n 4 --dist loadgroup $(TESTS) \
+		$(if $(shell $(HAS_BROWSER) && echo yes),,--ignore=guestguard_dagster_tests/browser)
+
+# The one thing that no Python package brings.
+browser:
+	@$(HAS_BROWSER) || { test "$$(id -u)" = 0 && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+		echo "No Chromium here: the browser tests are left out. On Debian and Ubuntu: apt install chromium" >&2
 
 lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff format --check

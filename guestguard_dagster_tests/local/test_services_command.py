@@ -14,6 +14,9 @@ from guestguard_dagster.local.stack import DEFAULT_PORTS
 from guestguard_dagster.storage.migrate import newest_revision
 from guestguard_dagster_tests.local.commands import IS_RUNNING, Command, left_behind, project_folder, run
 
+# Each starts everything that this machine can bear at once.
+pytestmark = pytest.mark.xdist_group("commands")
+
 
 @pytest.fixture
 def project() -> Iterator[Path]:
