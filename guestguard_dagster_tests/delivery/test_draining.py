@@ -12,6 +12,7 @@ from uuid import uuid4
 import icalendar
 import pytest
 
+from guestguard_dagster.delivery import draining
 from guestguard_dagster.delivery.mailroom import Mailroom
 from guestguard_dagster.delivery.notifying import Rules, receive, replay
 from guestguard_dagster.domain.events import RsvpStatus
@@ -28,6 +29,7 @@ from guestguard_dagster.storage.schema import notifications
 from guestguard_dagster.storage.suppressions import SuppressionRepo
 from guestguard_dagster.streams.jetstream import JetStream
 from guestguard_dagster.streams.messages import Backlog
+from guestguard_dagster_tests.crash.passing_time import let_waits_pass
 from guestguard_dagster_tests.delivery.conftest import RoomOpener, smtp_settings
 from guestguard_dagster_tests.delivery.notifications import (
     RULES,
@@ -38,6 +40,7 @@ from guestguard_dagster_tests.delivery.notifications import (
     statuses_of,
 )
 from guestguard_dagster_tests.factories import make_event, make_guests, make_user, set_columns
+from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
 from guestguard_dagster_tests.streams.events import (
     GO_ZERO_TIME,
@@ -387,6 +390,30 @@ def test_an_unsubscribe_stops_invitations_and_spares_confirmations(
     assert [parse(mail.content)["Subject"] for mail in mail_server.accepted] == ["Your RSVP is confirmed"]
     assert mail_server.recipients() == {guest.email: 1}
     assert statuses_of(database) == {"sent": 1, "suppressed": 3}
+
+
+def test_a_providers_failure_is_the_rows_business_and_no_nak(
+    database: Database,
+    open_room: RoomOpener,
+    stream: JetStream,
+    mail_server: SmtpLoopback,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    event = make_event(database)
+    (guest,) = make_guests(database, event)
+    stream.publish(RSVP, rsvp_confirmed(guest, event))
+    mail_server.faults.add(Fault(at="rcpt", do=FaultKind.REPLY, reply="451 4.7.1 come back later"))
+    monkeypatch.setattr(draining, "_LONGEST_STAY", timedelta(0))
+    room = open_room(smtp_settings(mail_server))
+
+    first = drain_once(room, stream)
+    assert stream.survey().backlogs[RSVP] == Backlog(0, 0)
+    let_waits_pass(database)
+    second = drain_once(room, stream)
+
+    assert (first.outcomes["transient"], second.outcomes["sent"]) == (1, 1)
+    assert second.events == {}
+    assert mail_server.recipients() == {guest.email: 1}
 
 
 def test_rows_that_a_dead_drain_left_are_sent_though_nats_is_away(
