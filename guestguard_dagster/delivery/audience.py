@@ -26,5 +26,5 @@ def load_recipients(room: Mailroom, message_ids: Sequence[UUID]) -> AudienceRepo
     recipients: dict[UUID, int] = {}
     for start in range(0, len(message_ids), _MESSAGES_PER_TRANSACTION):
         chunk = message_ids[start : start + _MESSAGES_PER_TRANSACTION]
-        recipients |= room.deliveries.freeze_audiences(chunk)
+        recipients |= room.audiences.freeze(chunk)
     return AudienceReport(recipients)

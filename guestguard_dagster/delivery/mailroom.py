@@ -8,6 +8,7 @@ from guestguard_dagster.delivery.leasing import LEASE_TIME
 from guestguard_dagster.senders.picker import Senders
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.asks import AskRepo
+from guestguard_dagster.storage.audiences import AudienceRepo
 from guestguard_dagster.storage.breakers import BreakerRepo
 from guestguard_dagster.storage.contexts import ContextRepo
 from guestguard_dagster.storage.database import Database
@@ -35,6 +36,7 @@ class Mailroom:
     run_id: str
     lease_time: timedelta
     asks: AskRepo
+    audiences: AudienceRepo
     breakers: BreakerRepo
     contexts: ContextRepo
     dead_letters: DeadLetterRepo
@@ -64,6 +66,7 @@ class Mailroom:
             run_id=run_id,
             lease_time=lease_time,
             asks=AskRepo(database),
+            audiences=AudienceRepo(database),
             breakers=BreakerRepo(database),
             contexts=ContextRepo(database),
             dead_letters=DeadLetterRepo(database),

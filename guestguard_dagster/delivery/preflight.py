@@ -37,7 +37,7 @@ def preflight(room: Mailroom, message_ids: Sequence[UUID], composer: Composer | 
     while cursors:
         window = {message_id: cursors.pop(message_id) for message_id in list(cursors)[:_MESSAGES_PER_PAGE]}
         per_source = max(1, _PAGE // len(window))
-        page = room.deliveries.pending_page(window, per_source=per_source)
+        page = room.audiences.pending_page(window, per_source=per_source)
         _check(room, page, composer, report)
         found = Counter(facts.source_id for facts in page)
         last = {facts.source_id: facts.delivery_id for facts in page}
@@ -55,8 +55,8 @@ def _check(
 ) -> None:
     composed = composer.compose(page)
     for message_id, problem in composed.broken.items():
-        room.deliveries.refuse_all_pending(message_id, DeliveryStatus.FAILED, problem)
+        room.audiences.refuse_all_pending(message_id, DeliveryStatus.FAILED, problem)
     report.broken.update(composed.broken)
-    room.deliveries.refuse_pending(composed.refusals)
+    room.audiences.refuse_pending(composed.refusals)
     report.refused.update(refusal.reason for refusal in composed.refusals)
     report.rendered += len(composed.items)

@@ -13,6 +13,7 @@ from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.domain.messages import Message, MessageAudience, MessageChannel, MessageStatus
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
+from guestguard_dagster.storage.audiences import AudienceRepo
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.deliveries import DeliveryRepo, LeaseTaken, Refusal, Settlement
 from guestguard_dagster.storage.schema import delivery_attempts, message_deliveries, provider_batches
@@ -56,6 +57,11 @@ def deliveries(process: HandingOff) -> DeliveryRepo:
     return process.deliveries
 
 
+@pytest.fixture
+def audiences(database: Database) -> AudienceRepo:
+    return AudienceRepo(database)
+
+
 def a_message(database: Database, recipients: int = 3) -> Message:
     """A message that is being sent, with its frozen audience."""
     event = make_event(database)
@@ -82,7 +88,7 @@ def let_leases_run_out(database: Database) -> None:
 class TestFreezing:
     @pytest.mark.parametrize("audience", MessageAudience)
     def test_the_audience_is_who_the_message_is_for(
-        self, deliveries: DeliveryRepo, database: Database, audience: MessageAudience
+        self, audiences: AudienceRepo, database: Database, audience: MessageAudience
     ) -> None:
         event, elsewhere = make_event(database), make_event(database)
         guests = {rsvp: make_guests(database, event, 2, rsvp_status=rsvp) for rsvp in RsvpStatus}
@@ -93,7 +99,7 @@ class TestFreezing:
             database, event, audience=audience, status=MessageStatus.SENDING, channel=MessageChannel.SMS
         )
 
-        counts = deliveries.freeze_audiences([message.id])
+        counts = audiences.freeze([message.id])
 
         wanted = [
             guest.id
@@ -112,31 +118,31 @@ class TestFreezing:
         assert frozen.recipient_count == len(wanted)
         assert frozen.audience_frozen_at is not None
 
-    def test_an_audience_is_frozen_once(self, deliveries: DeliveryRepo, database: Database) -> None:
+    def test_an_audience_is_frozen_once(self, audiences: AudienceRepo, database: Database) -> None:
         event = make_event(database)
         make_guests(database, event, 2)
         message = make_message(database, event, status=MessageStatus.SENDING)
-        deliveries.freeze_audiences([message.id])
+        audiences.freeze([message.id])
         frozen_at = read_message(database, message.id).audience_frozen_at
 
         make_guests(database, event, 3)
 
-        assert deliveries.freeze_audiences([message.id]) == {message.id: 2}
+        assert audiences.freeze([message.id]) == {message.id: 2}
         assert read_message(database, message.id).audience_frozen_at == frozen_at
 
-    def test_an_empty_audience_is_frozen_too(self, deliveries: DeliveryRepo, database: Database) -> None:
+    def test_an_empty_audience_is_frozen_too(self, audiences: AudienceRepo, database: Database) -> None:
         message = make_message(database, make_event(database), status=MessageStatus.SENDING)
-        assert deliveries.freeze_audiences([message.id]) == {message.id: 0}
+        assert audiences.freeze([message.id]) == {message.id: 0}
         assert read_message(database, message.id).recipient_count == 0
 
-    def test_only_what_is_being_sent_is_frozen(self, deliveries: DeliveryRepo, database: Database) -> None:
+    def test_only_what_is_being_sent_is_frozen(self, audiences: AudienceRepo, database: Database) -> None:
         event = make_event(database)
         others = [make_message(database, event, status=s) for s in MessageStatus if s is not MessageStatus.SENDING]
-        assert deliveries.freeze_audiences([*(message.id for message in others), uuid4()]) == {}
+        assert audiences.freeze([*(message.id for message in others), uuid4()]) == {}
         assert all(read_message(database, message.id).audience_frozen_at is None for message in others)
 
     def test_two_processes_that_freeze_at_once_write_one_row_per_guest(
-        self, deliveries: DeliveryRepo, database: Database
+        self, audiences: AudienceRepo, database: Database
     ) -> None:
         event = make_event(database)
         make_guests(database, event, 50)
@@ -145,7 +151,7 @@ class TestFreezing:
 
         def freeze(_: int) -> dict[UUID, int]:
             start.wait()
-            return deliveries.freeze_audiences([message.id])
+            return audiences.freeze([message.id])
 
         with ThreadPoolExecutor(4) as pool:
             assert list(pool.map(freeze, range(4))) == [{message.id: 50}] * 4
@@ -326,8 +332,8 @@ class TestRefusing:
     def test_the_preflight_settles_only_what_nobody_holds(self, process: HandingOff, database: Database) -> None:
         message = a_message(database, 2)
         [held] = ids_of(process.lease(message, size=1))
-        everyone = [facts.delivery_id for facts in process.deliveries.pending_page({message.id: 0}, per_source=10)]
-        process.deliveries.refuse_pending(self.refusals(*everyone))
+        everyone = [facts.delivery_id for facts in AudienceRepo(database).pending_page({message.id: 0}, per_source=10)]
+        AudienceRepo(database).refuse_pending(self.refusals(*everyone))
         assert statuses(database, [held]) == ["pending"]
         assert statuses(database, [id for id in everyone if id != held]) == ["skipped"]
 
@@ -341,19 +347,19 @@ class TestRefusing:
         set_columns(database, held, lease_expires_at=database.now() + A_MINUTE)
         set_columns(database, sent, status=DeliveryStatus.SENT)
 
-        assert process.deliveries.refuse_all_pending(message.id, DeliveryStatus.FAILED, "template refused") == 2
+        assert AudienceRepo(database).refuse_all_pending(message.id, DeliveryStatus.FAILED, "template refused") == 2
 
         assert statuses(database, [held, sent, *rest]) == ["pending", "sent", "failed", "failed"]
         assert len(process.lease(another).recipients) == 1
 
     def test_a_page_goes_on_behind_its_cursor_for_each_message(
-        self, deliveries: DeliveryRepo, database: Database
+        self, audiences: AudienceRepo, database: Database
     ) -> None:
         first, second = a_message(database, 3), a_message(database, 1)
-        page = deliveries.pending_page({first.id: 0, second.id: 0}, per_source=2)
+        page = audiences.pending_page({first.id: 0, second.id: 0}, per_source=2)
         mine = [facts.delivery_id for facts in page if facts.source_id == first.id]
         assert len(page) == 3
-        rest = deliveries.pending_page({first.id: mine[-1]}, per_source=2)
+        rest = audiences.pending_page({first.id: mine[-1]}, per_source=2)
         assert len(rest) == 1
         assert rest[0].delivery_id > mine[-1]
 
