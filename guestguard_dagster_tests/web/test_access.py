@@ -20,12 +20,13 @@ from starlette.testclient import TestClient
 
 from guestguard_dagster.clock import utc_now
 from guestguard_dagster.domain.events import CollaboratorRole, Event, User
+from guestguard_dagster.domain.messages import MessageStatus
 from guestguard_dagster.settings import Settings, SettingsInvalid
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.web.app import create_app
 from guestguard_dagster.web.auth import BearerTokens, Sessions
 from guestguard_dagster.web.services import LocalSignIn
-from guestguard_dagster_tests.factories import make_guests, make_user
+from guestguard_dagster_tests.factories import make_event, make_guests, make_message, make_user
 from guestguard_dagster_tests.web.conftest import ADDRESS, ClientOf, bearer_token
 
 _VIEWER, _EDITOR, _OWNER = CollaboratorRole.VIEWER, CollaboratorRole.EDITOR, CollaboratorRole.OWNER
@@ -117,6 +118,24 @@ def test_an_event_of_others_does_not_exist_for_a_stranger(
     mine, nobodys = (stranger.get(f"/events/{event_id}").json() for event_id in (event.id, uuid4()))
     assert mine["code"] == nobodys["code"] == "not_found"
     assert set(mine) == set(nobodys)
+
+
+def test_messages_and_guests_of_another_event_are_not_reached_through_ones_own(
+    client: TestClient, database: Database, event: Event
+) -> None:
+    elsewhere = make_event(database)
+    message = make_message(database, elsewhere, status=MessageStatus.SENT)
+    [guest] = make_guests(database, elsewhere)
+    deep = [each for each in _NEEDED if "{message_id}" in each[1] or "{guest_id}" in each[1]]
+    assert len(deep) > 10
+    for method, path in deep:
+        address = path.format(event_id=event.id, message_id=message.id, guest_id=guest.id)
+        content = b'{"version": 1}' if method == "PATCH" and "message_id" in path else b"{}"
+        headers = {"Content-Type": "application/json"}
+        answer = client.request(method, address, content=None if method == "GET" else content, headers=headers)
+        assert answer.status_code == 404, (method, path, answer.text)
+    preview = {"body": "B", "subject": "S", "guest_id": str(guest.id)}
+    assert client.post(f"/events/{event.id}/messages/preview", json=preview).status_code == 404
 
 
 def test_nobody_gets_in_without_signing_in(anonymous: TestClient, event: Event) -> None:
