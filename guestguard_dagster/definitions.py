@@ -16,6 +16,7 @@ from guestguard_dagster.jobs.memos import send_memos
 from guestguard_dagster.jobs.notifications import DRAINS
 from guestguard_dagster.jobs.provider_callbacks import apply_provider_callbacks
 from guestguard_dagster.jobs.reports import REPORT_JOBS
+from guestguard_dagster.jobs.retention import retention
 from guestguard_dagster.jobs.retry_failed import RETRY_JOBS
 from guestguard_dagster.jobs.send_scheduled import send_scheduled
 from guestguard_dagster.resources.database import DatabaseResource
@@ -45,6 +46,7 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> Defini
             delivery_checks,
             *RETRY_JOBS,
             *REPORT_JOBS,
+            retention,
             send_memos,
         ],
         schedules=SCHEDULES,

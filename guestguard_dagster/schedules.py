@@ -6,6 +6,7 @@ from dagster import DefaultScheduleStatus, RunRequest, ScheduleDefinition, Sched
 
 from guestguard_dagster.jobs.delivery_checks import delivery_checks
 from guestguard_dagster.jobs.reports import report_on_day, report_on_week
+from guestguard_dagster.jobs.retention import retention
 from guestguard_dagster.partitions import ZONE
 
 check_deliveries = ScheduleDefinition(
@@ -15,6 +16,15 @@ check_deliveries = ScheduleDefinition(
     execution_timezone=ZONE.key,
     default_status=DefaultScheduleStatus.RUNNING,
     description="Every quarter of an hour: does every promise hold?",
+)
+
+delete_what_is_old = ScheduleDefinition(
+    name="delete_what_is_old",
+    job=retention,
+    cron_schedule="40 3 * * *",
+    execution_timezone=ZONE.key,
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="Every night: delete what is kept for a limited time, once it is old.",
 )
 
 
@@ -40,7 +50,7 @@ def report_on_last_week(context: ScheduleEvaluationContext) -> RunRequest:
     return _of_days_ago(context, 7)
 
 
-SCHEDULES = [check_deliveries, report_on_yesterday, report_on_last_week]
+SCHEDULES = [check_deliveries, delete_what_is_old, report_on_yesterday, report_on_last_week]
 
 
 def _of_days_ago(context: ScheduleEvaluationContext, days: int) -> RunRequest:

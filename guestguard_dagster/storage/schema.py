@@ -235,6 +235,7 @@ provider_batches = Table(
     Column("body", LargeBinary),
     Column("first_called_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     _instant("answered_at"),
+    Index("ix_provider_batches_with_body", "first_called_at", postgresql_where=text("body IS NOT NULL")),
 )
 
 notifications = Table(

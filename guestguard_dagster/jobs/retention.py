@@ -1,0 +1,108 @@
+"""Deletes at night what is old: rows that only the engine needed, and the logs of runs. Statistics and reports stay."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from dagster import (
+    DagsterInstance,
+    DagsterRunStatus,
+    In,
+    Nothing,
+    OpExecutionContext,
+    Out,
+    RunsFilter,
+    in_process_executor,
+    job,
+    op,
+)
+
+from guestguard_dagster.jobs.dead_letters import DEAD_LETTER_JOBS
+from guestguard_dagster.jobs.delivery_checks import delivery_checks
+from guestguard_dagster.jobs.memos import send_memos
+from guestguard_dagster.jobs.notifications import DRAINS
+from guestguard_dagster.jobs.provider_callbacks import apply_provider_callbacks
+from guestguard_dagster.jobs.queues import MAINTENANCE_QUEUE
+from guestguard_dagster.jobs.retry_failed import RETRY_JOBS
+from guestguard_dagster.jobs.send_scheduled import send_scheduled
+from guestguard_dagster.resources.database import DatabaseResource
+from guestguard_dagster.resources.senders import SendersResource
+from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.idempotency import IdempotencyRepo
+from guestguard_dagster.storage.retention import RetentionRepo
+from guestguard_dagster.storage.run_logs import delete_run_logs
+
+# Their runs materialize nothing, so nothing of an asset's history goes with them.
+_JOBS_WITHOUT_ASSETS = [
+    delivery_checks.name,
+    *(
+        each.name
+        for each in (
+            send_scheduled,
+            *DRAINS.values(),
+            *DEAD_LETTER_JOBS,
+            apply_provider_callbacks,
+            send_memos,
+            *RETRY_JOBS,
+        )
+    ),
+]
+_ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
+_RUNS_AT_ONCE = 100
+# More than a busy day has; what is left comes the next night.
+_MOST_RUNS = 20_000
+
+
+@op(out=Out(Nothing), description="Delete old attempts, and empty old requests to providers and their callbacks.")
+def delete_old_rows(context: OpExecutionContext, database: DatabaseResource, senders: SendersResource) -> None:
+    settings = senders.settings()
+    rows = RetentionRepo(database.get())
+    bodies = timedelta(days=settings.keep_batch_bodies_days)
+    context.add_output_metadata(
+        {
+            "attempts deleted": sum(rows.delete_attempts(timedelta(days=settings.keep_attempts_days))),
+            "requests emptied": sum(rows.empty_batch_bodies(bodies)),
+            "callbacks emptied": sum(rows.empty_callbacks(bodies)),
+            "published events deleted": sum(rows.delete_published_events(bodies)),
+            "heartbeats deleted": sum(rows.delete_heartbeats()),
+            "idempotency keys deleted": IdempotencyRepo(database.get()).forget_old(),
+        }
+    )
+
+
+@op(
+    ins={"rows_deleted": In(Nothing)}, out=Out(Nothing), description="Delete old runs, and the logs of those that stay."
+)
+def delete_old_runs(context: OpExecutionContext, senders: SendersResource) -> None:
+    settings = senders.settings()
+    older_than = timedelta(days=settings.keep_run_logs_days)
+    with Database(settings.require_dagster_database_url(), application_name="guestguard-retention") as dagster:
+        before = dagster.now() - older_than
+        runs = 0
+        for run_id in _old_runs(context.instance, before):
+            context.instance.delete_run(run_id)
+            runs += 1
+        context.add_output_metadata(
+            {"runs deleted": runs, "log entries deleted": sum(delete_run_logs(dagster, older_than))}
+        )
+
+
+@job(
+    executor_def=in_process_executor,
+    tags=MAINTENANCE_QUEUE,
+    description="Deletes what is older than KEEP_ATTEMPTS_DAYS, KEEP_BATCH_BODIES_DAYS and KEEP_RUN_LOGS_DAYS say, in "
+    "small chunks. Can be stopped and run again at any time.",
+)
+def retention() -> None:
+    delete_old_runs(delete_old_rows())
+
+
+def _old_runs(instance: DagsterInstance, before: datetime) -> Iterator[str]:
+    """The ended runs that began before then and materialized nothing, oldest first, up to _MOST_RUNS of each job."""
+    for job_name in _JOBS_WITHOUT_ASSETS:
+        wanted = RunsFilter(job_name=job_name, statuses=_ENDED, created_before=before)
+        for _ in range(_MOST_RUNS // _RUNS_AT_ONCE):
+            # Each page is deleted before the next is read, so the next begins where this one ended.
+            page = instance.get_run_records(wanted, limit=_RUNS_AT_ONCE, ascending=True)
+            yield from (record.dagster_run.run_id for record in page)
+            if len(page) < _RUNS_AT_ONCE:
+                break
