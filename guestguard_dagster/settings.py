@@ -129,6 +129,8 @@ class Settings(BaseModel):
     def _is_a_web_address(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
+        if value is not None and not value.isascii():
+            raise ValueError("must be ASCII; write the domain in its xn-- form and encode the path")
         return value
 
     @field_validator("operator_timezone")

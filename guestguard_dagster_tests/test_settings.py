@@ -71,6 +71,11 @@ def test_links_can_only_begin_with_a_web_address(env_file: Path, value: str) -> 
         load_settings(environ={"PUBLIC_BASE_URL": value}, env_file=env_file)
 
 
+def test_links_that_mail_could_not_carry_are_refused(env_file: Path) -> None:
+    with pytest.raises(SettingsInvalid, match=r"PUBLIC_BASE_URL: .*must be ASCII"):
+        load_settings(environ={"PUBLIC_BASE_URL": "https://gäste.example"}, env_file=env_file)
+
+
 @pytest.mark.parametrize(
     "given", ["postgresql://u:p%25w@h:1/d", "postgres://u:p%25w@h:1/d", "postgresql+psycopg://u:p%25w@h:1/d"]
 )

@@ -61,9 +61,11 @@ def _open_mailroom(
     room.runs.record(context.run_id, request.ids(), lifts_hold=_an_operator_started(context))
     try:
         yield room
-    except BaseException:
+    except BaseException as error:
         if _is_being_terminated(context):
             room.runs.hold(context.run_id, request.ids(), reason=TERMINATED.format(run_id=context.run_id))
+        elif not isinstance(error, Exception):
+            room.asks.let_go(request.ids())  # a restart: the next tick may ask at once
         raise
 
 

@@ -1,9 +1,11 @@
 """The send job as Dagster runs it: six ops, safe to run again in any part, telling an operator what they did."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from dagster import (
+    DagsterExecutionInterruptedError,
     DagsterInstance,
     ExecuteInProcessResult,
     JobExecutionResult,
@@ -12,6 +14,7 @@ from dagster import (
     reconstructable,
 )
 
+from guestguard_dagster.delivery import claiming
 from guestguard_dagster.domain.messages import Message, MessageStatus
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.runs import RunRepo
@@ -19,6 +22,7 @@ from guestguard_dagster_tests.dagster_rooms import environment, run_send_job, se
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message, set_columns
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
 
+HOUR = timedelta(hours=1)
 OPS = ["claim", "load_recipients", "render", "dispatch", "record_deliveries", "mark_sent"]
 
 
@@ -138,3 +142,22 @@ def test_without_a_provider_a_message_ends_as_failed_and_says_why(
 
     failed = read_message(database, message.id)
     assert (failed.status, failed.status_reason) == (MessageStatus.FAILED, "no email provider configured")
+
+
+def test_a_run_that_a_restart_interrupts_lets_its_messages_go(
+    instance: DagsterInstance, database: Database, mail_server: SmtpLoopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = make_message(
+        database, make_event(database), send_in=timedelta(seconds=80), asked_until=database.now() + HOUR
+    )
+
+    def interrupted(*_: object) -> None:
+        raise DagsterExecutionInterruptedError
+
+    # the signal itself: Dagster raises this in the main thread while the claim waits
+    monkeypatch.setattr(claiming, "claim", interrupted)
+    assert not run_send_job(instance, [message.id]).success
+
+    left = read_message(database, message.id)
+    assert (left.status, left.held_at, left.asked_until) == (MessageStatus.SCHEDULED, None, None)
+    assert not mail_server.accepted
