@@ -114,7 +114,7 @@ def test_a_run_tells_an_operator_what_it_did(
     assert (end["messages sent"], end["recipients"], end["recipients sent"]) == (1, 3, 3)
     (row,) = end["messages"].records  # type: ignore[attr-defined]
     assert row.data["status"] == "sent"
-    assert row.data["link"].endswith(f"/events/{message.event_id}/communications")
+    assert row.data["link"].endswith(f"/manage/{message.event_id}/communications")
     assert len(mail_server.accepted) == 3
 
 
