@@ -13,8 +13,10 @@ from guestguard_dagster.delivery.mailroom import Mailroom
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.domain.messages import MessageStatus
+from guestguard_dagster.domain.notifications import Arrival, NotificationType, RsvpConfirmed
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.guests import GuestRepo
+from guestguard_dagster.storage.notifications import Incoming, NotificationRepo
 from guestguard_dagster.storage.runs import RunRepo
 from guestguard_dagster_tests.browser.conftest import Site
 from guestguard_dagster_tests.browser.parts import compose, fill_message, row, save, show_box
@@ -152,6 +154,17 @@ def test_an_operator_finds_the_runs_of_a_message(page: Page, site: Site, databas
     expect(page.get_by_role("link", name="Run 0a1b2c3d")).to_have_attribute(
         "href", "http://dagster.example/runs/0a1b2c3d-run"
     )
+
+
+def test_mails_that_went_out_by_themselves_are_listed(page: Page, site: Site, database: Database) -> None:
+    [guest] = make_guests(database, site.event, 1, name="Gina Guest")
+    answer = RsvpConfirmed(rsvp_id="1", guest_id=guest.id, event_id=site.event.id, response=RsvpStatus.ATTENDING)
+    arrival = Arrival("RSVPS", "rsvp.confirmed", 1, database.now(), deliveries=1, message_id=None, data=b"")
+    incoming = Incoming(arrival, answer, answer.identity(None), None)
+    NotificationRepo(database).record(NotificationType.CONFIRMATION, [incoming])
+    page.goto(site.page("communications"))
+    show_box(page, "Notifications")
+    expect(page.get_by_role("row").filter(has_text="Gina Guest")).to_contain_text("Waiting")
 
 
 def test_a_guest_answers_by_the_link_in_the_mail(
