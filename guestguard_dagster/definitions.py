@@ -10,6 +10,7 @@ from guestguard_dagster.assets.delivery_stats import STATISTICS
 from guestguard_dagster.assets.reports import REPORTS
 from guestguard_dagster.assets.sources import SOURCES
 from guestguard_dagster.checks import CHECKS
+from guestguard_dagster.jobs.alerts import tell_operators
 from guestguard_dagster.jobs.dead_letters import DEAD_LETTER_JOBS
 from guestguard_dagster.jobs.delivery_checks import delivery_checks
 from guestguard_dagster.jobs.memos import send_memos
@@ -23,6 +24,7 @@ from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.nats import NatsResource
 from guestguard_dagster.resources.senders import SendersResource
 from guestguard_dagster.schedules import SCHEDULES
+from guestguard_dagster.sensors.alerts import alerts
 from guestguard_dagster.sensors.automation import automation
 from guestguard_dagster.sensors.delivery_changes import delivery_changes
 from guestguard_dagster.sensors.due_messages import due_messages
@@ -48,6 +50,7 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> Defini
             *REPORT_JOBS,
             retention,
             send_memos,
+            tell_operators,
         ],
         schedules=SCHEDULES,
         sensors=[
@@ -57,6 +60,7 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> Defini
             run_watch,
             hold_terminated,
             memos,
+            alerts,
             delivery_changes,
             automation,
         ],

@@ -16,6 +16,7 @@ from dagster import (
     op,
 )
 
+from guestguard_dagster.jobs.alerts import tell_operators
 from guestguard_dagster.jobs.dead_letters import DEAD_LETTER_JOBS
 from guestguard_dagster.jobs.delivery_checks import delivery_checks
 from guestguard_dagster.jobs.memos import send_memos
@@ -42,6 +43,7 @@ _JOBS_WITHOUT_ASSETS = [
             *DEAD_LETTER_JOBS,
             apply_provider_callbacks,
             send_memos,
+            tell_operators,
             *RETRY_JOBS,
         )
     ),

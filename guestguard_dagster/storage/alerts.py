@@ -73,6 +73,12 @@ class AlertRepo:
         with self._database.transaction() as connection:
             return [Alert(*row) for row in connection.execute(query)]
 
+    def count_untold(self) -> int:
+        """How many alerts nobody was told of yet."""
+        query = select(func.count()).where(alerts.c.told_at.is_(None))
+        with self._database.transaction() as connection:
+            return connection.execute(query).scalar_one()
+
     def tell(self, mails: Callable[[Sequence[Alert]], Sequence[Memo]]) -> list[Alert]:
         """Those of which nobody was told yet; they count as told, and `mails` about them are written, together."""
         untold = (

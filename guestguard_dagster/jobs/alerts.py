@@ -1,0 +1,33 @@
+"""Tells operators what is wrong: in the log, by mail, and through a webhook. Each alert is told once."""
+
+from dagster import Failure, OpExecutionContext, in_process_executor, job, op
+
+from guestguard_dagster.delivery.alerting import WebhookRefused, post_alerts
+from guestguard_dagster.jobs.queues import EVENT_QUEUE
+from guestguard_dagster.reporting.alert_mail import alert_mails
+from guestguard_dagster.resources.database import DatabaseResource
+from guestguard_dagster.resources.senders import SendersResource
+from guestguard_dagster.storage.alerts import AlertRepo
+
+
+@op(description="Log, mail and post the alerts that nobody was told of yet.")
+def tell(context: OpExecutionContext, database: DatabaseResource, senders: SendersResource) -> None:
+    settings = senders.settings()
+    told = AlertRepo(database.get()).tell(lambda alerts: alert_mails(alerts, settings.operator_addresses))
+    for alert in told:
+        context.log.error(f"{alert.title}: {alert.detail}")
+    context.add_output_metadata({"alerts": len(told), "mailed to": len(settings.operator_addresses) if told else 0})
+    if told and settings.alert_webhook_url is not None:
+        try:
+            post_alerts(settings.alert_webhook_url.get_secret_value(), told)
+        except WebhookRefused as problem:
+            raise Failure(str(problem)) from None
+
+
+@job(
+    executor_def=in_process_executor,
+    tags=EVENT_QUEUE,
+    description="Tells operators of new alerts: in the log, by mail to OPERATOR_EMAILS, and to ALERT_WEBHOOK_URL.",
+)
+def tell_operators() -> None:
+    tell()
