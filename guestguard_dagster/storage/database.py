@@ -24,6 +24,8 @@ _SESSION = {
     "search_path": "public",
     # The default is made for spinning disks, and has the planner read whole tables instead of fifty rows by their key.
     "random_page_cost": "1.1",
+    # To compile a statement takes longer than any of ours runs.
+    "jit": "off",
 }
 
 

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import text
 
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.deliveries import FACTS, FREE, FixedBatch, RecipientFacts, facts_from
+from guestguard_dagster.storage.deliveries import FACTS, FREE, GUEST, FixedBatch, RecipientFacts, facts_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class RecoveryRepo:
                         WHERE d.batch_id = :batch_id AND d.status = 'sending' AND {FREE}
                         RETURNING d.id, d.source_id, d.guest_id, d.round, d.attempts, d.first_attempt_at
                     )
-                    SELECT {FACTS} FROM leased d LEFT JOIN guestguard.guests g ON g.id = d.guest_id ORDER BY d.id
+                    SELECT {FACTS} FROM leased d {GUEST} ORDER BY d.id
                     """
                 ),
                 {"token": token, "duration": duration, "batch_id": batch.id},
