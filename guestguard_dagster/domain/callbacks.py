@@ -1,5 +1,6 @@
 """Callbacks: what a provider tells about a mail or text after it was handed off, and guests' STOP and START."""
 
+import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -30,8 +31,8 @@ class OptKeyword:
 
     @property
     def thread(self) -> str:
-        """What this guest and this number say to each other: the newest word counts."""
-        return f"{self.from_phone}>{self.to_phone}"
+        """What these two say to each other: the newest word counts. A digest, as it outlives the payload."""
+        return hashlib.sha256(f"{self.from_phone}>{self.to_phone}".encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
