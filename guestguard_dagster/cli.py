@@ -146,6 +146,18 @@ def token(email: str, name: str | None, hours: float) -> None:
 
 
 @cli.command()
+@explains_errors
+def doctor() -> None:
+    """Say how every part stands: database, migrations, daemon, queue, providers, NATS; and what to do about it.
+
+    Ends with 1 when something keeps this service from its work.
+    """
+    from guestguard_dagster.local.operating import run_doctor
+
+    sys.exit(run_doctor(Path.cwd()))
+
+
+@cli.command()
 @click.argument("dataset", type=click.Choice(["days", "latencies", "messages", "events", "providers"]))
 @click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="The first day. Default: 29 days ago.")
 @click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="The last day. Default: today.")

@@ -3,6 +3,7 @@
 from datetime import datetime
 from pathlib import Path
 
+from guestguard_dagster.delivery.health import Level, examine
 from guestguard_dagster.domain.days import Days
 from guestguard_dagster.local.console import tell
 from guestguard_dagster.local.errors import LocalServiceError
@@ -11,6 +12,7 @@ from guestguard_dagster.reporting.export import Dataset, ParquetMissing, as_csv,
 from guestguard_dagster.storage.database import Database
 
 _DEFAULT_DAYS = 30
+_SIGNS = {Level.OK: ("✓", "green"), Level.WARNING: ("!", "yellow"), Level.ERROR: ("✗", "red")}
 
 
 def run_export(
@@ -40,3 +42,17 @@ def run_export(
     else:
         output.write_bytes(data)
         tell(f"{days}: written to {output}")
+
+
+def run_doctor(project: Path) -> int:
+    """Say how every part stands, and what to do about those that do not. Returns the exit code: 1 when one fails.
+
+    Raises SettingsInvalid.
+    """
+    settings = settings_here(project)
+    with Database(settings.require_database_url(), application_name="guestguard-doctor") as database:
+        health = examine(database, settings, nats_too=True)
+    for finding in health.findings:
+        sign, colour = _SIGNS[finding.level]
+        tell(f"{sign} {finding.name.replace('_', ' ')}: {finding.sentence}", colour=colour)
+    return 1 if health.level is Level.ERROR else 0

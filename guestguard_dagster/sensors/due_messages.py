@@ -24,6 +24,7 @@ from guestguard_dagster.resources.senders import SendersResource
 from guestguard_dagster.storage.asks import AskRepo
 from guestguard_dagster.storage.breakers import BreakerRepo
 from guestguard_dagster.storage.messages import MessageRepo
+from guestguard_dagster.storage.ticks import TickRepo
 
 _MOST_MESSAGES_PER_TICK = 2000
 _NOT_STARTED_YET = [DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING]
@@ -38,6 +39,7 @@ _NOT_STARTED_YET = [DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED, Dagst
 def due_messages(
     context: SensorEvaluationContext, database: DatabaseResource, senders: SendersResource
 ) -> SensorResult | SkipReason:
+    TickRepo(database.get()).note(due_messages.name)
     asks = AskRepo(database.get())
     queued, running = _send_runs(context.instance)
     asks.renew(queued)
