@@ -3,8 +3,6 @@
 import time
 from collections.abc import Sequence
 
-import requests
-
 from guestguard_dagster.storage.alerts import Alert
 
 _TRIES = 3
@@ -18,6 +16,9 @@ class WebhookRefused(Exception):
 
 def post_alerts(url: str, alerts: Sequence[Alert]) -> None:
     """Tell the webhook, with some patience. Raises WebhookRefused."""
+    # Most processes never need it, and it takes long to import.
+    import requests
+
     body = {
         "service": "guestguard",
         "text": "; ".join(alert.title for alert in alerts),
