@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def _told(latencies: list[float]) -> str:
-    p95 = statistics.quantiles(latencies, n=20)[-1]
+    p95 = statistics.quantiles(latencies, n=20, method="inclusive")[-1]
     return f"median {statistics.median(latencies):.2f} s, p95 {p95:.2f} s, longest {max(latencies):.2f} s"
 
 
