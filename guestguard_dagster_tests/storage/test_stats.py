@@ -12,11 +12,11 @@ from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.messages import Message, MessageChannel, MessageStatus
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.operations_schema import retention_marks
 from guestguard_dagster.storage.retention import Kept
 from guestguard_dagster.storage.schema import delivery_attempts, message_deliveries
 from guestguard_dagster.storage.stats import StatsRepo
 from guestguard_dagster.storage.stats_reading import ProviderRow, StatsReader
-from guestguard_dagster.storage.operations_schema import retention_marks
 from guestguard_dagster_tests.factories import make_deliveries, make_event, make_guests, make_message, set_columns
 
 BERLIN = ZoneInfo("Europe/Berlin")
