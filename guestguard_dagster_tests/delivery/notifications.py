@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from threading import Event
 from typing import Any
@@ -66,3 +66,27 @@ class LosingAnswers:
         retries: Sequence[tuple[StreamMessage, timedelta]] = (),
     ) -> None:
         self.lost += len(acks) + len(terms) + len(retries)
+
+
+@dataclass
+class WatchingAnswers:
+    """A stream that looks, with every acknowledgement, whether another process could already see what it is about."""
+
+    stream: JetStream
+    database: Database
+    unseen: list[int] = field(default_factory=list)
+
+    def fetch(self, kind: NotificationType, *, size: int, wait: timedelta) -> list[StreamMessage]:
+        return self.stream.fetch(kind, size=size, wait=wait)
+
+    def settle(
+        self,
+        *,
+        acks: Sequence[StreamMessage] = (),
+        terms: Sequence[StreamMessage] = (),
+        retries: Sequence[tuple[StreamMessage, timedelta]] = (),
+    ) -> None:
+        written = {row.sequence for row in [*notifications_of(self.database), *dead_letters_of(self.database)]}
+        settled = [message.arrival.sequence for message in [*acks, *terms]]
+        self.unseen += [sequence for sequence in settled if sequence not in written]
+        self.stream.settle(acks=acks, terms=terms, retries=retries)

@@ -34,6 +34,7 @@ from guestguard_dagster_tests.delivery.conftest import RoomOpener, smtp_settings
 from guestguard_dagster_tests.delivery.notifications import (
     RULES,
     LosingAnswers,
+    WatchingAnswers,
     dead_letters_of,
     drain_once,
     notifications_of,
@@ -182,7 +183,24 @@ def test_an_event_that_is_delivered_again_and_again_is_one_mail(
 
     assert mail_server.recipients() == {guest.email: 1 for guest in guests}
     assert statuses_of(database) == {"sent": 5}
+    assert dead_letters_of(database) == []
     assert stream.survey().backlogs[RSVP] == Backlog(0, 0)
+
+
+def test_an_event_is_acknowledged_only_once_its_row_is_there_for_everybody_to_see(
+    database: Database, room: Mailroom, stream: JetStream
+) -> None:
+    event = make_event(database)
+    guests = make_guests(database, event, 20)
+    answers = [(RSVP, rsvp_confirmed(guest, event), None) for guest in guests]
+    stream.publish_many([*answers, (RSVP, b"nonsense", None), answers[0]])
+    watching = WatchingAnswers(stream, database)
+
+    drain_once(room, watching)
+
+    assert watching.unseen == []
+    assert stream.survey().backlogs[RSVP] == Backlog(0, 0)
+    assert statuses_of(database) == {"sent": 20, "duplicate": 1}
 
 
 def test_two_drains_at_once_send_one_mail_per_event(
