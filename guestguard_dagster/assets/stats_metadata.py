@@ -32,6 +32,11 @@ def messages_metadata(reader: StatsReader, day: Days) -> Metadata:
     messages = reader.messages(day, limit=_LARGEST)
     hours = reader.outcomes_by_hour(day)
     return {
+        "chart": _chart(
+            f"Deliveries on {day} by the hour their message was due",
+            [f"{hour:02}" for hour in range(24)],
+            outcome_series([hours.get(hour, {}) for hour in range(24)]),
+        ),
         **_counts(hours.values()),
         "largest messages": _table(
             {
@@ -46,11 +51,6 @@ def messages_metadata(reader: StatsReader, day: Days) -> Metadata:
             }
             for message in messages
         ),
-        "chart": _chart(
-            f"Deliveries on {day} by the hour their message was due",
-            [f"{hour:02}" for hour in range(24)],
-            outcome_series([hours.get(hour, {}) for hour in range(24)]),
-        ),
     }
 
 
@@ -59,6 +59,9 @@ def events_metadata(reader: StatsReader, day: Days) -> Metadata:
     events = reader.events(day, limit=_LARGEST)
     trend = reader.events_by_day(day.widened(_TREND))
     return {
+        "chart": _trend_chart(
+            "Events written about per day", day, [Series("events", "#4a3aa8", _by_day(day, trend, 0))]
+        ),
         "events": trend.get(day.first, 0),
         "largest events": _table(
             {
@@ -70,9 +73,6 @@ def events_metadata(reader: StatsReader, day: Days) -> Metadata:
             }
             for event in events
         ),
-        "chart": _trend_chart(
-            "Events written about per day", day, [Series("events", "#4a3aa8", _by_day(day, trend, 0))]
-        ),
     }
 
 
@@ -80,6 +80,7 @@ def days_metadata(reader: StatsReader, day: Days) -> Metadata:
     """The day by channel, kind, provider and outcome, its latencies, and the month before."""
     trend = reader.outcomes_by_day(day.widened(_TREND))
     return {
+        "chart": _trend_chart("Deliveries per day by outcome", day, outcome_series(_by_day(day, trend, {}))),
         **_counts([trend.get(day.first, {})]),
         **{
             f"{latency.channel} {name} (s)": MetadataValue.float(round(seconds, 3))
@@ -105,7 +106,6 @@ def days_metadata(reader: StatsReader, day: Days) -> Metadata:
             }
             for row in reader.daily(day)
         ),
-        "chart": _trend_chart("Deliveries per day by outcome", day, outcome_series(_by_day(day, trend, {}))),
     }
 
 
@@ -118,6 +118,11 @@ def providers_metadata(reader: StatsReader, day: Days) -> Metadata:
             counted[row.day] += getattr(row, answer)
     today = [row for row in trend if row.day == day.first]
     return {
+        "chart": _trend_chart(
+            "Hand-offs per day by the provider's answer",
+            day,
+            [Series(answer, _ANSWERS[answer], _by_day(day, counted, 0)) for answer, counted in answers.items()],
+        ),
         "attempts": sum(row.attempts for row in today),
         "accounts": _table(
             {
@@ -132,11 +137,6 @@ def providers_metadata(reader: StatsReader, day: Days) -> Metadata:
                 "complained": row.complained,
             }
             for row in today
-        ),
-        "chart": _trend_chart(
-            "Hand-offs per day by the provider's answer",
-            day,
-            [Series(answer, _ANSWERS[answer], _by_day(day, counted, 0)) for answer, counted in answers.items()],
         ),
     }
 

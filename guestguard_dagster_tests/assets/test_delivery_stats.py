@@ -140,7 +140,7 @@ def test_every_materialization_has_a_chart_that_may_be_kept(
 
     png = base64.b64decode(markdown.partition("base64,")[2].rstrip(")"))
     assert len(png) <= LARGEST_PNG
-    assert PIL.Image.open(BytesIO(png)).size == (1520, 600)
+    assert PIL.Image.open(BytesIO(png)).size == (1064, 420)
 
 
 def test_one_run_computes_all_days_of_a_backfill_each_with_its_own_numbers(

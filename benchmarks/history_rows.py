@@ -1,0 +1,166 @@
+"""A month of deliveries as they would be found in a busy installation: messages of events to come, and what failed."""
+
+from dataclasses import dataclass
+from datetime import date
+
+from sqlalchemy import text
+
+from guestguard_dagster.domain.days import Days
+from guestguard_dagster.storage.database import Database
+
+GUESTS_PER_EVENT = 250
+_ACCOUNT = "smtp:history.example.com:587:"
+_HOST = "history-host@example.com"
+
+# Of a hundred deliveries, most arrive. What failed for a while may be tried again.
+_FATES = """
+    CASE
+        WHEN fate < 0.9000 THEN 'delivered' WHEN fate < 0.9400 THEN 'sent' WHEN fate < 0.9480 THEN 'bounced'
+        WHEN fate < 0.9483 THEN 'complained' WHEN fate < 0.9600 THEN 'failed' WHEN fate < 0.9800 THEN 'skipped'
+        WHEN fate < 0.9970 THEN 'suppressed' ELSE 'unknown'
+    END
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What was written: so many deliveries over these days, which end yesterday."""
+
+    days: Days
+    deliveries: int
+
+
+def write_history(database: Database, days: Days, *, deliveries: int) -> History:
+    """Write the rows of so many deliveries, evenly over the days, due from 8 to 16 o'clock.
+
+    The events lie ahead, so that what failed can be sent again. Writing a million takes about a minute.
+    """
+    messages = -(-deliveries // (GUESTS_PER_EVENT * len(days)))
+    values = {"events": messages, "guests": GUESTS_PER_EVENT, "zone": days.zone.key}
+    with database.transaction() as connection:
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        connection.execute(
+            text("INSERT INTO guestguard.users (email, name) VALUES (:email, 'Hanna Host') ON CONFLICT DO NOTHING"),
+            {"email": _HOST},
+        )
+        connection.execute(
+            text(
+                """
+                WITH written AS (
+                    INSERT INTO guestguard.events (name, venue, starts_at, timezone)
+                    SELECT 'Summer Party ' || n, 'Rose Garden', now() + make_interval(days => 10 + n % 40), :zone
+                    FROM generate_series(1, :events) n RETURNING id
+                )
+                INSERT INTO guestguard.event_collaborators (event_id, user_id, role)
+                SELECT written.id, users.id, 'owner' FROM written, guestguard.users WHERE users.email = :host
+                """
+            ),
+            values | {"host": _HOST},
+        )
+        connection.execute(
+            text(
+                """
+                INSERT INTO guestguard.guests (event_id, name, email, rsvp_status, rsvp_token)
+                SELECT e.id, 'Guest ' || n, 'guest-' || n || '-' || left(md5(e.id::text), 10) || '@example.com',
+                    (ARRAY['attending', 'pending', 'maybe', 'declined'])[1 + n % 4], md5(e.id::text || n)
+                FROM guestguard.events e, generate_series(1, :guests) n WHERE e.name LIKE 'Summer Party %'
+                """
+            ),
+            values,
+        )
+        for day in days:
+            connection.execute(
+                text(
+                    """
+                    INSERT INTO guestguard.scheduled_messages (event_id, kind, channel, audience, subject, body,
+                        status, send_at, audience_frozen_at, recipient_count, preflighted_at, started_at, finished_at,
+                        updated_at)
+                    SELECT e.id, 'broadcast', 'email', 'everyone', 'News of {{event_name}}',
+                        E'Hi {{guest_name}},\n\nsee you at {{venue}}.\n\n{{rsvp_link}}\n',
+                        'sent', due.at, due.at, :guests, due.at, due.at, due.at + interval '1 minute',
+                        due.at + interval '1 minute'
+                    FROM guestguard.events e
+                    CROSS JOIN LATERAL (
+                        SELECT CAST(:start AS timestamptz) + interval '8 hours'
+                            + make_interval(mins => 15 * (hashtext(e.id::text) & 31)) AS at
+                    ) due
+                    WHERE e.name LIKE 'Summer Party %'
+                    """
+                ),
+                values | {"start": day.start},
+            )
+        connection.execute(
+            text(
+                f"""
+                INSERT INTO guestguard.message_deliveries (message_id, event_id, guest_id, channel, status, reason,
+                    retryable, attempts, error_class, provider, account, handed_off_at, settled_at, created_at,
+                    updated_at)
+                SELECT m.id, m.event_id, g.id, 'email', d.status,
+                    CASE d.status WHEN 'failed' THEN 'retries_exhausted' WHEN 'skipped' THEN 'not_in_audience'
+                        WHEN 'suppressed' THEN 'suppressed' WHEN 'unknown' THEN 'answer_lost' END,
+                    d.status = 'failed', CASE d.status WHEN 'failed' THEN 8 ELSE 0 END,
+                    CASE d.status WHEN 'failed' THEN 'content_deferred' WHEN 'unknown' THEN 'ReadTimeout' END,
+                    CASE WHEN d.was_given THEN 'smtp' END, CASE WHEN d.was_given THEN :account END,
+                    CASE WHEN d.status IN ('sent', 'delivered', 'bounced', 'complained') THEN d.handed_off_at END,
+                    d.handed_off_at + make_interval(secs => 20 * random()), m.send_at, d.handed_off_at
+                FROM guestguard.scheduled_messages m
+                JOIN guestguard.guests g ON g.event_id = m.event_id
+                CROSS JOIN LATERAL (
+                    SELECT f.status, f.status NOT IN ('skipped', 'suppressed') AS was_given,
+                        m.send_at + make_interval(secs => 0.2 - ln(1 - random() * 0.9999)) AS handed_off_at
+                    FROM (SELECT {_FATES} AS status
+                          FROM (SELECT random() + 0 * length(g.name || m.subject) AS fate) r) f
+                ) d
+                WHERE m.subject = 'News of {{{{event_name}}}}'
+                ORDER BY m.send_at, m.id, g.id
+                """
+            ),
+            {"account": _ACCOUNT},
+        )
+        connection.execute(
+            text(
+                """
+                INSERT INTO guestguard.delivery_attempts (delivery_id, lease_token, round, provider, account, outcome,
+                    error_class, duration_ms, attempted_at)
+                SELECT id, gen_random_uuid(), 1, provider, account,
+                    CASE status WHEN 'failed' THEN 'transient' WHEN 'unknown' THEN 'unknown' ELSE 'sent' END,
+                    error_class, 20 + 300 * random(), COALESCE(handed_off_at, updated_at)
+                FROM guestguard.message_deliveries WHERE account = :account ORDER BY updated_at
+                """
+            ),
+            {"account": _ACCOUNT},
+        )
+    _vacuum(database)
+    with database.transaction() as connection:
+        found = connection.execute(text("SELECT count(*) FROM guestguard.message_deliveries")).scalar_one()
+    return History(days, found)
+
+
+def failed_by_day(database: Database, days: Days) -> dict[date, int]:
+    """How many failed deliveries of each day's batches may be tried again."""
+    return _count_by_day(database, days, "d.status = 'failed' AND d.retryable")
+
+
+def sent_again_by_day(database: Database, days: Days) -> dict[date, int]:
+    """How many deliveries of each day's batches were sent by a retry."""
+    return _count_by_day(database, days, "d.status IN ('sent', 'delivered') AND d.round > 1")
+
+
+def _count_by_day(database: Database, days: Days, which: str) -> dict[date, int]:
+    with database.transaction() as connection:
+        rows = connection.execute(
+            text(
+                f"""
+                SELECT CAST(m.send_at AT TIME ZONE :zone AS date) AS day, count(*) AS deliveries
+                FROM guestguard.scheduled_messages m JOIN guestguard.message_deliveries d ON d.message_id = m.id
+                WHERE m.send_at >= :start AND m.send_at < :end AND {which} GROUP BY 1 ORDER BY 1
+                """
+            ),
+            {"zone": days.zone.key, "start": days.start, "end": days.end},
+        )
+        return {row.day: row.deliveries for row in rows}
+
+
+def _vacuum(database: Database) -> None:
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE"))
