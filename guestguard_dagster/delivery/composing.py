@@ -205,6 +205,6 @@ def _reason_to_skip(facts: RecipientFacts, context: SendContext) -> SkipReason |
     if facts.removed:
         return SkipReason.GUEST_REMOVED
     audience = context.message.audience
-    if audience is not MessageAudience.EVERYONE and facts.rsvp_status.value != audience.value:
+    if audience is not MessageAudience.EVERYONE and facts.rsvp_status != audience.value:
         return SkipReason.NOT_IN_AUDIENCE
     return None

@@ -8,13 +8,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Row
 
 from guestguard_dagster.domain.deliveries import DeliveryStatus
-from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.domain.outcomes import Outcome
 from guestguard_dagster.storage.database import Database, sql
 
@@ -23,8 +22,7 @@ class LeaseTaken(Exception):
     """Rows that this process had leased are another's now."""
 
 
-@dataclass(frozen=True, slots=True)
-class RecipientFacts:
+class RecipientFacts(NamedTuple):
     """What is known now about one delivery and its guest. `email`, `phone` and `rsvp_token` never reach a log.
 
     `source_id` is what the delivery is worked off under: its message's id, or the drain of its kind of notification.
@@ -40,7 +38,7 @@ class RecipientFacts:
     guest_name: str
     email: str | None
     phone: str | None
-    rsvp_status: RsvpStatus
+    rsvp_status: str
     rsvp_token: str
     removed: bool
 
@@ -359,21 +357,8 @@ class DeliveryRepo:
 
 
 def facts_from(row: Row[Any]) -> RecipientFacts:
-    """One row of the FACTS columns."""
-    return RecipientFacts(
-        delivery_id=row.delivery_id,
-        source_id=row.source_id,
-        guest_id=row.guest_id,
-        round=row.round,
-        attempts=row.attempts,
-        first_attempt_at=row.first_attempt_at,
-        guest_name=row.guest_name,
-        email=row.email,
-        phone=row.phone,
-        rsvp_status=RsvpStatus(row.rsvp_status),
-        rsvp_token=row.rsvp_token,
-        removed=row.removed,
-    )
+    """One row of the FACTS columns, which are in the order of the fields."""
+    return RecipientFacts._make(row)
 
 
 def _news(settlement: Settlement) -> dict[str, object]:
