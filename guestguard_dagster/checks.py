@@ -18,13 +18,12 @@ from dagster import (
 from pydantic import Field
 
 from guestguard_dagster.assets.delivery_stats import provider_health
-from guestguard_dagster.assets.sources import source_key
+from guestguard_dagster.assets.sources import PROMISES
 from guestguard_dagster.domain.days import Days
 from guestguard_dagster.partitions import ZONE
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.senders import SendersResource
 from guestguard_dagster.storage.audits import Audit, AuditRepo
-from guestguard_dagster.storage.changes import Source
 from guestguard_dagster.storage.stats_reading import ProviderRow, StatsReader
 
 HARD_BOUNCES_BELOW = 0.05
@@ -43,7 +42,7 @@ class LookBack(Config):
 
 
 @asset_check(
-    asset=source_key(Source.MESSAGES),
+    asset=PROMISES.key,
     description="Every message that has ended has as many deliveries as its audience had guests when it was frozen.",
 )
 def audiences_match_their_deliveries(config: LookBack, database: DatabaseResource) -> AssetCheckResult:
@@ -54,7 +53,7 @@ def audiences_match_their_deliveries(config: LookBack, database: DatabaseResourc
 
 
 @asset_check(
-    asset=source_key(Source.MESSAGES),
+    asset=PROMISES.key,
     description="Everything that is due has left, is leaving, or waits for a reason that is written down.",
 )
 def nothing_is_overdue(database: DatabaseResource) -> AssetCheckResult:
@@ -65,7 +64,7 @@ def nothing_is_overdue(database: DatabaseResource) -> AssetCheckResult:
 
 
 @asset_check(
-    asset=source_key(Source.DELIVERIES),
+    asset=PROMISES.key,
     description="No guest has two deliveries of one message on one channel; no notification has two.",
 )
 def no_delivery_is_doubled(config: LookBack, database: DatabaseResource) -> AssetCheckResult:
@@ -76,7 +75,7 @@ def no_delivery_is_doubled(config: LookBack, database: DatabaseResource) -> Asse
 
 
 @asset_check(
-    asset=source_key(Source.DELIVERIES),
+    asset=PROMISES.key,
     description="Nothing was handed off to an address that had been suppressed before, as far as that reaches.",
 )
 def no_suppressed_address_is_written_to(
@@ -90,7 +89,7 @@ def no_suppressed_address_is_written_to(
 
 
 @asset_check(
-    asset=source_key(Source.DELIVERIES),
+    asset=PROMISES.key,
     description="No delivery stays `sending` after its lease has run out, unless its message is held or waits.",
 )
 def nothing_is_stuck_in_a_hand_off(database: DatabaseResource) -> AssetCheckResult:
@@ -101,7 +100,7 @@ def nothing_is_stuck_in_a_hand_off(database: DatabaseResource) -> AssetCheckResu
 
 
 @asset_check(
-    asset=source_key(Source.NOTIFICATIONS),
+    asset=PROMISES.key,
     description="No event from NATS that could not be used waits for somebody to replay or dismiss it.",
 )
 def no_dead_letter_waits(database: DatabaseResource) -> AssetCheckResult:

@@ -8,7 +8,7 @@ from dagster import Definitions, EnvVar, in_process_executor
 from guestguard_dagster import logs
 from guestguard_dagster.assets.delivery_stats import STATISTICS
 from guestguard_dagster.assets.reports import REPORTS
-from guestguard_dagster.assets.sources import SOURCES
+from guestguard_dagster.assets.sources import PROMISES, SOURCES
 from guestguard_dagster.checks import CHECKS
 from guestguard_dagster.jobs.alerts import tell_operators
 from guestguard_dagster.jobs.dead_letters import DEAD_LETTER_JOBS
@@ -38,7 +38,7 @@ from guestguard_dagster.settings import load_settings
 def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> Definitions:
     """Everything of production, with some resources replaced for a test."""
     return Definitions(
-        assets=[*SOURCES, *STATISTICS, *REPORTS],
+        assets=[*SOURCES, PROMISES, *STATISTICS, *REPORTS],
         asset_checks=CHECKS,
         jobs=[
             send_scheduled,

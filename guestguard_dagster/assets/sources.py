@@ -28,3 +28,12 @@ SOURCES = [
     )
     for source, description in _DESCRIPTIONS.items()
 ]
+
+# No table: where the checks of all of them are found on one page. Hung on a source, a check would count as outdated
+# with every change that is reported there.
+PROMISES = AssetSpec(
+    "delivery_promises",
+    description="What this service promises of its rows, whatever happens: see the checks.",
+    deps=[source_key(source) for source in Source],
+    group_name="promises",
+)

@@ -136,7 +136,7 @@ class ReportFacts:
             .group_by(guests.c.rsvp_status)
         )
         with self._database.transaction() as connection:
-            counted: dict[str, int] = dict(connection.execute(query).tuples().all())
+            counted: dict[str, int] = dict(connection.execute(query).all())
         return {status: counted.get(status, 0) for status in RsvpStatus}
 
     def unreached(self, event_id: UUID, *, limit: int) -> list[UnreachedGuest]:

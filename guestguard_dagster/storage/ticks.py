@@ -26,4 +26,4 @@ class TickRepo:
         """How long ago each sensor ticked last; those that never did are missing."""
         query = select(sensor_ticks.c.sensor, func.clock_timestamp() - sensor_ticks.c.ticked_at)
         with self._database.transaction() as connection:
-            return dict(connection.execute(query).tuples().all())
+            return dict(connection.execute(query).all())

@@ -107,7 +107,7 @@ def judge(instance: DagsterInstance, passed: bool, *, description: str | None = 
     """The verdict of one check, as a run of it reports."""
     instance.report_runless_asset_event(
         AssetCheckEvaluation(
-            asset_key=AssetKey("message_deliveries"),
+            asset_key=AssetKey("delivery_promises"),
             check_name="no_delivery_is_doubled",
             passed=passed,
             severity=AssetCheckSeverity.ERROR,
@@ -184,9 +184,9 @@ def test_a_failing_check_is_told_once_until_it_passes(
     assert not watch.tick()
 
     [alert] = AlertRepo(database).open()
-    assert alert.title == "the check no_delivery_is_doubled on message_deliveries fails"
+    assert alert.title == "the check no_delivery_is_doubled on delivery_promises fails"
     assert alert.detail == "2 found. The unique index is gone."
-    assert alert.link == "https://dagster.example.com/assets/message_deliveries?view=checks"
+    assert alert.link == "https://dagster.example.com/assets/delivery_promises?view=checks"
 
     judge(instance, passed=True)
     watch.tick()
@@ -216,7 +216,7 @@ def test_several_alerts_make_one_mail_and_one_post(
     [posted] = webhook.posted
     assert {alert["subject"] for alert in posted["alerts"]} == {
         "job:send_scheduled",
-        "check:message_deliveries:no_delivery_is_doubled",
+        "check:delivery_promises:no_delivery_is_doubled",
     }
 
 
