@@ -117,8 +117,7 @@ def _is_number(cell: Cell) -> bool:
 
 
 def _shown(cell: Cell) -> str:
-    """With a thin space between thousands."""
-    return f"{cell:,}".replace(",", "\u2009") if isinstance(cell, int) else cell
+    return f"{cell:,}" if isinstance(cell, int) else cell
 
 
 def _text_table(table: Table) -> list[str]:

@@ -26,6 +26,7 @@ from guestguard_dagster.storage.alerts import AlertRepo, NewAlert
 _MOST_RUNS = 500
 # Dagster's own name for the job of runs that materialize assets.
 _ASSET_JOB = "__ASSET_JOB"
+_CHECK = "check:"
 _CHECK_KEYS = [key for check in CHECKS for key in check.check_keys]
 
 
@@ -43,6 +44,7 @@ def alerts(context: SensorEvaluationContext, database: DatabaseResource, senders
     verdicts = _verdicts(context.instance)
     repo.close(
         [
+            *(alert.subject for alert in repo.open() if _is_of_no_check_any_more(alert.subject)),
             *(_subject_of_job(name) for name, run in ended.items() if run.is_success),
             *(_subject_of_check(verdict) for verdict in verdicts if verdict.passed),
         ]
@@ -111,4 +113,9 @@ def _subject_of_job(job_name: str) -> str:
 
 
 def _subject_of_check(verdict: AssetCheckEvaluation) -> str:
-    return f"check:{verdict.asset_key.to_user_string()}:{verdict.check_name}"
+    return _CHECK + f"{verdict.asset_key.to_user_string()}:{verdict.check_name}"
+
+
+def _is_of_no_check_any_more(subject: str) -> bool:
+    known = {_CHECK + f"{key.asset_key.to_user_string()}:{key.name}" for key in _CHECK_KEYS}
+    return subject.startswith(_CHECK) and subject not in known

@@ -193,6 +193,14 @@ def test_a_failing_check_is_told_once_until_it_passes(
     assert open_titles(database) == []
 
 
+def test_the_alert_of_a_check_that_exists_no_more_is_closed(watch: Watch, database: Database) -> None:
+    AlertRepo(database).raise_all([NewAlert("check:some_asset:a_check_of_old", "it fails", "3 found")])
+
+    watch.tick()
+
+    assert open_titles(database) == []
+
+
 def test_the_failure_to_tell_is_not_told(watch: Watch, instance: DagsterInstance, database: Database) -> None:
     fail(instance, "tell_operators")
 
