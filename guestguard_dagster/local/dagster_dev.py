@@ -15,6 +15,8 @@ from guestguard_dagster.local.ports import LOOPBACK
 # Twice what a slow machine with two cores needs.
 START_SECONDS = 240
 _STOP_SECONDS = 25
+# An impatient question would be asked again while Dagster still works on the first, and slow it down further.
+_ANSWER_SECONDS = 60
 
 SERVICE = "dagster"
 
@@ -114,7 +116,7 @@ def _wait_until_loaded(dagster: DagsterDev) -> None:
 def _code_status(dagster: DagsterDev) -> str | None:
     """`loaded`, or why our code cannot be loaded, or None while neither is known."""
     try:
-        answer = requests.post(f"{dagster.url}/graphql", json={"query": _CODE_STATUS_QUERY}, timeout=10)
+        answer = requests.post(f"{dagster.url}/graphql", json={"query": _CODE_STATUS_QUERY}, timeout=_ANSWER_SECONDS)
         data = answer.json()["data"]
         workspace, instance = data["workspaceOrError"], data["instance"]["info"]
     except (requests.RequestException, ValueError, KeyError, TypeError):
