@@ -137,12 +137,13 @@ def web(host: str, port: int) -> None:
 @click.option("--email", default="host@example.com", show_default=True, help="Whose token.")
 @click.option("--name", help="Makes the user if there is none with this address.")
 @click.option("--hours", type=click.FloatRange(0, 24 * 30, min_open=True), default=12, show_default=True)
+@click.option("--operator", is_flag=True, help="It also opens what is for operators: reports, health, metrics.")
 @explains_errors
-def token(email: str, name: str | None, hours: float) -> None:
+def token(email: str, name: str | None, hours: float, operator: bool) -> None:
     """Print a bearer token for the API."""
     from guestguard_dagster.local.web_commands import run_token
 
-    run_token(Path.cwd(), email=email, name=name, hours=hours)
+    run_token(Path.cwd(), email=email, name=name, hours=hours, operator=operator)
 
 
 @cli.command()

@@ -79,6 +79,7 @@ class Settings(BaseModel):
     operator_timezone: str = "UTC"
     dagster_url: str | None = None
     alert_webhook_url: SecretStr | None = None
+    metrics_token: SecretStr | None = None
 
     statistics_since: date = date(2025, 1, 1)
     rate_checks_from_volume: int = Field(default=200, ge=1)

@@ -23,7 +23,7 @@ def run_web(project: Path, *, host: str, port: int) -> None:
     uvicorn.run(create_app(settings), host=host, port=port, log_config=None, access_log=False, server_header=False)
 
 
-def run_token(project: Path, *, email: str, name: str | None, hours: float) -> None:
+def run_token(project: Path, *, email: str, name: str | None, hours: float, operator: bool) -> None:
     """Print a bearer token of a user, who is made if a name is given.
 
     Raises SettingsInvalid, and LocalServiceError for an unknown user.
@@ -35,4 +35,4 @@ def run_token(project: Path, *, email: str, name: str | None, hours: float) -> N
         user = users.get_or_create(email=email, name=name) if name else users.by_email(email)
     if user is None:
         raise LocalServiceError("there is no user with this address; give --name as well to make one")
-    tell(tokens.mint(user.id, lasts=timedelta(hours=hours)))
+    tell(tokens.mint(user.id, lasts=timedelta(hours=hours), is_operator=operator))

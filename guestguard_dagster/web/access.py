@@ -10,7 +10,7 @@ from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBea
 
 from guestguard_dagster.domain.events import CollaboratorRole, Event, User
 from guestguard_dagster.storage.errors import EventNotFound
-from guestguard_dagster.web.auth import CSRF_HEADER, Session, TokenInvalid
+from guestguard_dagster.web.auth import CSRF_HEADER, Identity, Session, TokenInvalid
 from guestguard_dagster.web.problems import ApiProblem
 from guestguard_dagster.web.services import Services, services_of
 
@@ -44,25 +44,27 @@ def identify(request: Request, services: Services) -> Caller:
         if scheme:
             if scheme.lower() != "bearer":
                 raise TokenInvalid("the Authorization header must say Bearer")
-            user_id = services.bearer.read(token.strip())
+            identity = services.bearer.identity(token.strip())
         elif cookie is not None:
             session = services.sessions.read(cookie)
-            user_id = session.user_id
+            identity = Identity(session.user_id, session.is_operator)
         else:
             raise TokenInvalid("sign in first, or send a bearer token")
     except TokenInvalid as problem:
         raise _not_signed_in(str(problem)) from None
-    user = services.access.user(user_id)
+    user = services.access.user(identity.user_id)
     if user is None:
         raise _not_signed_in("the token is of a user who does not exist here")
     if session is not None and request.method not in _SAFE_METHODS:
         require_csrf_token(request, services, session)
-    operators = {address.strip().casefold() for address in services.settings.operator_emails.split(",")}
-    is_operator = user.email.casefold() in operators or (
-        services.local_sign_in is not None and services.local_sign_in.user_id == user.id
-    )
     request.state.user_id = user.id
-    return Caller(user, is_operator, session)
+    return Caller(user, identity.is_operator or _is_operator(services, user), session)
+
+
+def _is_operator(services: Services, user: User) -> bool:
+    operators = {address.casefold() for address in services.settings.operator_addresses}
+    local = services.local_sign_in
+    return user.email.casefold() in operators or (local is not None and local.user_id == user.id)
 
 
 def require_csrf_token(request: Request, services: Services, session: Session) -> None:

@@ -13,7 +13,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from guestguard_dagster import logs
 from guestguard_dagster.settings import Settings, load_settings
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.web import health, sign_in
+from guestguard_dagster.web import health, monitoring, sign_in
 from guestguard_dagster.web.access_log import AccessLog
 from guestguard_dagster.web.api import (
     collaborators,
@@ -26,7 +26,7 @@ from guestguard_dagster.web.api import (
 )
 from guestguard_dagster.web.headers import SecurityHeaders
 from guestguard_dagster.web.limits import BoundedBody
-from guestguard_dagster.web.pages import host
+from guestguard_dagster.web.pages import host, reports
 from guestguard_dagster.web.problems import SCHEMA_NAME, Problem, install
 from guestguard_dagster.web.public import rsvp, unsubscribe
 from guestguard_dagster.web.services import LocalSignIn, Services
@@ -77,7 +77,7 @@ def create_app(
     for module in (health, sign_in, events, collaborators, guests, samples, messages, deliveries, notifications, host):
         app.include_router(module.router)
     app.include_router(rsvp.make_router(settings.rsvp_path))
-    for module in (unsubscribe, resend, ses, twilio):
+    for module in (unsubscribe, resend, ses, twilio, monitoring, reports):
         app.include_router(module.router)
     app.mount("/static", KeptFiles(directory=STATIC_FOLDER), name="static")
     _publish_openapi(app)

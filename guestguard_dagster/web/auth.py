@@ -28,6 +28,14 @@ class TokenInvalid(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """A user as a token's issuer knows them; the claim `operator` makes an operator."""
+
+    user_id: UUID
+    is_operator: bool
+
+
+@dataclass(frozen=True, slots=True)
 class BearerTokens:
     """Tokens of one issuer, for one audience, by one algorithm. `sub` is the id of a user."""
 
@@ -63,24 +71,33 @@ class BearerTokens:
             ) from None
         return cls(settings.jwt_issuer, settings.jwt_audience, settings.jwt_algorithm, verifying, None)
 
-    def mint(self, user_id: UUID, *, lasts: timedelta) -> str:
-        """A token for this user. Raises SettingsInvalid where another party issues the tokens."""
+    def mint(self, user_id: UUID, *, lasts: timedelta, is_operator: bool = False) -> str:
+        """A token for this user; with `is_operator` it also opens what is for operators.
+
+        Raises SettingsInvalid where another party issues the tokens.
+        """
         if self.signing_key is None:
             raise SettingsInvalid("tokens come from your issuer: JWT_PUBLIC_KEY_FILE only verifies them")
         now = utc_now()
         claims = {"iss": self.issuer, "aud": self.audience, "sub": str(user_id), "iat": now, "exp": now + lasts}
+        if is_operator:
+            claims["operator"] = True
         return jwt.encode(claims, self.signing_key, algorithm=self.algorithm)
 
     def read(self, token: str) -> UUID:
         """The user that the token names. Raises TokenInvalid."""
-        claims = _decoded(token, self.verifying_key, self.algorithm, self.audience, self.issuer)
-        return _user_id(claims)
+        return self.identity(token).user_id
+
+    def identity(self, token: str) -> Identity:
+        """Whom the token names, and as what. Raises TokenInvalid."""
+        return _identity(_decoded(token, self.verifying_key, self.algorithm, self.audience, self.issuer))
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
     user_id: UUID
     id: str
+    is_operator: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +117,14 @@ class Sessions:
         """With the prefix that browsers take only from a secure page of this very host."""
         return "__Host-guestguard_session" if self.is_secure else "guestguard_session"
 
-    def open(self, user_id: UUID) -> str:
+    def open(self, user_id: UUID, *, is_operator: bool = False) -> str:
         """The value of a new session's cookie."""
         now = utc_now()
         claims = {
             "aud": _SESSION_AUDIENCE,
             "sub": str(user_id),
             "jti": secrets.token_urlsafe(16),
+            "operator": is_operator,
             "iat": now,
             "exp": now + SESSION_LASTS,
         }
@@ -115,7 +133,8 @@ class Sessions:
     def read(self, cookie: str) -> Session:
         """Raises TokenInvalid."""
         claims = _decoded(cookie, self.key, _SESSION_ALGORITHM, _SESSION_AUDIENCE, None)
-        return Session(_user_id(claims), str(claims.get("jti", "")))
+        identity = _identity(claims)
+        return Session(identity.user_id, str(claims.get("jti", "")), identity.is_operator)
 
     def csrf_token(self, session: Session) -> str:
         """What the page sends along with every change, in the header X-CSRF-Token."""
@@ -145,6 +164,10 @@ def _decoded(token: str, key: str | bytes, algorithm: str, audience: str, issuer
         raise TokenInvalid("the token is of another issuer or for another audience") from None
     except (jwt.InvalidTokenError, ValueError):
         raise TokenInvalid("the token is not valid") from None
+
+
+def _identity(claims: dict[str, Any]) -> Identity:
+    return Identity(_user_id(claims), claims.get("operator") is True)
 
 
 def _user_id(claims: dict[str, Any]) -> UUID:

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from guestguard_dagster.web.access import Room, SignedIn
 from guestguard_dagster.web.api.values import Body
-from guestguard_dagster.web.auth import SESSION_LASTS, TokenInvalid
+from guestguard_dagster.web.auth import SESSION_LASTS, Identity, TokenInvalid
 from guestguard_dagster.web.forms import form_fields
 from guestguard_dagster.web.problems import ApiProblem, problems
 from guestguard_dagster.web.services import Services
@@ -54,7 +54,7 @@ def open_session(request: Request, services: Room, given: TokenIn) -> Response:
     """Sign in with a token: sets the session cookie."""
     _require_own_page(request, services)
     response = Response(status_code=204)
-    _set_cookie(response, services, _user_of(services, given.token))
+    _set_cookie(response, services, _identity_of(services, given.token))
     return response
 
 
@@ -75,7 +75,7 @@ def show_sign_in(
     """The page that says how to sign in; with the key of `guestguard up`, its host is signed in at once."""
     local = services.local_sign_in
     if local is not None and hmac.compare_digest(key.encode("utf-8", "replace"), local.key.encode()):
-        return _signed_in(services, local.user_id, goal)
+        return _signed_in(services, Identity(local.user_id, is_operator=True), goal)
     return _sign_in_page(services, goal)
 
 
@@ -86,10 +86,10 @@ async def sign_in(request: Request, services: Room) -> Response:
     fields = await form_fields(request)
     goal = fields.get("next", _ROOT)
     try:
-        user_id = await run_sync(_user_of, services, fields.get("token", "").strip())
+        identity = await run_sync(_identity_of, services, fields.get("token", "").strip())
     except ApiProblem as problem:
         return _sign_in_page(services, goal, problem)
-    return _signed_in(services, user_id, goal)
+    return _signed_in(services, identity, goal)
 
 
 def _sign_in_page(services: Services, goal: str, problem: ApiProblem | None = None) -> Response:
@@ -103,26 +103,26 @@ def _sign_in_page(services: Services, goal: str, problem: ApiProblem | None = No
     )
 
 
-def _user_of(services: Services, token: str) -> UUID:
+def _identity_of(services: Services, token: str) -> Identity:
     try:
-        user_id = services.bearer.read(token)
+        identity = services.bearer.identity(token)
     except TokenInvalid as problem:
         raise ApiProblem(401, "not_signed_in", str(problem)) from None
-    if services.access.user(user_id) is None:
+    if services.access.user(identity.user_id) is None:
         raise ApiProblem(401, "not_signed_in", "the token is of a user who does not exist here")
-    return user_id
+    return identity
 
 
-def _signed_in(services: Services, user_id: UUID, goal: str) -> Response:
+def _signed_in(services: Services, identity: Identity, goal: str) -> Response:
     response = RedirectResponse(_own_path(goal), status_code=303)
-    _set_cookie(response, services, user_id)
+    _set_cookie(response, services, identity)
     return response
 
 
-def _set_cookie(response: Response, services: Services, user_id: UUID) -> None:
+def _set_cookie(response: Response, services: Services, identity: Identity) -> None:
     response.set_cookie(
         services.sessions.cookie_name,
-        services.sessions.open(user_id),
+        services.sessions.open(identity.user_id, is_operator=identity.is_operator),
         max_age=int(SESSION_LASTS.total_seconds()),
         path=_ROOT,
         secure=services.sessions.is_secure,
