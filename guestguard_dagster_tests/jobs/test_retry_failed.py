@@ -49,11 +49,11 @@ def mail_server(monkeypatch: pytest.MonkeyPatch, database_url: str) -> Iterator[
 
 
 class Batch:
-    """One message that was due at noon some days ago, for whom it was sent, and for whom it failed."""
+    """One message that was due at noon some days ago, or at midnight today; for whom it was sent, and failed."""
 
     def __init__(self, database: Database, event: Event, *, days_ago: int, failed: int = 2, sent: int = 3) -> None:
         today = Days.containing(database.now(), ZONE)
-        due = min(today.start - days_ago * A_DAY + timedelta(hours=12), database.now() - timedelta(minutes=2))
+        due = today.start - days_ago * A_DAY + timedelta(hours=12 if days_ago else 0)
         self.day = f"{today.first - days_ago * A_DAY}"
         self.message: Message = make_message(
             database,
