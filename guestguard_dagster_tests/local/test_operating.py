@@ -29,7 +29,7 @@ def test_the_doctor_says_what_is_wrong_and_ends_accordingly(run: Run, database: 
 
     assert ill.exit_code == 1
     assert "✗ daemon: Dagster's daemon has never ticked" in ill.output
-    assert well.exit_code == 0
+    assert well.exit_code == 0, well.output
     assert "✓ daemon:" in well.output
     assert "! email provider: no provider for email is configured" in well.output
 

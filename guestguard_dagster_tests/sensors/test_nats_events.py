@@ -125,8 +125,9 @@ def test_rows_that_were_left_unfinished_are_asked_for_though_nats_is_away(
     instance: DagsterInstance, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _leave_a_pending_row(database)
-    monkeypatch.setenv("NATS_URL", "nats://127.0.0.1:1")
-    assert _asked(instance) == ["rsvp_confirmation"]
+    with monkeypatch.context() as away:
+        away.setenv("NATS_URL", "nats://127.0.0.1:1")
+        assert _asked(instance) == ["rsvp_confirmation"]
 
 
 def test_while_the_provider_takes_nothing_only_a_probe_is_asked_for(
