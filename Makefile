@@ -29,7 +29,7 @@ up: $(VENV)/installed
 
 # Most tests wait for servers most of the time: four at once, whatever the number of cores.
 test: $(VENV)/installed-dev browser
-	$(VENV)/bin/python -m pytest -n 4 --dist loadgroup $(TESTS) \
+	$(VENV)/bin/python -m pytest -n 4 --dist loadfile $(TESTS) \
 		$(if $(shell $(HAS_BROWSER) && echo yes),,--ignore=guestguard_dagster_tests/browser)
 
 # The one thing that no Python package brings.

@@ -9,7 +9,7 @@ from pathlib import Path
 import requests
 
 from guestguard_dagster.local.child import Child, LineSink, marked_environ, stop_marked
-from guestguard_dagster.local.errors import LocalServiceError
+from guestguard_dagster.local.errors import LocalServiceError, PortTaken
 from guestguard_dagster.local.ports import LOOPBACK
 
 # Twice what a slow machine with two cores needs.
@@ -64,7 +64,7 @@ def start_dagster(
 ) -> DagsterDev:
     """Start it for the project's workspace.yaml and dagster.yaml and return once its pages and our code are loaded.
 
-    Raises LocalServiceError with a sentence when it cannot.
+    Raises PortTaken, and LocalServiceError with a sentence when it cannot.
     """
     home = _make_home(project, data_folder)
     command = [
@@ -104,6 +104,9 @@ def _wait_until_loaded(dagster: DagsterDev) -> None:
     while time.monotonic() < deadline:
         if dagster.child.exit_code is not None:
             raise LocalServiceError(f"Dagster stopped while starting: {_last_words(dagster.child)}")
+        # `dagster dev` goes on without its webserver.
+        if f"('{LOOPBACK}', {dagster.port}): address already in use" in dagster.child.output:
+            raise PortTaken(dagster.port, "Dagster")
         status = _code_status(dagster)
         if status == "loaded":
             return

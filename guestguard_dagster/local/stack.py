@@ -97,11 +97,10 @@ class Stack:
         """Start the web application and `dagster dev` on top; each knows where the other is, for its links."""
         check_project(self._project)
         listener = retry_while_taken(lambda: listen(self._choose_port("web"), wanted_by=_LABELS["web"]))
-        port = self._choose_port("dagster")
-        self._offer(PUBLIC_BASE_URL=web_address(listener.getsockname()[1]), DAGSTER_URL=f"http://{LOOPBACK}:{port}")
-        self._start_web(listener)
+        self._offer(PUBLIC_BASE_URL=web_address(listener.getsockname()[1]))
         self._say("Dagster is loading; that takes some seconds …")
-        self.dagster = start_dagster(self._project, self._folder.path, port=port, environ=self.environ, sink=self._sink)
+        self.dagster = retry_while_taken(self._start_dagster)
+        self._start_web(listener)
 
     def write_env_file(self) -> list[str]:
         """Write what the parts started here need into `.env`; returns the names of the entries."""
@@ -213,6 +212,11 @@ class Stack:
         )
         self._say(f"The mail catcher is up, on port {self.mail.page_port}")
         self._offer(SMTP_HOST=LOOPBACK, SMTP_PORT=str(self.mail.smtp_port), SMTP_TLS="none", SMTP_FROM_EMAIL=MAIL_FROM)
+
+    def _start_dagster(self) -> DagsterDev:
+        port = self._choose_port("dagster")
+        self._offer(DAGSTER_URL=f"http://{LOOPBACK}:{port}")
+        return start_dagster(self._project, self._folder.path, port=port, environ=self.environ, sink=self._sink)
 
     def _start_web(self, listener: socket.socket) -> None:
         settings = load_settings(environ=self.environ, env_file=Path(os.devnull))

@@ -15,8 +15,6 @@ from guestguard_dagster_tests.browser.conftest import OpenPage, Site
 from guestguard_dagster_tests.browser.parts import compose, fill_message, row, show_box
 from guestguard_dagster_tests.factories import make_deliveries, make_event, make_guests, make_message
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 _SERIOUS = {"serious", "critical"}
 _LONG = "Extraordinarily-Long-Anniversary-Celebration-of-the-International-Federation-of-Philharmonic-Orchestras "
 

@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from playwright.sync_api import Page
@@ -12,8 +11,6 @@ from playwright.sync_api import Page
 from guestguard_dagster.domain.local_time import instant_of
 from guestguard_dagster.rendering.dates import format_date
 from guestguard_dagster_tests.browser.conftest import Site
-
-pytestmark = pytest.mark.xdist_group("browser")
 
 _ZONES = (
     "UTC",

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from guestguard_dagster.domain.events import CollaboratorRole, Event, RsvpStatus
@@ -16,8 +15,6 @@ from guestguard_dagster_tests.browser.conftest import Site
 from guestguard_dagster_tests.browser.parts import compose, fill_message, form_of, row, save, show_box
 from guestguard_dagster_tests.factories import make_guests, make_message, read_message
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
-
-pytestmark = pytest.mark.xdist_group("browser")
 
 _BERLIN = ZoneInfo("Europe/Berlin")
 

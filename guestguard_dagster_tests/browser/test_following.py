@@ -7,7 +7,6 @@ from datetime import timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from guestguard_dagster.delivery.mailroom import Mailroom
@@ -24,8 +23,6 @@ from guestguard_dagster_tests.browser.parts import compose, fill_message, row, s
 from guestguard_dagster_tests.delivery.steps import send
 from guestguard_dagster_tests.factories import make_deliveries, make_guests, make_message, read_message
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
-
-pytestmark = pytest.mark.xdist_group("browser")
 
 
 def _mail_to(mail_server: SmtpLoopback, address: str | None) -> EmailMessage:

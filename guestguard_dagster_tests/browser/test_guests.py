@@ -1,6 +1,5 @@
 """The Guests tab: the list, a file that is imported, a guest who is taken off."""
 
-import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
 from guestguard_dagster.domain.events import RsvpStatus
@@ -8,8 +7,6 @@ from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.guests import GuestRepo
 from guestguard_dagster_tests.browser.conftest import Site
 from guestguard_dagster_tests.factories import make_guests
-
-pytestmark = pytest.mark.xdist_group("browser")
 
 
 def _upload(page: Page, text: str) -> None:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from guestguard_dagster.delivery.mailroom import Mailroom
@@ -14,8 +13,6 @@ from guestguard_dagster_tests.browser.conftest import Site
 from guestguard_dagster_tests.delivery.steps import send
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
-
-pytestmark = pytest.mark.xdist_group("browser")
 
 
 def _roles(database: Database, event: Event) -> dict[str, CollaboratorRole]:

@@ -10,12 +10,8 @@ import psycopg
 import pytest
 from dotenv import dotenv_values
 
-from guestguard_dagster.local.stack import DEFAULT_PORTS
 from guestguard_dagster.storage.migrate import newest_revision
 from guestguard_dagster_tests.local.commands import IS_RUNNING, Command, left_behind, project_folder, run
-
-# Each starts everything that this machine can bear at once.
-pytestmark = pytest.mark.xdist_group("commands")
 
 
 @pytest.fixture
@@ -90,8 +86,10 @@ def test_a_killed_command_is_cleaned_up_by_the_next(project: Path) -> None:
 
 
 def test_a_taken_port_is_replaced_by_another_that_is_then_kept(project: Path) -> None:
-    wanted = DEFAULT_PORTS["mail"]
-    with _listening_on(wanted):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        wanted = taken.getsockname()[1]
+        (project / ".guestguard").mkdir()
+        (project / ".guestguard" / "state.json").write_text(json.dumps({"ports": {"mail": wanted}}))
         services = _running_services(project)
         chosen = _remembered_ports(project)["mail"]
         assert chosen != wanted
@@ -175,11 +173,3 @@ def _running_services(project: Path) -> Command:
 def _remembered_ports(project: Path) -> dict[str, int]:
     ports: dict[str, int] = json.loads((project / ".guestguard" / "state.json").read_text())["ports"]
     return ports
-
-
-def _listening_on(port: int) -> socket.socket:
-    """Something that holds the port: ours, or whatever held it already."""
-    try:
-        return socket.create_server(("127.0.0.1", port))
-    except OSError:
-        return socket.create_server(("127.0.0.1", 0))

@@ -18,9 +18,6 @@ from guestguard_dagster_tests.local.commands import IS_RUNNING, Command, left_be
 
 _RUN_SECONDS = 180
 
-# Each starts everything that this machine can bear at once.
-pytestmark = pytest.mark.xdist_group("commands")
-
 
 @pytest.fixture
 def project() -> Iterator[Path]:
