@@ -24,7 +24,6 @@ from guestguard_dagster.partitions import ZONE
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.senders import SendersResource
 from guestguard_dagster.storage.audits import Audit, AuditRepo
-from guestguard_dagster.storage.stats_reading import ProviderRow, StatsReader
 
 HARD_BOUNCES_BELOW = 0.05
 COMPLAINTS_WARN_FROM = 0.001
@@ -181,8 +180,10 @@ def _cell(value: object) -> str | int:
 
 def _last_days(database: DatabaseResource) -> tuple[Counter[str], Counter[str], Counter[str]]:
     """Mails, hard bounces and complaints of each provider account in the days up to today."""
+    from guestguard_dagster.storage.stats_reading import StatsReader
+
     today = Days.containing(database.get().now(), ZONE)
-    rows: list[ProviderRow] = StatsReader(database.get()).providers(today.widened(_RATES_OVER_DAYS - 1))
+    rows = StatsReader(database.get()).providers(today.widened(_RATES_OVER_DAYS - 1))
     volumes, bounces, complaints = Counter[str](), Counter[str](), Counter[str]()
     for row in rows:
         volumes[row.account] += row.handed_off + row.refused_mailboxes

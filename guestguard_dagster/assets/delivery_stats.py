@@ -1,4 +1,7 @@
-"""Statistics as assets, a partition per day: fresh within minutes of a send, late news included, and nothing else."""
+"""Statistics as assets, a partition per day: fresh within minutes of a send, late news included, and nothing else.
+
+What refreshes them is imported by the runs that do: every other process would wait for it.
+"""
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -14,19 +17,9 @@ from dagster import (
 )
 
 from guestguard_dagster.assets.sources import source_key
-from guestguard_dagster.assets.stats_metadata import (
-    Metadata,
-    days_metadata,
-    events_metadata,
-    messages_metadata,
-    providers_metadata,
-)
-from guestguard_dagster.domain.days import Days
-from guestguard_dagster.partitions import DAYS, ZONE, days_of
+from guestguard_dagster.partitions import DAYS, ZONE
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.storage.changes import Source
-from guestguard_dagster.storage.stats import StatsRepo
-from guestguard_dagster.storage.stats_reading import StatsReader
 
 _HOURLY = "7 * * * *"
 
@@ -61,7 +54,9 @@ def _statistic(
     description="Each message's deliveries by where they stand, and how long they took.",
 )
 def message_delivery_stats(context: AssetExecutionContext, database: DatabaseResource) -> None:
-    _refresh(context, database, StatsRepo(database.get()).refresh_messages, messages_metadata)
+    from guestguard_dagster.assets import refreshing
+
+    refreshing.refresh_messages(context, database)
 
 
 @_statistic(
@@ -69,7 +64,9 @@ def message_delivery_stats(context: AssetExecutionContext, database: DatabaseRes
     description="Each event's deliveries by where they stand, of its messages and its notifications.",
 )
 def event_delivery_stats(context: AssetExecutionContext, database: DatabaseResource) -> None:
-    _refresh(context, database, StatsRepo(database.get()).refresh_events, events_metadata)
+    from guestguard_dagster.assets import refreshing
+
+    refreshing.refresh_events(context, database)
 
 
 @_statistic(
@@ -78,7 +75,9 @@ def event_delivery_stats(context: AssetExecutionContext, database: DatabaseResou
     "from the instant they were due to their hand-off, and to their delivery.",
 )
 def daily_delivery_stats(context: AssetExecutionContext, database: DatabaseResource) -> None:
-    _refresh(context, database, StatsRepo(database.get()).refresh_days, days_metadata)
+    from guestguard_dagster.assets import refreshing
+
+    refreshing.refresh_days(context, database)
 
 
 @_statistic(
@@ -86,22 +85,9 @@ def daily_delivery_stats(context: AssetExecutionContext, database: DatabaseResou
     description="Each provider account's hand-offs by what was answered and how fast, and bounces and complaints.",
 )
 def provider_health(context: AssetExecutionContext, database: DatabaseResource) -> None:
-    _refresh(context, database, StatsRepo(database.get()).refresh_providers, providers_metadata)
+    from guestguard_dagster.assets import refreshing
+
+    refreshing.refresh_providers(context, database)
 
 
 STATISTICS = [message_delivery_stats, event_delivery_stats, daily_delivery_stats, provider_health]
-
-
-def _refresh(
-    context: AssetExecutionContext,
-    database: DatabaseResource,
-    refresh: Callable[[Days], int | None],
-    describe: Callable[[StatsReader, Days], Metadata],
-) -> None:
-    reader = StatsReader(database.get())
-    for key, day in zip(context.partition_keys, days_of(context.partition_keys), strict=True):
-        rows = refresh(day)
-        if rows is None:
-            context.log.warning(f"{day}: attempts of this day were deleted already; what was counted before stays")
-        metadata = describe(reader, day) | ({} if rows is None else {"rows": rows})
-        context.add_asset_metadata(metadata, partition_key=key)

@@ -1,6 +1,9 @@
-"""Reports as assets: a day, a week, and the events that were over on a day. Stored, linked, and mailed once."""
+"""Reports as assets: a day, a week, and the events that were over on a day. Stored, linked, and mailed once.
 
-from typing import Any
+What makes reports is imported by the runs that make them: every other process would wait for it.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from dagster import (
     AssetExecutionContext,
@@ -20,18 +23,12 @@ from guestguard_dagster.assets.delivery_stats import (
     message_delivery_stats,
     provider_health,
 )
-from guestguard_dagster.domain.days import Days
 from guestguard_dagster.partitions import DAYS, WEEKS, days_of, week_of
-from guestguard_dagster.reporting.event_report import event_report
-from guestguard_dagster.reporting.period_report import period_report
-from guestguard_dagster.reporting.publishing import Published, host, operators, publish
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.senders import SendersResource
-from guestguard_dagster.storage.alerts import AlertRepo
-from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.report_facts import ReportFacts
-from guestguard_dagster.storage.reports import ReportKind, Subject
-from guestguard_dagster.storage.stats_reading import StatsReader
+
+if TYPE_CHECKING:
+    from guestguard_dagster.reporting.publishing import Published
 
 
 class Mailing(Config):
@@ -51,8 +48,11 @@ class Mailing(Config):
 def daily_delivery_report(
     context: AssetExecutionContext, config: Mailing, database: DatabaseResource, senders: SendersResource
 ) -> None:
+    from guestguard_dagster.reporting.publishing import publish_period
+    from guestguard_dagster.storage.reports import ReportKind
+
     for key, day in zip(context.partition_keys, days_of(context.partition_keys), strict=True):
-        published = _publish_period(database.get(), senders, config, ReportKind.DAILY, day)
+        published = publish_period(database.get(), senders.settings(), ReportKind.DAILY, day, mail=config.mail)
         context.add_asset_metadata(_metadata(published), partition_key=key)
 
 
@@ -67,8 +67,12 @@ def daily_delivery_report(
 def weekly_delivery_report(
     context: AssetExecutionContext, config: Mailing, database: DatabaseResource, senders: SendersResource
 ) -> None:
+    from guestguard_dagster.reporting.publishing import publish_period
+    from guestguard_dagster.storage.reports import ReportKind
+
     for key in context.partition_keys:
-        published = _publish_period(database.get(), senders, config, ReportKind.WEEKLY, week_of(key))
+        week = week_of(key)
+        published = publish_period(database.get(), senders.settings(), ReportKind.WEEKLY, week, mail=config.mail)
         context.add_asset_metadata(_metadata(published), partition_key=key)
 
 
@@ -83,53 +87,17 @@ def weekly_delivery_report(
 def event_reports(
     context: AssetExecutionContext, config: Mailing, database: DatabaseResource, senders: SendersResource
 ) -> None:
+    from guestguard_dagster.reporting.publishing import publish_events
+
     for key, day in zip(context.partition_keys, days_of(context.partition_keys), strict=True):
-        published = _publish_events(database.get(), senders, config, day)
+        published = publish_events(database.get(), senders.settings(), day, mail=config.mail)
         context.add_asset_metadata(_events_metadata(published), partition_key=key)
 
 
 REPORTS = [daily_delivery_report, weekly_delivery_report, event_reports]
 
 
-def _publish_period(
-    database: Database, senders: SendersResource, config: Mailing, kind: ReportKind, days: Days
-) -> Published:
-    settings = senders.settings()
-    alerts = [alert.title for alert in AlertRepo(database).open()]
-    document = period_report(StatsReader(database), ReportFacts(database), days, open_alerts=alerts)
-    return publish(
-        database,
-        settings,
-        Subject(kind, days.first, days.last),
-        days,
-        document,
-        operators(settings) if config.mail else [],
-        mail_subject=f"{document.title} · {document.period}",
-        now=database.now(),
-    )
-
-
-def _publish_events(database: Database, senders: SendersResource, config: Mailing, day: Days) -> list[Published]:
-    facts = ReportFacts(database)
-    published = []
-    for event, owner in facts.ended_events(day):
-        document = event_report(facts, event)
-        published.append(
-            publish(
-                database,
-                senders.settings(),
-                Subject(ReportKind.EVENT, day.first, day.last, event.id),
-                day,
-                document,
-                host(owner) if config.mail and not document.is_empty else [],
-                mail_subject=f"How your messages went: {event.name}",
-                now=database.now(),
-            )
-        )
-    return published
-
-
-def _metadata(published: Published) -> dict[str, Any]:
+def _metadata(published: "Published") -> dict[str, Any]:
     return {
         "report": MetadataValue.url(published.link),
         "summary": MetadataValue.md(published.report.summary),
@@ -139,7 +107,7 @@ def _metadata(published: Published) -> dict[str, Any]:
     }
 
 
-def _events_metadata(published: list[Published]) -> dict[str, Any]:
+def _events_metadata(published: "list[Published]") -> dict[str, Any]:
     records = [
         TableRecord(
             {

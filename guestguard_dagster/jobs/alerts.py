@@ -4,7 +4,6 @@ from dagster import Failure, OpExecutionContext, in_process_executor, job, op
 
 from guestguard_dagster.delivery.alerting import WebhookRefused, post_alerts
 from guestguard_dagster.jobs.queues import EVENT_QUEUE
-from guestguard_dagster.reporting.alert_mail import alert_mails
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.senders import SendersResource
 from guestguard_dagster.storage.alerts import AlertRepo
@@ -12,6 +11,8 @@ from guestguard_dagster.storage.alerts import AlertRepo
 
 @op(description="Log, mail and post the alerts that nobody was told of yet.")
 def tell(context: OpExecutionContext, database: DatabaseResource, senders: SendersResource) -> None:
+    from guestguard_dagster.reporting.alert_mail import alert_mails
+
     settings = senders.settings()
     told = AlertRepo(database.get()).tell(lambda alerts: alert_mails(alerts, settings.operator_addresses))
     for alert in told:

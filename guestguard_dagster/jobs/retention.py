@@ -28,9 +28,6 @@ from guestguard_dagster.jobs.send_scheduled import send_scheduled
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.senders import SendersResource
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.idempotency import IdempotencyRepo
-from guestguard_dagster.storage.retention import RetentionRepo
-from guestguard_dagster.storage.run_logs import delete_run_logs
 
 # Their runs materialize nothing, so nothing of an asset's history goes with them.
 _JOBS_WITHOUT_ASSETS = [
@@ -56,6 +53,9 @@ _MOST_RUNS = 20_000
 
 @op(out=Out(Nothing), description="Delete old attempts, and empty old requests to providers and their callbacks.")
 def delete_old_rows(context: OpExecutionContext, database: DatabaseResource, senders: SendersResource) -> None:
+    from guestguard_dagster.storage.idempotency import IdempotencyRepo
+    from guestguard_dagster.storage.retention import RetentionRepo
+
     settings = senders.settings()
     rows = RetentionRepo(database.get())
     bodies = timedelta(days=settings.keep_batch_bodies_days)
@@ -75,6 +75,8 @@ def delete_old_rows(context: OpExecutionContext, database: DatabaseResource, sen
     ins={"rows_deleted": In(Nothing)}, out=Out(Nothing), description="Delete old runs, and the logs of those that stay."
 )
 def delete_old_runs(context: OpExecutionContext, senders: SendersResource) -> None:
+    from guestguard_dagster.storage.run_logs import delete_run_logs
+
     settings = senders.settings()
     older_than = timedelta(days=settings.keep_run_logs_days)
     with Database(settings.require_dagster_database_url(), application_name="guestguard-retention") as dagster:

@@ -5,12 +5,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from guestguard_dagster.domain.days import Days
-from guestguard_dagster.domain.events import User
 from guestguard_dagster.domain.memos import Memo, MemoKind
 from guestguard_dagster.reporting.document import Document
+from guestguard_dagster.reporting.event_report import event_report
+from guestguard_dagster.reporting.period_report import period_report
 from guestguard_dagster.settings import Settings
+from guestguard_dagster.storage.alerts import AlertRepo
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.report_facts import ReportFacts
 from guestguard_dagster.storage.reports import Content, Report, ReportKind, ReportRepo, Subject
+from guestguard_dagster.storage.stats_reading import StatsReader
 
 # How long after its period a report is news.
 _NEWS_FOR = {
@@ -36,15 +40,41 @@ class Published:
     not_mailed: str | None
 
 
-def operators(settings: Settings) -> list[Addressee]:
-    return [Addressee(address, "") for address in settings.operator_addresses]
+def publish_period(database: Database, settings: Settings, kind: ReportKind, days: Days, *, mail: bool) -> Published:
+    """The report on a day or a week, for operators."""
+    alerts = [alert.title for alert in AlertRepo(database).open()]
+    document = period_report(StatsReader(database), ReportFacts(database), days, open_alerts=alerts)
+    return _publish(
+        database,
+        settings,
+        Subject(kind, days.first, days.last),
+        days,
+        document,
+        [Addressee(address, "") for address in settings.operator_addresses] if mail else [],
+        mail_subject=f"{document.title} · {document.period}",
+    )
 
 
-def host(user: User) -> list[Addressee]:
-    return [Addressee(user.email, user.name)]
+def publish_events(database: Database, settings: Settings, day: Days, *, mail: bool) -> list[Published]:
+    """One report on each event that was over on this day, for its host, who is not bothered with an empty one."""
+    published = []
+    for event, host in ReportFacts(database).ended_events(day):
+        document = event_report(ReportFacts(database), event)
+        published.append(
+            _publish(
+                database,
+                settings,
+                Subject(ReportKind.EVENT, day.first, day.last, event.id),
+                day,
+                document,
+                [Addressee(host.email, host.name)] if mail and not document.is_empty else [],
+                mail_subject=f"How your messages went: {event.name}",
+            )
+        )
+    return published
 
 
-def publish(
+def _publish(
     database: Database,
     settings: Settings,
     subject: Subject,
@@ -53,7 +83,6 @@ def publish(
     addressees: Iterable[Addressee],
     *,
     mail_subject: str,
-    now: datetime,
 ) -> Published:
     """Store the document as the report on this subject, and mail it to those who have not had it yet.
 
@@ -62,7 +91,7 @@ def publish(
     link = report_link(settings, subject)
     # the page is for operators; a host has it all in the mail
     link_in_mail = None if subject.kind is ReportKind.EVENT else link
-    why_not = _why_not_mailed(subject.kind, days, now)
+    why_not = _why_not_mailed(subject.kind, days, database.now())
     mails = [
         Memo(
             MemoKind.REPORT,

@@ -63,11 +63,12 @@ def write_attempts(database: Database, *, days_old: int, many: int) -> None:
 
 
 def test_old_attempts_go_chunk_by_chunk_and_young_ones_stay(database: Database, rows: RetentionRepo) -> None:
-    write_attempts(database, days_old=100, many=25)
-    write_attempts(database, days_old=1, many=5)
+    # in no order: an attempt is written down within its lease, not in the order of its answer
+    for days_old, many in ((1, 3), (100, 25), (1, 5)):
+        write_attempts(database, days_old=days_old, many=many)
 
     assert list(rows.delete_attempts(90 * A_DAY)) == [10, 10, 5]
-    assert count(database, "delivery_attempts") == 5
+    assert count(database, "delivery_attempts") == 8
     assert list(rows.delete_attempts(90 * A_DAY)) == []
 
 
