@@ -9,13 +9,11 @@ from guestguard_dagster.domain.placeholders import require_template, split_templ
 from guestguard_dagster.domain.plain_text import SUBJECT_LIMIT, clean_text, clean_value
 from guestguard_dagster.rendering.facts import EventFacts, guest_values
 from guestguard_dagster.rendering.paragraphs import BodyStyle, body_pieces
-from guestguard_dagster.rendering.sandbox import Render, compile_html, compile_plain
+from guestguard_dagster.rendering.sandbox import GuestText, compile_html, compile_plain
 from guestguard_dagster.rendering.shell import OUR_BRANDING, Branding, Shell, on_the_guest_list, render_template
 
 # Where the button's link goes; no cleaned value can contain it.
 _LINK: Final = "\x00link\x00"
-# Subject and text are rendered in one go, apart by this: a second rendering would cost as much as the first.
-_SUBJECT_END = "\x00"
 
 _BUTTON_LABELS: Mapping[MessageAudience, str] = {
     MessageAudience.PENDING: "RSVP now",
@@ -39,9 +37,9 @@ class RenderedMail:
 class MailTemplate:
     """One message, ready to be rendered for each of its guests. Build it with `compile`; safe to share by threads."""
 
-    _event_values: dict[str, str]
-    _subject_and_text: Render
-    _html: Render
+    _subject: GuestText
+    _text: GuestText
+    _html: GuestText
     _shell: Shell
 
     @classmethod
@@ -57,23 +55,22 @@ class MailTemplate:
         """Raises TemplateRefused for what `check_template` finds."""
         require_template(MessageChannel.EMAIL, subject, body)
         body = clean_text(body).strip("\n")
+        values = facts.values()
         return cls(
-            _event_values=facts.values(),
-            _subject_and_text=compile_plain(
-                [*split_template(clean_value(subject, SUBJECT_LIMIT)), _SUBJECT_END, *split_template(body)]
-            ),
-            _html=compile_html(body_pieces(body, _body_style(branding, button_label))),
+            _subject=compile_plain(split_template(clean_value(subject, SUBJECT_LIMIT)), values),
+            _text=compile_plain(split_template(body), values),
+            _html=compile_html(body_pieces(body, _body_style(branding, button_label)), values),
             _shell=Shell.compile(facts, branding, why=on_the_guest_list(facts)),
         )
 
     def render(self, *, guest_name: str, rsvp_link: str, unsubscribe_url: str | None = None) -> RenderedMail:
         """The mail to one guest. `guest_name` may be anything: it is cleaned, and escaped in HTML."""
-        values = {**self._event_values, **guest_values(guest_name, rsvp_link)}
-        subject, _, text = self._subject_and_text(values).partition(_SUBJECT_END)
+        values = guest_values(guest_name, rsvp_link)
+        text = self._text.fill(values)
         return RenderedMail(
-            subject=clean_value(subject, SUBJECT_LIMIT),
+            subject=clean_value(self._subject.fill(values), SUBJECT_LIMIT),
             text=self._shell.text(text, unsubscribe_url=unsubscribe_url),
-            html=self._shell.html(self._html(values), text=text, unsubscribe_url=unsubscribe_url),
+            html=self._shell.html(self._html.fill(values), text=text, unsubscribe_url=unsubscribe_url),
         )
 
 

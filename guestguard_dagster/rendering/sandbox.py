@@ -1,13 +1,23 @@
-"""The Jinja environments that render what hosts wrote: sandboxed, the five placeholders in scope and nothing else."""
+"""The Jinja environments that render what hosts wrote: sandboxed, the five placeholders in scope and nothing else.
 
-from collections.abc import Callable, Iterable
+Jinja renders a message once. Where guests differ the result is cut, so that each guest costs no more than a join.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
 
 from jinja2 import StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from markupsafe import escape
 
 from guestguard_dagster.domain.placeholders import Placeholder
 
-Render = Callable[[dict[str, str]], str]
+_OF_GUESTS: Final = (Placeholder.GUEST_NAME.value, Placeholder.RSVP_LINK.value)
+# What stands in for a guest's values while Jinja renders; no cleaned text or value can contain it.
+_STAND_INS: Final = {name: f"\x00{name}\x00" for name in _OF_GUESTS}
+_CUTS: Final = re.compile(f"\x00({'|'.join(_OF_GUESTS)})\x00")
 
 
 def _bare_environment(*, autoescape: bool) -> ImmutableSandboxedEnvironment:
@@ -24,15 +34,39 @@ _PLAIN = _bare_environment(autoescape=False)
 _HTML = _bare_environment(autoescape=True)
 
 
-def compile_plain(pieces: Iterable[str | Placeholder]) -> Render:
+@dataclass(frozen=True, slots=True)
+class GuestText:
+    """A rendered text that is open where guests differ. Build it with `compile_plain` or `compile_html`."""
+
+    _start: str
+    # the name of a guest's value, and what follows it
+    _rest: tuple[tuple[str, str], ...]
+    _written: Callable[[str], str]
+
+    def fill(self, guest_values: Mapping[str, str]) -> str:
+        """The text for one guest."""
+        parts = [self._start]
+        for name, literal in self._rest:
+            parts += (self._written(guest_values[name]), literal)
+        return "".join(parts)
+
+
+def compile_plain(pieces: Iterable[str | Placeholder], event_values: Mapping[str, str]) -> GuestText:
     """Values are written as they are: for subjects, text parts and SMS."""
-    return _PLAIN.from_string(_source(pieces)).render
+    return _cut(_PLAIN, pieces, event_values, str)
 
 
-def compile_html(pieces: Iterable[str | Placeholder]) -> Render:
+def compile_html(pieces: Iterable[str | Placeholder], event_values: Mapping[str, str]) -> GuestText:
     """Literal pieces are HTML already; values are escaped."""
-    return _HTML.from_string(_source(pieces)).render
+    return _cut(_HTML, pieces, event_values, escape)
 
 
-def _source(pieces: Iterable[str | Placeholder]) -> str:
-    return "".join(piece.written if isinstance(piece, Placeholder) else piece for piece in pieces)
+def _cut(
+    environment: ImmutableSandboxedEnvironment,
+    pieces: Iterable[str | Placeholder],
+    event_values: Mapping[str, str],
+    written: Callable[[str], str],
+) -> GuestText:
+    source = "".join(piece.written if isinstance(piece, Placeholder) else piece for piece in pieces)
+    start, *rest = _CUTS.split(environment.from_string(source).render({**event_values, **_STAND_INS}))
+    return GuestText(start, tuple(zip(rest[::2], rest[1::2], strict=True)), written)

@@ -12,7 +12,7 @@ from guestguard_dagster.domain.placeholders import (
 )
 from guestguard_dagster.domain.plain_text import clean_text
 from guestguard_dagster.rendering.facts import EventFacts, guest_values
-from guestguard_dagster.rendering.sandbox import Render, compile_plain
+from guestguard_dagster.rendering.sandbox import GuestText, compile_plain
 
 MOST_SEGMENTS = 10
 
@@ -66,17 +66,13 @@ class TextTooLong(ValueError):
 class TextTemplate:
     """One SMS message, ready to be rendered for each of its guests. Build it with `compile`."""
 
-    _event_values: dict[str, str]
-    _body: Render
+    _body: GuestText
 
     @classmethod
     def compile(cls, body: str, facts: EventFacts) -> "TextTemplate":
         """Raises TemplateRefused for what `check_template` finds, and for a body too long for any guest."""
         require_template(MessageChannel.SMS, "", body)
-        template = cls(
-            _event_values=facts.values(),
-            _body=compile_plain(split_template(clean_text(body).strip())),
-        )
+        template = cls(compile_plain(split_template(clean_text(body).strip()), facts.values()))
         try:
             template.render(guest_name="x", rsvp_link="x")
         except TextTooLong as error:
@@ -85,7 +81,7 @@ class TextTemplate:
 
     def render(self, *, guest_name: str, rsvp_link: str) -> str:
         """The SMS to one guest, with plain quotes and dashes. Raises TextTooLong beyond `MOST_SEGMENTS`."""
-        text = self._body({**self._event_values, **guest_values(guest_name, rsvp_link)}).translate(_PLAIN_TYPOGRAPHY)
+        text = self._body.fill(guest_values(guest_name, rsvp_link)).translate(_PLAIN_TYPOGRAPHY)
         count = sms_segments(text)
         if count.segments > MOST_SEGMENTS:
             raise TextTooLong(

@@ -24,7 +24,7 @@ VALUES = {
 
 
 def html_of(body: str) -> str:
-    return re.sub(r' (class="link"|style="")', "", compile_html(body_pieces(body, STYLE))(VALUES))
+    return re.sub(r' (class="link"|style="")', "", compile_html(body_pieces(body, STYLE), VALUES).fill(VALUES))
 
 
 def test_blank_lines_make_paragraphs_and_line_breaks_stay() -> None:
