@@ -1,5 +1,6 @@
 """The front door: what Dagster loads. `build_defs` is the one place that wires jobs, sensors and resources."""
 
+import gc
 from collections.abc import Mapping
 from typing import Any
 
@@ -77,3 +78,5 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> Defini
 
 logs.configure("guestguard", debug=load_settings().is_development)
 defs = build_defs()
+# What is loaded by now stays: the collector need not look through all of Dagster while a run sends.
+gc.freeze()

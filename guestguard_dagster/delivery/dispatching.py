@@ -7,6 +7,7 @@ the knowledge of one group.
 import math
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
 from threading import Event
@@ -76,10 +77,9 @@ class _Dispatch:
                 if not any(has_worked) and not self._pause():
                     break
         finally:
-            for lane in self._lanes.values():
-                lane.flush()
-            for lane in self._lanes.values():
-                lane.give_back_probe()
+            with ExitStack() as lanes:
+                for lane in self._lanes.values():
+                    lanes.callback(lane.close)
         if self._stop.is_set():
             self._room.asks.let_go([*self._open, *self._waiting])
         outcomes = sum((lane.outcomes for lane in self._lanes.values()), Counter[str]())

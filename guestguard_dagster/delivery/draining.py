@@ -86,8 +86,7 @@ class _Drain:
                 elif boot_seconds() - quiet_since >= self._linger and not self._stays_for_rows():
                     break
         finally:
-            self._lane.flush()
-            self._lane.give_back_probe()
+            self._lane.close()
         return DrainReport(
             events=self._events,
             outcomes=self._lane.outcomes,

@@ -1,9 +1,14 @@
-"""One channel's hand-offs: reserve the rate, lease, compose, commit `sending`, hand off, settle in the next commit."""
+"""One channel's hand-offs: reserve the rate, lease, compose, commit `sending`, hand off, settle in the next commit.
+
+Where a hand-off is one call and a wait, the next group is leased and composed meanwhile; it leaves once the first is
+back.
+"""
 
 import logging
 import zlib
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -13,7 +18,8 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from guestguard_dagster.clock import boot_seconds
-from guestguard_dagster.delivery.composing import Composer
+from guestguard_dagster.delivery.account import Account, Blocked
+from guestguard_dagster.delivery.composing import Composed, Composer
 from guestguard_dagster.delivery.leasing import LeaseClock
 from guestguard_dagster.delivery.mailroom import Mailroom
 from guestguard_dagster.delivery.patience import patiently
@@ -22,8 +28,8 @@ from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.domain.suppressions import EVERY_HOST, SuppressionReason, for_sending_number
-from guestguard_dagster.senders.base import HandOff, Mail, Text
-from guestguard_dagster.storage.deliveries import FixedBatch, Lease, LeaseTaken, RecipientFacts, Settlement
+from guestguard_dagster.senders.base import HandOff
+from guestguard_dagster.storage.deliveries import FixedBatch, GroupStale, Lease, Settlement
 from guestguard_dagster.storage.recovery import RepeatableBatch
 
 log = logging.getLogger(__name__)
@@ -32,23 +38,8 @@ log = logging.getLogger(__name__)
 REPEAT_WITHIN = timedelta(hours=23)
 _SOURCES_PER_GROUP = 10
 _LONGEST_GROUP_SECONDS = 10.0
-_BROADCAST_BACKLOG = timedelta(milliseconds=500)
-_LONGEST_TURN_SECONDS = 1.0
-_LONGEST_PUSH_BACK = timedelta(minutes=1)
-_LOOK_AT_BREAKER_EVERY = 1.0
-# What a probe brings that shows that the account is served again.
-_SERVED = frozenset({OutcomeClass.SENT, OutcomeClass.PERMANENT})
-_NO_WAIT = timedelta()
-# How long to leave the probe to the process that won it.
-PROBE_PATIENCE = timedelta(seconds=30)
-
-
-@dataclass(frozen=True, slots=True)
-class Blocked:
-    """Why this channel's provider account takes nothing now, and when to try again."""
-
-    wait: timedelta
-    reason: str
+# What was composed while another group was under way is composed anew when that took longer.
+_FACTS_HOLD_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +49,27 @@ class _Answer:
     outcome: Outcome | None
     settlement: Settlement
     address: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Leased rows and what they were composed to, at `composed_at` by boot_seconds."""
+
+    lease: Lease
+    composed: Composed
+    requests: tuple[HandOff, ...]
+    composed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Landed:
+    """One group's answers, and when its hand-off began and ended."""
+
+    token: UUID
+    answers: tuple[_Answer, ...]
+    batches: tuple[UUID, ...]
+    started_at: float
+    ended_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +83,7 @@ class _Unwritten:
 
 
 class Lane:
-    """The hand-offs of one channel in one run. Not thread-safe: one thread steps it.
+    """The hand-offs of one channel in one run. Not thread-safe: one thread steps it. Close it in the end.
 
     A `transactional` lane reserves the provider's rate however long the queue is; broadcasts leave room for it.
     """
@@ -85,21 +97,26 @@ class Lane:
         *,
         transactional: bool = False,
     ) -> None:
-        self._backlog_below = None if transactional else _BROADCAST_BACKLOG
         self._room = room
         self._channel = channel
         self._sender = room.senders.for_channel(channel)
+        self._account = Account(room, self._sender, stop, transactional=transactional)
         self._composer = composer
         self._stop = stop
         self._active: deque[UUID] = deque()
         self._cursors: dict[UUID, int] = {}
+        self._courier = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hand-off")
+        self._under_way: Future[_Landed] | None = None
         self._unwritten: _Unwritten | None = None
+        # the last answers said that the turn that was reserved for the next group does not hold
+        self._lost_turn = False
         self._size = self._sender.group_size
-        self._probe: UUID | None = None
-        self._breaker_seen_at = 0.0
-        self._breaker_reason = ""
-        self.blocked: Blocked | None = None
         self.outcomes: Counter[str] = Counter()
+
+    @property
+    def blocked(self) -> Blocked | None:
+        """Why the provider's account takes nothing now, if so."""
+        return self._account.blocked
 
     def wake(self, source_ids: Iterable[UUID]) -> None:
         """Look at these messages' rows from the start."""
@@ -115,18 +132,26 @@ class Lane:
                 self._active.remove(source_id)
 
     def step(self) -> bool:
-        """Work on one group; False when no row is free now, or when the account takes nothing."""
-        if not self._active or not self._account_is_open():
+        """Let one more group leave; False when no row is free now, or when the account takes nothing.
+
+        The group may still be under way when this returns: `flush` waits for it.
+        """
+        if not self._active or not self._account.is_open():
             return False
-        size = 1 if self._probe else self._fitting_size()
-        if not self._await_turn(size):
+        if self._account.is_probed:
+            self._land()  # nothing leaves beside a probe
+            if self.blocked:
+                return False
+        self._lost_turn = False
+        size = 1 if self._account.is_probed else self._account.fitting_size(self._size)
+        # the lease on the last group's rows does not wait with us
+        if not self._account.await_turn(size, before_waiting=self.flush):
             return False
-        clock = LeaseClock(self._stop, self._room.lease_time)
         lease = self._lease(size)
         if lease is None:
-            self.give_back_probe()
+            self._account.give_back_probe()
             return False
-        self._hand_off(lease, clock)
+        self._send(lease)
         return True
 
     def recover(self, source_ids: Sequence[UUID]) -> None:
@@ -136,17 +161,18 @@ class Lane:
         account = self._sender.account if self._sender.repeatable else None
         settled = self._room.recovery.settle_interrupted(source_ids, repeatable_account=account, within=REPEAT_WITHIN)
         self.outcomes[OutcomeClass.UNKNOWN] += settled
-        while account is not None and not self._stop.is_set() and self._account_is_open():
+        while account is not None and not self._stop.is_set() and self._account.is_open():
             clock = LeaseClock(self._stop, self._room.lease_time)
             batch = self._room.recovery.lease_repeatable_batch(
                 source_ids, account=account, within=REPEAT_WITHIN, duration=self._room.lease_time
             )
-            if batch is None or not self._await_turn(1):
+            if batch is None or not self._account.await_turn(1, before_waiting=self.flush):
                 break
             self._repeat(batch, clock)
 
     def flush(self) -> None:
-        """Write down what the last group's hand-off brought. Waits for the database if it is away."""
+        """Wait for the group under way, and write down what it brought. Waits for the database if it is away."""
+        self._land()
 
         def write() -> None:
             with self._room.database.transaction() as connection:
@@ -155,6 +181,14 @@ class Lane:
         if self._unwritten is not None:
             patiently(write, self._stop)
             self._unwritten = None
+
+    def close(self) -> None:
+        """Flush, and leave the account to others."""
+        try:
+            self.flush()
+            self._account.give_back_probe()
+        finally:
+            self._courier.shutdown()
 
     # --- one group -------------------------------------------------------------------------------------------------
 
@@ -179,81 +213,114 @@ class Lane:
                 return lease
         return None
 
-    def _hand_off(self, lease: Lease, clock: LeaseClock) -> None:
+    def _compose(self, lease: Lease) -> _Group:
         composed = self._composer.compose(lease.recipients)
-        self.leave(composed.stopped)
         requests = self._sender.prepare([item for _, item in composed.items])
-        batches = [(_fixed(request), request.members) for request in requests]
+        return _Group(lease, composed, tuple(requests), boot_seconds())
+
+    def _send(self, lease: Lease) -> None:
+        group = self._compose(lease)
+        news = self._land()
+        if self._lost_turn or self._stop.is_set():
+            self._give_back(lease)
+            return
+        if news or boot_seconds() - group.composed_at > _FACTS_HOLD_SECONDS:
+            group = self._compose(lease)
+        self.leave(group.composed.stopped)
+        clock = LeaseClock(self._stop, self._room.lease_time)
+        try:
+            self._commit(group)
+        except GroupStale as stale:
+            log.info("a group is looked at again: %s", stale)
+            self.flush()
+            self._give_back(lease, marked_too=True)
+            return
+        self.outcomes.update(refusal.status for refusal in group.composed.refusals)
+        if group.composed.stopped:
+            self._room.deliveries.release(lease.token)
+        self._under_way = self._courier.submit(self._hand_off, group, clock)
+        if not self._sender.overlaps:
+            self._land()
+
+    def _give_back(self, lease: Lease, *, marked_too: bool = False) -> None:
+        self._room.deliveries.release(lease.token, marked_too=marked_too)
+        self.wake({facts.source_id for facts in lease.recipients})
+
+    def _commit(self, group: _Group) -> None:
+        """In one durable transaction: what the last group brought, and that this one is about to leave."""
+        batches = [(_fixed(request), request.members) for request in group.requests]
 
         def commit() -> None:
             with self._room.database.transaction() as connection:
                 self._fold(connection)
-                self._room.deliveries.refuse(connection, lease.token, composed.refusals)
+                self._room.deliveries.refuse(connection, group.lease.token, group.composed.refusals)
                 self._room.deliveries.mark_sending(
                     connection,
-                    lease,
+                    group.lease,
                     batches,
                     provider=self._sender.provider,
                     account=self._sender.account,
                     duration=self._room.lease_time,
                 )
 
-        try:
-            patiently(commit, self._stop)
-        except LeaseTaken:
-            log.warning("a group of %d deliveries was taken over before it left", len(lease.recipients))
-            self.flush()
-            self._room.deliveries.release(lease.token, marked_too=True)
-            return
+        patiently(commit, self._stop)
         self._unwritten = None
-        self.outcomes.update(refusal.status for refusal in composed.refusals)
-        if composed.stopped:
-            self._room.deliveries.release(lease.token)
-        self._let_leave(lease, requests, {facts.delivery_id: (facts, item) for facts, item in composed.items}, clock)
 
-    def _let_leave(
-        self,
-        lease: Lease,
-        requests: Sequence[HandOff],
-        items: dict[int, tuple[RecipientFacts, Mail | Text]],
-        clock: LeaseClock,
-    ) -> None:
-        started = boot_seconds()
+    def _hand_off(self, group: _Group, clock: LeaseClock) -> _Landed:
+        """Runs in the courier's thread, and touches nothing of the lane that changes."""
+        started_at = boot_seconds()
+        items = {facts.delivery_id: (facts, item) for facts, item in group.composed.items}
         answers: list[_Answer] = []
-        for number, request in enumerate(requests):
-            has_turn = number == 0 or self._await_turn(0)  # the group has paid for its recipients already
+        for number, request in enumerate(group.requests):
+            has_turn = number == 0 or self._account.await_turn(0)  # the group has paid for its recipients already
             outcomes = self._sender.hand_off(request, clock.permit) if has_turn else [None] * len(request.members)
             for member, outcome in zip(request.members, outcomes, strict=True):
                 facts, item = items[member]
-                answers.append(
-                    _Answer(outcome, settle(facts, outcome, repeatable=self._sender.repeatable), item.address)
-                )
-        self._take_in(lease.token, answers, [request.key for request in requests if request.body is not None])
-        self._fit_group_to(boot_seconds() - started, len(answers))
+                settlement = settle(facts, outcome, repeatable=self._sender.repeatable)
+                answers.append(_Answer(outcome, settlement, item.address))
+        batches = tuple(request.key for request in group.requests if request.body is not None)
+        return _Landed(group.lease.token, tuple(answers), batches, started_at, boot_seconds())
+
+    def _land(self) -> bool:
+        """Wait for the group under way and heed its answers; True when they changed whom may be written to."""
+        if self._under_way is None:
+            return False
+        under_way, self._under_way = self._under_way, None
+        landed = under_way.result()
+        self._fit_group_to(landed.ended_at - landed.started_at, len(landed.answers))
+        return self._take_in(landed)
 
     def _repeat(self, repeat: RepeatableBatch, clock: LeaseClock) -> None:
         self.flush()
         batch = repeat.batch
+        started_at = boot_seconds()
         request = HandOff(batch.members, batch.endpoint, zlib.decompress(batch.body), key=batch.id)
         outcomes = dict(zip(batch.members, self._sender.hand_off(request, clock.permit), strict=True))
-        answers = [
+        answers = tuple(
             _Answer(outcome, settle_repeat(facts, outcome), facts.email)
             for facts in repeat.open_members
             for outcome in [outcomes[facts.delivery_id]]
-        ]
-        self._take_in(repeat.token, answers, [batch.id])
+        )
+        self._take_in(_Landed(repeat.token, answers, (batch.id,), started_at, boot_seconds()))
         self.flush()
 
-    def _take_in(self, token: UUID, answers: Sequence[_Answer], batches: Sequence[UUID]) -> None:
-        settlements = tuple(answer.settlement for answer in answers)
+    def _take_in(self, landed: _Landed) -> bool:
+        """Heed the answers, and keep them for the next commit; True when some address was suppressed by them."""
+        settlements = tuple(answer.settlement for answer in landed.answers)
         is_answered = all(settlement.status is not DeliveryStatus.SENDING for settlement in settlements)
-        self._unwritten = _Unwritten(token, settlements, tuple(batches) if is_answered else (), boot_seconds())
-        for answer in answers:
-            if answer.outcome is not None and answer.outcome.suppress and answer.address:
-                patiently(partial(self._suppress, answer.address, answer.outcome.suppress), self._stop)
-        outcomes = [answer.outcome for answer in answers if answer.outcome is not None]
+        batches = landed.batches if is_answered else ()
+        self._unwritten = _Unwritten(landed.token, settlements, batches, landed.ended_at)
+        suppressed = [
+            (answer.address, answer.outcome.suppress)
+            for answer in landed.answers
+            if answer.outcome is not None and answer.outcome.suppress and answer.address
+        ]
+        for address, reason in suppressed:
+            patiently(partial(self._suppress, address, reason), self._stop)
+        outcomes = [answer.outcome for answer in landed.answers if answer.outcome is not None]
         self.outcomes.update(outcome.outcome for outcome in outcomes)
-        self._heed_account(outcomes)
+        self._lost_turn = not self._account.heed(outcomes)
+        return bool(suppressed)
 
     def _fold(self, connection: Connection) -> None:
         if self._unwritten is None:
@@ -279,81 +346,6 @@ class Lane:
         if recipients and seconds > 0:
             fitting = int(recipients * _LONGEST_GROUP_SECONDS / seconds)
             self._size = max(1, min(self._sender.group_size, fitting))
-
-    def _fitting_size(self) -> int:
-        """No more at once than the rate allows in the backlog's time, so that nobody else waits longer than that."""
-        limit = self._sender.rate_limit
-        if limit is None or limit.unit == "request":
-            return self._size
-        return max(1, min(self._size, int(limit.per_second * _BROADCAST_BACKLOG.total_seconds())))
-
-    # --- the provider's account ------------------------------------------------------------------------------------
-
-    def _await_turn(self, recipients: int) -> bool:
-        """Reserve the rate and wait for it; False when that takes too long now, or when the run is being stopped."""
-        limit = self._sender.rate_limit
-        if limit is None:
-            return True
-        cost = recipients if limit.unit == "recipient" else 1
-        give_up_at = boot_seconds() + _LONGEST_TURN_SECONDS
-        while cost and not self._stop.is_set() and boot_seconds() < give_up_at:
-            wait = self._room.rates.reserve(
-                self._sender.account, cost=cost, per_second=limit.per_second, backlog_below=self._backlog_below
-            )
-            if wait != _NO_WAIT:
-                self.flush()  # the lease on the last group's rows does not wait with us
-            if wait is not None:
-                return not self._stop.wait(wait.total_seconds())
-            self._stop.wait(_BROADCAST_BACKLOG.total_seconds() / 2)
-        return not cost
-
-    def _account_is_open(self) -> bool:
-        if self._probe is not None or boot_seconds() - self._breaker_seen_at < _LOOK_AT_BREAKER_EVERY:
-            return self.blocked is None
-        self._breaker_seen_at = boot_seconds()
-        breaker = self._room.breakers.get(self._sender.account)
-        self.blocked = None
-        if breaker is None:
-            return True
-        self._breaker_reason = breaker.reason
-        if not breaker.remaining:
-            self._probe = self._room.breakers.win_probe(self._sender.account)
-        if self._probe is None:
-            self.blocked = Blocked(max(breaker.remaining, PROBE_PATIENCE), breaker.reason)
-        return self.blocked is None
-
-    def _heed_account(self, outcomes: Sequence[Outcome]) -> None:
-        account = self._sender.account
-        wishes = [outcome.retry_after for outcome in outcomes if outcome.retry_after is not None]
-        refused = next((o for o in outcomes if o.outcome is OutcomeClass.PROVIDER_WIDE), None)
-        if refused is not None:
-            reason = f"{self._sender.provider} takes nothing at the moment: {refused.detail or refused.error_class}"
-            breaker = self._room.breakers.open(account, reason=reason, at_least=refused.retry_after)
-            self.blocked = Blocked(max(breaker.remaining, PROBE_PATIENCE), reason)
-            self._probe = None
-            return
-        if wishes:
-            self._room.rates.push_back(account, wait=min(max(wishes), _LONGEST_PUSH_BACK))
-        if self._probe is not None and outcomes:
-            self._conclude_probe(is_served=any(outcome.outcome in _SERVED for outcome in outcomes))
-
-    def _conclude_probe(self, *, is_served: bool) -> None:
-        if is_served:
-            self._probe = None
-            reason = self._room.breakers.close(self._sender.account)
-            if reason is not None:
-                self._room.asks.wake(reason=reason)
-        else:
-            self.give_back_probe()
-            self._breaker_seen_at = boot_seconds()
-            self.blocked = Blocked(PROBE_PATIENCE, self._breaker_reason)
-
-    def give_back_probe(self) -> None:
-        """The probe showed nothing: another process, or the next try, may have it."""
-        if self._probe is not None:
-            self._room.breakers.give_back_probe(self._sender.account, self._probe)
-            self._probe = None
-            self._breaker_seen_at = 0.0
 
 
 def _fixed(request: HandOff) -> FixedBatch | None:

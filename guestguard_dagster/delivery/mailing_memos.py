@@ -37,8 +37,7 @@ def mail_memos(room: Mailroom, stop: Event) -> MemoReport:
         while not stop.is_set() and lane.step():
             pass
     finally:
-        lane.flush()
-        lane.give_back_probe()
+        lane.close()
     left = room.deliveries.unsettled(MEMO_SOURCES)
     return MemoReport(
         lane.outcomes, sum(row.pending + row.sending for row in left), lane.blocked.reason if lane.blocked else None

@@ -102,7 +102,8 @@ class Sender(Protocol[Item]):
 
     `account` names the account without any secret, e.g. `smtp:mail.example.com:587:postmaster` or
     `resend:<first hex digits of the key's SHA-256>`: breakers, rate limits and repeats belong to it.
-    `repeatable` says that handing off the same HandOff again within 23 hours cannot double a mail.
+    `repeatable` says that handing off the same HandOff again within 23 hours cannot double a mail. `overlaps` says that
+    a hand-off is one call and a wait, during which the next group is better prepared than not.
     """
 
     @property
@@ -113,6 +114,8 @@ class Sender(Protocol[Item]):
     def group_size(self) -> int: ...
     @property
     def repeatable(self) -> bool: ...
+    @property
+    def overlaps(self) -> bool: ...
     @property
     def rate_limit(self) -> RateLimit | None: ...
 

@@ -17,6 +17,7 @@ class LogSender:
     provider = "log"
     group_size = 50
     repeatable = True
+    overlaps = False
     rate_limit: RateLimit | None = None
 
     def __init__(self, channel: MessageChannel) -> None:

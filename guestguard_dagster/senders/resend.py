@@ -36,6 +36,7 @@ class ResendSender:
     provider = "resend"
     group_size = LARGEST_BATCH
     repeatable = True
+    overlaps = True
 
     def __init__(self, account: ResendAccount, from_email: str, *, requests_per_second: float) -> None:
         """Raises AddressInvalid when nothing could be sent from `from_email`."""

@@ -57,6 +57,7 @@ class SesSender:
     provider = "ses"
     group_size = GROUP_SIZE
     repeatable = False
+    overlaps = False
 
     def __init__(self, access: SesAccess, composer: MailComposer) -> None:
         self.account = f"ses:{access.region}:{composer.from_email.rpartition('@')[2]}"

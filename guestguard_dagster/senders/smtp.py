@@ -69,6 +69,7 @@ class SmtpSender:
     provider = "smtp"
     group_size = GROUP_SIZE
     repeatable = False
+    overlaps = False
 
     def __init__(
         self, access: SmtpAccess, composer: MailComposer, *, connections: int = 4, mails_per_second: float | None = None

@@ -53,6 +53,7 @@ class TwilioSender:
 
     provider = "twilio"
     repeatable = False
+    overlaps = False
 
     def __init__(self, access: TwilioAccess, *, messages_per_second: float) -> None:
         self.account = f"twilio:{access.account_sid[:10]}"

@@ -18,8 +18,8 @@ from guestguard_dagster.domain.outcomes import Outcome
 from guestguard_dagster.storage.database import Database, sql
 
 
-class LeaseTaken(Exception):
-    """Rows that this process had leased are another's now."""
+class GroupStale(Exception):
+    """Some row of a leased group is another process's now, or may no longer leave."""
 
 
 class RecipientFacts(NamedTuple):
@@ -171,17 +171,17 @@ class DeliveryRepo:
         """Write down that these rows are about to leave; renews their lease. The caller's commit must be durable.
 
         Each entry of `batches` is a fixed request and its delivery ids (None where a repeat cannot be recognised).
-        Raises LeaseTaken when at least one row is no longer ours: roll back, and hand nothing off. Safe to repeat when
-        the answer to a commit was lost.
+        Raises GroupStale when at least one row is no longer ours, or may no longer leave (message held, guest removed
+        or no longer in the audience): roll back, and hand nothing off. Safe to repeat when the answer to a commit was
+        lost.
         """
-        fixed = [batch for batch, _ in batches if batch is not None]
-        if fixed:
-            connection.execute(
-                sql(
-                    "INSERT INTO guestguard.provider_batches (id, provider, account, endpoint, members, body) "
-                    "VALUES (:id, :provider, :account, :endpoint, :members, :body) ON CONFLICT DO NOTHING"
-                ),
-                [
+        for batch, _ in batches:
+            if batch is not None:
+                connection.execute(
+                    sql(
+                        "INSERT INTO guestguard.provider_batches (id, provider, account, endpoint, members, body) "
+                        "VALUES (:id, :provider, :account, :endpoint, :members, :body) ON CONFLICT DO NOTHING"
+                    ),
                     {
                         "id": batch.id,
                         "provider": provider,
@@ -189,10 +189,8 @@ class DeliveryRepo:
                         "endpoint": batch.endpoint,
                         "members": list(batch.members),
                         "body": batch.body,
-                    }
-                    for batch in fixed
-                ],
-            )
+                    },
+                )
         ids = [member for _, members in batches for member in members]
         marked = connection.execute(
             sql(
@@ -205,6 +203,14 @@ class DeliveryRepo:
                 FROM unnest(CAST(:ids AS bigint[]), CAST(:batch_ids AS uuid[])) AS m (id, batch_id)
                 WHERE d.id = m.id AND d.lease_token = :token AND d.status IN ('pending', 'sending')
                   AND d.lease_expires_at > clock_timestamp()
+                  AND (d.message_id IS NULL OR EXISTS (
+                      SELECT FROM guestguard.scheduled_messages s
+                      JOIN guestguard.events e ON e.id = s.event_id
+                      JOIN guestguard.guests g ON g.id = d.guest_id
+                      WHERE s.id = d.message_id AND s.status = 'sending' AND s.held_at IS NULL
+                        AND (e.cancelled_at IS NULL OR s.survives_event_cancel)
+                        AND g.removed_at IS NULL AND (s.audience = 'everyone' OR g.rsvp_status = s.audience)
+                  ))
                 """
             ),
             {
@@ -217,7 +223,7 @@ class DeliveryRepo:
             },
         ).rowcount
         if marked != len(ids):
-            raise LeaseTaken(f"{len(ids) - marked} of {len(ids)} leased deliveries belong to another process now")
+            raise GroupStale(f"{len(ids) - marked} of {len(ids)} leased deliveries may not leave from here now")
 
     def refuse(self, connection: Connection, token: UUID, refusals: Sequence[Refusal]) -> None:
         """Settle leased rows that are not to be handed off."""

@@ -74,6 +74,10 @@ class GatedSender(Generic[Item]):
         return self._sender.repeatable
 
     @property
+    def overlaps(self) -> bool:
+        return self._sender.overlaps
+
+    @property
     def rate_limit(self) -> RateLimit | None:
         return self._sender.rate_limit
 

@@ -80,7 +80,8 @@ def test_a_run_frozen_past_its_lease_around_its_call_leaves_everyone_with_one_ma
         frozen.open_gate()
         stage.settle()
         frozen.go_on()
-        assert frozen.wait() is Ending.DONE
+        # Frozen between two statements, it wakes up without its connection: how it ends then is not the point.
+        assert frozen.wait() in {Ending.DONE, Ending.DATABASE_AWAY}
 
     assert stage.judge().states == {DeliveryStatus.SENT: 250}
     assert stage.judge().breaches == {}

@@ -1,5 +1,6 @@
 """Any number of processes work on one message: each guest exactly once, whoever holds the rows."""
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Barrier, Event
@@ -11,14 +12,15 @@ from guestguard_dagster.delivery import settling
 from guestguard_dagster.delivery.dispatching import dispatch
 from guestguard_dagster.delivery.finishing import mark_sent, record_deliveries
 from guestguard_dagster.delivery.mailroom import Mailroom
-from guestguard_dagster.domain.messages import Message, MessageStatus
+from guestguard_dagster.domain.events import Guest, RsvpStatus
+from guestguard_dagster.domain.messages import Message, MessageAudience, MessageStatus
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster_tests.crash.passing_time import let_leases_run_out, let_waits_pass
 from guestguard_dagster_tests.delivery.conftest import RoomOpener, resend_settings, smtp_settings
 from guestguard_dagster_tests.delivery.rows import attempts_of, deliveries_of, outcomes_of, statuses_of
 from guestguard_dagster_tests.delivery.steps import prepare, send
 from guestguard_dagster_tests.delivery.watched import WatchedSmtp, once
-from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message
+from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message, set_columns
 from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
 from guestguard_dagster_tests.loopback.resend import ResendLoopback
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
@@ -236,6 +238,105 @@ class TestHolding:
         send(room, [stopped.id, other.id])
         assert statuses_of(database, other) == {"sent": 100}
         assert statuses_of(database, stopped)["pending"] == 75
+
+
+class TestOverlap:
+    """The next group is composed while one is under way: what has changed by its turn still counts."""
+
+    @pytest.fixture
+    def watched(self, mail_server: SmtpLoopback) -> WatchedSmtp:
+        watched = WatchedSmtp(mail_server)
+        watched.overlaps = True
+        return watched
+
+    def when_the_second_group_is_composed(self, watched: WatchedSmtp, act: Callable[[], object]) -> None:
+        composed, groups = Event(), iter(range(1, 100))
+        watched.prepared = lambda: composed.set() if next(groups) == 2 else None
+        watched.before = once(lambda: composed.wait(30))
+        watched.after = once(act)
+
+    def in_order_of_leaving(self, room: Mailroom, message: Message, people: Sequence[Guest]) -> list[Guest]:
+        prepare(room, [message.id])
+        by_id = {guest.id: guest for guest in people}
+        return [by_id[row.guest_id] for row in sorted(deliveries_of(room.database, message), key=lambda row: row.id)]
+
+    def test_a_group_is_composed_while_another_is_under_way(
+        self, open_room: RoomOpener, database: Database, mail_server: SmtpLoopback, watched: WatchedSmtp
+    ) -> None:
+        seen: list[int] = []
+        self.when_the_second_group_is_composed(watched, lambda: seen.append(len(mail_server.accepted)))
+        message = a_message(database, 120)
+        send(open_room(senders=watched.senders()), [message.id])
+        assert seen == [50]
+        assert statuses_of(database, message) == {"sent": 120}
+        assert set(mail_server.recipients().values()) == {1}
+
+    def test_a_message_that_is_stopped_meanwhile_does_not_leave(
+        self, open_room: RoomOpener, database: Database, watched: WatchedSmtp
+    ) -> None:
+        message = a_message(database, 120)
+        room = open_room(senders=watched.senders())
+        self.when_the_second_group_is_composed(watched, lambda: room.messages.hold([message.id], reason="stopped"))
+        send(room, [message.id])
+        assert statuses_of(database, message) == {"sent": 50, "pending": 70}
+        assert {row.lease_token for row in deliveries_of(database, message)} == {None}
+
+    def test_guests_who_answer_or_are_removed_meanwhile_get_nothing(
+        self, open_room: RoomOpener, database: Database, mail_server: SmtpLoopback, watched: WatchedSmtp
+    ) -> None:
+        event = make_event(database)
+        people = make_guests(database, event, 100, rsvp_status=RsvpStatus.PENDING)
+        message = make_message(database, event, audience=MessageAudience.PENDING)
+        room = open_room(senders=watched.senders())
+        *_, answers, removed = self.in_order_of_leaving(room, message, people)
+
+        def change() -> None:
+            set_columns(database, answers, rsvp_status="attending")
+            set_columns(database, removed, removed_at=database.now())
+
+        self.when_the_second_group_is_composed(watched, change)
+        send(room, [message.id])
+        assert statuses_of(database, message) == {"sent": 98, "skipped": 2}
+        assert not {answers.email, removed.email} & mail_server.recipients().keys()
+
+    def test_an_event_that_is_cancelled_meanwhile_sends_nothing_more(
+        self, open_room: RoomOpener, database: Database, watched: WatchedSmtp
+    ) -> None:
+        event = make_event(database)
+        make_guests(database, event, 100)
+        message = make_message(database, event)
+        self.when_the_second_group_is_composed(
+            watched, lambda: set_columns(database, event, cancelled_at=database.now())
+        )
+        send(open_room(senders=watched.senders()), [message.id])
+        assert statuses_of(database, message) == {"sent": 50, "skipped": 50}
+
+    def test_an_address_that_the_group_before_proved_dead_is_not_written_to_again(
+        self, open_room: RoomOpener, database: Database, mail_server: SmtpLoopback, watched: WatchedSmtp
+    ) -> None:
+        event = make_event(database)
+        people = make_guests(database, event, 51)
+        message = make_message(database, event)
+        room = open_room(senders=watched.senders())
+        dead, *_, twin = self.in_order_of_leaving(room, message, people)
+        set_columns(database, twin, email=dead.email)
+        refusal = Fault(at="rcpt", do=FaultKind.REPLY, reply="550 5.1.1 no such user", only_for=dead.email)
+        mail_server.faults.add(refusal)
+        self.when_the_second_group_is_composed(watched, lambda: None)
+        send(room, [message.id])
+        assert statuses_of(database, message) == {"sent": 49, "failed": 1, "suppressed": 1}
+
+    def test_a_provider_that_takes_nothing_more_is_not_given_the_next_group(
+        self, open_room: RoomOpener, database: Database, mail_server: SmtpLoopback, watched: WatchedSmtp
+    ) -> None:
+        refusal = Fault(at="mail", do=FaultKind.REPLY, reply="530 5.7.0 authentication required")
+        mail_server.faults.add(refusal)
+        message = a_message(database, 120)
+        self.when_the_second_group_is_composed(watched, lambda: None)
+        report = send(open_room(senders=watched.senders()), [message.id])
+        assert statuses_of(database, message)["pending"] > 70, "of the first group some, of the second nobody"
+        assert {row.lease_token for row in deliveries_of(database, message)} == {None}
+        assert len(report.put_off) == 1
 
 
 class TestRetryingByHand:

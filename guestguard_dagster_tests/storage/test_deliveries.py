@@ -1,6 +1,7 @@
 """Delivery rows under the engine: frozen once, leased by one, never moved backwards."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import timedelta
 from itertools import product
 from threading import Barrier
@@ -15,7 +16,7 @@ from guestguard_dagster.domain.messages import Message, MessageAudience, Message
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.storage.audiences import AudienceRepo
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.deliveries import DeliveryRepo, LeaseTaken, Refusal, Settlement
+from guestguard_dagster.storage.deliveries import DeliveryRepo, GroupStale, Refusal, Settlement
 from guestguard_dagster.storage.schema import delivery_attempts, message_deliveries, provider_batches
 from guestguard_dagster_tests.factories import (
     make_deliveries,
@@ -277,18 +278,39 @@ class TestMarking:
     ) -> None:
         lease = process.lease(a_message(database, 3))
         set_columns(database, ids_of(lease)[1], **change)
-        with pytest.raises(LeaseTaken, match="1 of 3"):
+        with pytest.raises(GroupStale, match="1 of 3"):
             process.mark(lease, in_batch=True)
         assert "sending" not in statuses(database, ids_of(lease))
         with database.transaction() as connection:
             assert connection.execute(select(provider_batches)).all() == []
+
+    def test_a_message_that_is_held_since_keeps_the_whole_group_back(
+        self, process: HandingOff, database: Database
+    ) -> None:
+        message = a_message(database, 2)
+        lease = process.lease(message)
+        set_columns(database, message, held_at=database.now())
+        with pytest.raises(GroupStale, match="2 of 2"):
+            process.mark(lease)
+
+    @pytest.mark.parametrize("survives", [True, False])
+    def test_a_cancelled_event_keeps_back_what_does_not_survive_it(
+        self, process: HandingOff, database: Database, *, survives: bool
+    ) -> None:
+        event = make_event(database)
+        message = make_message(database, event, status=MessageStatus.SENDING, survives_event_cancel=survives)
+        make_deliveries(database, message, make_guests(database, event, 2))
+        lease = process.lease(message)
+        set_columns(database, event, cancelled_at=database.now())
+        with nullcontext() if survives else pytest.raises(GroupStale, match="2 of 2"):
+            process.mark(lease)
 
     def test_a_lease_that_ran_out_marks_nothing_even_if_nobody_took_it(
         self, process: HandingOff, database: Database
     ) -> None:
         lease = process.lease(a_message(database, 2))
         let_leases_run_out(database)
-        with pytest.raises(LeaseTaken):
+        with pytest.raises(GroupStale):
             process.mark(lease)
         assert statuses(database, ids_of(lease)) == ["pending", "pending"]
 
@@ -306,7 +328,7 @@ class TestMarking:
         let_leases_run_out(database)
         taken_over = other.lease(message)
         other.mark(taken_over)
-        with pytest.raises(LeaseTaken):
+        with pytest.raises(GroupStale):
             process.mark(frozen)
         assert read_delivery(database, ids_of(frozen)[0]).lease_token == taken_over.token
 
