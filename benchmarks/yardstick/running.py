@@ -34,6 +34,9 @@ class YardstickSent:
     queueing: float
     sending: float
 
+    def __add__(self, other: "YardstickSent") -> "YardstickSent":
+        return YardstickSent(self.mails + other.mails, self.queueing + other.queueing, self.sending + other.sending)
+
     @property
     def seconds(self) -> float:
         return self.queueing + self.sending

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
+from guestguard_dagster.clock import boot_seconds
 from guestguard_dagster.domain.deliveries import DeliveryStatus, SkipReason
 from guestguard_dagster.domain.events import Event, User
 from guestguard_dagster.domain.messages import MessageAudience, MessageChannel
@@ -26,6 +27,9 @@ from guestguard_dagster.storage.deliveries import RecipientFacts, Refusal
 
 if TYPE_CHECKING:
     from guestguard_dagster.delivery.mailroom import Mailroom
+
+
+_CONTEXTS_HOLD_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +81,29 @@ class Composer(Protocol):
 
     def compose(self, recipients: Sequence[RecipientFacts]) -> Composed: ...
 
+    def forget(self) -> None:
+        """Something has changed: read everything anew."""
+        ...
+
 
 class MessageComposer:
-    """Composes scheduled messages for one run; keeps each message's compiled template."""
+    """Composes scheduled messages for one run; keeps each message's compiled template.
+
+    Messages and events are read once a second: the commit before a hand-off refuses what may no longer leave.
+    """
 
     def __init__(self, room: "Mailroom") -> None:
         self._room = room
         self._compiled: dict[UUID, _Compiled] = {}
+        self._contexts: dict[UUID, SendContext] = {}
+        self._contexts_read_at = 0.0
+
+    def forget(self) -> None:
+        self._contexts = {}
 
     def compose(self, recipients: Sequence[RecipientFacts]) -> Composed:
         """Check and render these rows as things stand now."""
-        contexts = self._room.contexts.load(list({facts.source_id for facts in recipients}))
+        contexts = self._contexts_of({facts.source_id for facts in recipients})
         stopped = frozenset(
             facts.source_id
             for facts in recipients
@@ -107,6 +123,13 @@ class MessageComposer:
             else:
                 self._add_rendered(composed, facts, address, context)
         return composed
+
+    def _contexts_of(self, message_ids: set[UUID]) -> dict[UUID, SendContext]:
+        if boot_seconds() - self._contexts_read_at > _CONTEXTS_HOLD_SECONDS:
+            self._contexts, self._contexts_read_at = {}, boot_seconds()
+        if unread := message_ids - self._contexts.keys():
+            self._contexts |= self._room.contexts.load(list(unread))
+        return self._contexts
 
     def _add_rendered(self, composed: Composed, facts: RecipientFacts, address: str, context: SendContext) -> None:
         try:

@@ -232,6 +232,7 @@ class Lane:
             self._commit(group)
         except GroupStale as stale:
             log.info("a group is looked at again: %s", stale)
+            self._composer.forget()
             self.flush()
             self._give_back(lease, marked_too=True)
             return

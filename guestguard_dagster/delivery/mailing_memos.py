@@ -64,6 +64,9 @@ class _MemoComposer:
                 composed.items.append((facts, self._mail(facts, memo)))
         return composed
 
+    def forget(self) -> None:
+        """Nothing that could change is kept."""
+
     def _mail(self, facts: RecipientFacts, memo: Memo) -> Mail:
         return Mail(
             delivery_id=facts.delivery_id,

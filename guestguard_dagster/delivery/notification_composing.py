@@ -56,6 +56,9 @@ class NotificationComposer:
                 composed.items.append((facts, self._mail(facts, address, context)))
         return composed
 
+    def forget(self) -> None:
+        """Nothing that could change is kept."""
+
     def _mail(self, facts: RecipientFacts, address: str, context: NotificationContext) -> Mail:
         match context.payload:
             case RsvpConfirmed() as payload:
