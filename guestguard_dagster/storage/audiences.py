@@ -62,7 +62,7 @@ class AudienceRepo:
 
     def pending_page(self, cursors: Mapping[UUID, int], *, per_source: int) -> list[RecipientFacts]:
         """The next pending rows of each source behind its cursor (a delivery id), whoever holds them."""
-        with self._database.statement() as connection:
+        with self._database.transaction() as connection:
             rows = connection.execute(
                 sql(
                     f"""

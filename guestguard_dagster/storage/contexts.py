@@ -78,7 +78,7 @@ class ContextRepo:
 
     def load(self, message_ids: Sequence[UUID]) -> dict[UUID, SendContext]:
         """The contexts of these messages by id, in one read; ids that do not exist are missing."""
-        with self._database.statement() as connection:
+        with self._database.transaction() as connection:
             rows = connection.execute(_CONTEXTS, {"message_ids": list(message_ids)})
             contexts = [_context(row) for row in rows]
         return {context.message.id: context for context in contexts}

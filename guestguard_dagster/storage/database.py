@@ -1,7 +1,7 @@
 """Connections: one engine per process, short transactions, and the database's clock."""
 
 import select as readiness
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
@@ -62,30 +62,23 @@ class Database:
             raise DatabaseUrlInvalid(
                 f"DATABASE_URL names the database kind {parsed.drivername!r}; GuestGuard needs postgresql://"
             )
-
-        def engine(session: Mapping[str, str], **options: Any) -> Engine:
-            made = create_engine(
-                parsed.set(drivername="postgresql+psycopg"),
-                pool_size=pool_size,
-                max_overflow=5,
-                pool_recycle=1800,
-                hide_parameters=True,
-                connect_args={
-                    "application_name": application_name,
-                    "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
-                    # The kernel finds out when the other end is gone without a word.
-                    "keepalives_idle": 30,
-                    "keepalives_interval": 10,
-                    "keepalives_count": 3,
-                    "options": " ".join(f"-c {name}={value}" for name, value in session.items()),
-                },
-                **options,
-            )
-            event.listen(made, "checkout", _discard_if_closed)
-            return made
-
-        self.engine = engine(_SESSION)
-        self._autocommit = engine(_SESSION | {"synchronous_commit": "off"}, isolation_level="AUTOCOMMIT")
+        self.engine: Engine = create_engine(
+            parsed.set(drivername="postgresql+psycopg"),
+            pool_size=pool_size,
+            max_overflow=5,
+            pool_recycle=1800,
+            hide_parameters=True,
+            connect_args={
+                "application_name": application_name,
+                "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
+                # The kernel finds out when the other end is gone without a word.
+                "keepalives_idle": 30,
+                "keepalives_interval": 10,
+                "keepalives_count": 3,
+                "options": " ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
+            },
+        )
+        event.listen(self.engine, "checkout", _discard_if_closed)
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[Connection]:
@@ -104,20 +97,6 @@ class Database:
         except NoFreeConnection:
             raise DatabaseUnavailable("all connections to the database are busy; try again in a moment") from None
 
-    @contextmanager
-    def statement(self) -> Iterator[Connection]:
-        """Each statement commits by itself, and does not wait for the disk: for one read, or one harmless write.
-
-        It costs a third of the round trips of a transaction. Raises as `transaction` does.
-        """
-        try:
-            with self._autocommit.connect() as connection:
-                yield connection
-        except DBAPIError as error:
-            raise _failure(error) from None
-        except NoFreeConnection:
-            raise DatabaseUnavailable("all connections to the database are busy; try again in a moment") from None
-
     def now(self) -> datetime:
         """The database's clock, which all processes and hosts share."""
         with self.transaction() as connection:
@@ -125,7 +104,6 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
-        self._autocommit.dispose()
 
     def __enter__(self) -> "Database":
         return self

@@ -123,7 +123,7 @@ class DeliveryRepo:
         """
         token = uuid4()
         # A lease that is lost with the machine only means that the rows are free again: no need to wait for the disk.
-        with self._database.statement() as connection:
+        with self._database.transaction(durable=False) as connection:
             rows = connection.execute(
                 sql(
                     f"""

@@ -19,7 +19,7 @@ class RateRepo:
         With `backlog_below`, nothing is reserved (None) while others' reservations reach further than that into the
         future: so broadcasts leave room in which transactional mail is never far behind.
         """
-        with self._database.statement() as connection:
+        with self._database.transaction(durable=False) as connection:
             wait: timedelta | None = connection.execute(
                 text(
                     """
@@ -42,7 +42,7 @@ class RateRepo:
 
     def push_back(self, account: str, *, wait: timedelta) -> None:
         """The provider itself asked to wait (429 with retry-after): nobody reserves before that."""
-        with self._database.statement() as connection:
+        with self._database.transaction(durable=False) as connection:
             connection.execute(
                 text(
                     """

@@ -100,7 +100,7 @@ class SuppressionRepo:
 
     def scopes_among(self, channel: MessageChannel, addresses: Collection[str]) -> dict[str, frozenset[str]]:
         """The scopes within which each of `addresses`, as it is written there, is suppressed; free ones are missing."""
-        with self._database.statement() as connection:
+        with self._database.transaction() as connection:
             rows = connection.execute(_SCOPES, {"channel": channel, "addresses": list(addresses)})
             return {address: frozenset(scopes) for address, scopes in rows}
 
