@@ -19,7 +19,7 @@ class Scale:
 # (processes, threads per process) of django-post-office
 FULL = Scale(
     recipients=100_000,
-    yardstick_settings=((2, 1), (2, 3), (2, 6), (3, 3)),
+    yardstick_settings=((2, 1), (2, 3), (3, 3), (3, 6)),
     yardstick_trial=4_000,
     resend_recipients=20_000,
     limited_seconds=30,
@@ -29,7 +29,7 @@ FULL = Scale(
 )
 QUICK = Scale(
     recipients=10_000,
-    yardstick_settings=((2, 3),),
+    yardstick_settings=((3, 3),),
     yardstick_trial=0,
     resend_recipients=10_000,
     limited_seconds=5,

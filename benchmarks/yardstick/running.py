@@ -19,8 +19,11 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class YardstickSettings:
+    """`renders` says when its templates are filled in: "at queueing", "on delivery", or "nothing" (finished texts)."""
+
     processes: int
     threads: int
+    renders: str
 
     def __str__(self) -> str:
         return f"{self.processes} processes of {self.threads} threads"
@@ -56,7 +59,12 @@ class Yardstick:
     def send(self, mail: SampleMail, count: int, settings: YardstickSettings) -> YardstickSent:
         """Queue and send so many mails, in batches as large as there are mails: its fastest."""
         with self.stage.database("yardstick") as (_, url):
-            order = {"count": count, "processes": settings.processes, "mail": mail.as_yardstick_order()}
+            order = {
+                "count": count,
+                "processes": settings.processes,
+                "renders": settings.renders,
+                "mail": mail.as_yardstick_order(),
+            }
             ended = subprocess.run(
                 [str(self.python), str(_HERE / "send_mails.py")],
                 input=json.dumps(order),

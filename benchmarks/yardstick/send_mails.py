@@ -1,7 +1,8 @@
 """Queues mails with django-post-office, then sends them all. Runs in the yardstick's virtual environment.
 
-Reads one JSON object from standard input: `count`, `processes`, and a `mail` whose texts have %(number)s where guests
-differ. Writes one: the seconds of `queueing` and of `sending`, and how many were `sent`.
+Reads one JSON object from standard input: `count`, `processes`, `renders` ("at queueing", "on delivery" or "nothing")
+and a `mail` whose texts have %(number)s where guests differ. Writes one: the seconds of `queueing` and of `sending`,
+and how many were `sent`.
 """
 
 import json
@@ -17,14 +18,15 @@ _QUEUED_AT_ONCE = 1000
 def main():
     django.setup()
     from post_office import mail
-    from post_office.models import STATUS, Email
+    from post_office.models import STATUS, Email, EmailTemplate
 
     order = json.load(sys.stdin)
     call_command("migrate", verbosity=0)
+    for_guest = _renderings(order["mail"], EmailTemplate)[order["renders"]]
     started = time.perf_counter()
     for start in range(0, order["count"], _QUEUED_AT_ONCE):
         numbers = range(start, min(start + _QUEUED_AT_ONCE, order["count"]))
-        mail.send_many([_for_guest(order["mail"], number) for number in numbers])
+        mail.send_many([for_guest(number) for number in numbers])
     queued = time.perf_counter()
     mail.send_queued_mail_until_done(processes=order["processes"])
     ended = time.perf_counter()
@@ -32,17 +34,31 @@ def main():
     json.dump({"queueing": queued - started, "sending": ended - queued, "sent": sent}, sys.stdout)
 
 
-def _for_guest(mail, number):
-    def fill(text):
+def _renderings(mail, template_model):
+    """One mail's arguments by a guest's number, for each way of rendering it."""
+
+    def fill(text, number="{{ number }}"):
         return text.replace("%(number)s", str(number))
 
+    template = template_model.objects.create(
+        name="news", subject=fill(mail["subject"]), content=fill(mail["text"]), html_content=fill(mail["html"])
+    )
+
+    def envelope(number):
+        headers = {name: fill(value, number) for name, value in mail["headers"].items()}
+        return {"sender": mail["sender"], "recipients": [fill(mail["recipient"], number)], "headers": headers}
+
+    def of_template(number):
+        return envelope(number) | {"template": template, "context": {"number": number}}
+
+    def finished(number):
+        texts = {"subject": mail["subject"], "message": mail["text"], "html_message": mail["html"]}
+        return envelope(number) | {name: fill(text, number) for name, text in texts.items()}
+
     return {
-        "sender": mail["sender"],
-        "recipients": [fill(mail["recipient"])],
-        "subject": fill(mail["subject"]),
-        "message": fill(mail["text"]),
-        "html_message": fill(mail["html"]),
-        "headers": {name: fill(value) for name, value in mail["headers"].items()},
+        "at queueing": of_template,
+        "on delivery": lambda number: of_template(number) | {"render_on_delivery": True},
+        "nothing": finished,
     }
 
 

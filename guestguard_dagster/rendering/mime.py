@@ -29,6 +29,7 @@ _LONGEST_QUOTED_NAME = 60
 # With the header's name and the frame of an encoded word, 39 octets stay within a line of 76.
 _ENCODED_WORD_OCTETS = 39
 
+_LONGEST_LINE = 998
 _LINES_KEPT = 4096
 
 # (file name, content type such as "text/calendar; method=REQUEST", content)
@@ -117,14 +118,23 @@ class MimeSkeleton:
 
 
 def _text_part(subtype: bytes, text: str) -> tuple[bytes, ...]:
-    """Quoted-printable, which filters and people read best, unless base64 makes it clearly shorter."""
-    data = text.encode("utf-8", "replace")
-    if b"\r" in data:
-        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    """As it is where ASCII carries it, else quoted-printable, unless base64 makes it clearly shorter."""
+    data = _octets(subtype, text)
+    lines = data.split(b"\n")
+    if data.isascii() and max(map(len, lines)) <= _LONGEST_LINE:
+        return b"Content-Type: text/", subtype, _SEVEN_BIT, data.replace(b"\n", b"\r\n")
     if len(data) > len(text) * 4 // 3:
         encoded = base64.encodebytes(data.replace(b"\n", b"\r\n")).replace(b"\n", b"\r\n")
         return b"Content-Type: text/", subtype, _BASE64, encoded
-    return b"Content-Type: text/", subtype, _QUOTED_PRINTABLE, b"\r\n".join(map(_quoted, data.split(b"\n")))
+    return b"Content-Type: text/", subtype, _QUOTED_PRINTABLE, b"\r\n".join(map(_quoted, lines))
+
+
+def _octets(subtype: bytes, text: str) -> bytes:
+    """With line feeds alone. HTML has a way of its own to write a few characters beyond ASCII."""
+    data = text.encode("ascii", "xmlcharrefreplace") if subtype == b"html" else text.encode("utf-8", "replace")
+    if subtype == b"html" and len(data) > len(text) * 4 // 3:
+        data = text.encode("utf-8", "replace")
+    return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in data else data
 
 
 @lru_cache(_LINES_KEPT)
@@ -133,6 +143,7 @@ def _quoted(line: bytes) -> bytes:
     return binascii.b2a_qp(line, istext=True).replace(b"\n", b"\r\n")
 
 
+_SEVEN_BIT = b'; charset="utf-8"\r\nContent-Transfer-Encoding: 7bit\r\n\r\n'
 _QUOTED_PRINTABLE = b'; charset="utf-8"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n'
 _BASE64 = b'; charset="utf-8"\r\nContent-Transfer-Encoding: base64\r\n\r\n'
 

@@ -141,13 +141,15 @@ def test_a_filled_mail_reads_back_as_what_went_in(
 
 @settings(max_examples=200, deadline=None)
 @given(name=VALUES, subject=VALUES, text=VALUES)
-@example(name="Ann", subject="x", text="one long line = " * 20)
-def test_every_line_is_short_ascii_and_ends_in_crlf(name: str, subject: str, text: str) -> None:
+@example(name="Ann", subject="x", text="one long line = " * 100)
+@example(name="Ann", subject="x", text="one long line, fully ö " * 100)
+def test_every_line_is_ascii_that_smtp_carries_and_ends_in_crlf(name: str, subject: str, text: str) -> None:
     raw = fill(a_skeleton(from_name=name), to_name=name, subject=subject, text=text, html=text)
     assert raw.isascii()
     assert b"\x00" not in raw
     lines = raw.split(b"\r\n")
-    assert max(map(len, lines)) <= 120
+    assert max(map(len, lines)) <= 998
+    assert max(map(len, raw.partition(b"\r\n\r\n")[0].split(b"\r\n"))) <= 120
     assert not any(b"\r" in line or b"\n" in line for line in lines)
 
 
@@ -196,13 +198,39 @@ def test_addresses_that_mail_cannot_carry_are_refused_without_naming_them() -> N
 
 @pytest.mark.parametrize(
     ("text", "encoding"),
-    [("Hello Zoë, see you soon!\n", "quoted-printable"), ("שלום לכולם\n", "base64"), ("お元気ですか\n", "base64")],
+    [
+        ("Hello Zoe, see you soon!\n", "7bit"),
+        ("one long line " * 100, "quoted-printable"),
+        ("Hello Zoë, see you soon!\n", "quoted-printable"),
+        ("שלום לכולם\n", "base64"),
+        ("お元気ですか\n", "base64"),
+    ],
 )
 def test_text_stays_readable_unless_most_of_it_is_beyond_ascii(text: str, encoding: str) -> None:
     part = parsed(fill(text=text)).get_body(("plain",))
     assert part is not None
     assert part["Content-Transfer-Encoding"] == encoding
     assert part.get_content_charset() == "utf-8"
+    assert part.get_content().replace("\r\n", "\n").rstrip("\n") == text.rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("html", "encoding", "written"),
+    [
+        ("<p>Zoë sees you at the garden party</p>\n", "7bit", "<p>Zo&#235; sees you at the garden party</p>\n"),
+        (
+            "<p>" + "Zoë sees you soon, " * 60 + "</p>\n",
+            "quoted-printable",
+            "<p>" + "Zo&#235; sees you soon, " * 60 + "</p>\n",
+        ),
+        ("<p>שלום לכולם שלום לכולם</p>\n", "base64", "<p>שלום לכולם שלום לכולם</p>\n"),
+    ],
+)
+def test_html_writes_a_few_characters_as_references(html: str, encoding: str, written: str) -> None:
+    part = parsed(fill(html=html)).get_body(("html",))
+    assert part is not None
+    assert part["Content-Transfer-Encoding"] == encoding
+    assert part.get_content().replace("\r\n", "\n") == written
 
 
 def test_attachments_follow_the_two_texts() -> None:
