@@ -28,6 +28,7 @@ from guestguard_dagster.streams.jetstream import JetStream
 from guestguard_dagster.streams.messages import Backlog
 from guestguard_dagster_tests.crash.waiting import wait_until
 from guestguard_dagster_tests.streams.events import connect, declare
+from guestguard_dagster_tests.streams.operator_mode import OperatorMode
 
 RSVP = NotificationType.CONFIRMATION
 SOON = timedelta(seconds=1)
@@ -160,6 +161,25 @@ def test_an_nkey_opens_the_door(declaration: StreamDeclaration, tmp_path: Path) 
         seed_file.write_text("no seed at all")
         with (
             JetStream(NatsAccess((url,), nkey_seed_file=seed_file), declaration) as stream,
+            pytest.raises(StreamRefused, match="credentials"),
+        ):
+            stream.survey()
+
+
+def test_a_credentials_file_opens_the_door(declaration: StreamDeclaration, tmp_path: Path) -> None:
+    mode, stranger = OperatorMode.make(), OperatorMode.make()
+    config, creds_file = tmp_path / "nats.conf", tmp_path / "user.creds"
+    config.write_text(mode.server_config)
+    with _server_with(tmp_path, ["-c", str(config)]) as url:
+        creds_file.write_text(mode.creds)
+        with JetStream(NatsAccess((url,), creds_file=creds_file), declaration) as stream:
+            assert stream.survey().drift == ()
+            stream.publish(RSVP, b"{}")
+            (message,) = stream.fetch(RSVP, size=10, wait=SOON)
+            stream.settle(acks=[message])
+        creds_file.write_text(stranger.creds)
+        with (
+            JetStream(NatsAccess((url,), creds_file=creds_file), declaration) as stream,
             pytest.raises(StreamRefused, match="credentials"),
         ):
             stream.survey()
