@@ -19,7 +19,7 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class YardstickSettings:
-    """`renders` says when its templates are filled in: "at queueing", "on delivery", or "nothing" (finished texts)."""
+    """`renders` says when its templates are filled in: "on delivery", or "nothing" (finished texts)."""
 
     processes: int
     threads: int

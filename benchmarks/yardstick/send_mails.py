@@ -1,8 +1,8 @@
 """Queues mails with django-post-office, then sends them all. Runs in the yardstick's virtual environment.
 
-Reads one JSON object from standard input: `count`, `processes`, `renders` ("at queueing", "on delivery" or "nothing")
-and a `mail` whose texts have %(number)s where guests differ. Writes one: the seconds of `queueing` and of `sending`,
-and how many were `sent`.
+Reads one JSON object from standard input: `count`, `processes`, `renders` ("on delivery" or "nothing") and a `mail`
+whose texts have %(number)s where guests differ. Writes one: the seconds of `queueing` and of `sending`, and how many
+were `sent`.
 """
 
 import json
@@ -49,15 +49,14 @@ def _renderings(mail, template_model):
         return {"sender": mail["sender"], "recipients": [fill(mail["recipient"], number)], "headers": headers}
 
     def of_template(number):
-        return envelope(number) | {"template": template, "context": {"number": number}}
+        return envelope(number) | {"template": template, "context": {"number": number}, "render_on_delivery": True}
 
     def finished(number):
         texts = {"subject": mail["subject"], "message": mail["text"], "html_message": mail["html"]}
         return envelope(number) | {name: fill(text, number) for name, text in texts.items()}
 
     return {
-        "at queueing": of_template,
-        "on delivery": lambda number: of_template(number) | {"render_on_delivery": True},
+        "on delivery": of_template,
         "nothing": finished,
     }
 
