@@ -5,7 +5,7 @@ The same code serves the preflight and the hand-off, so what was checked is what
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from uuid import UUID
 
 from guestguard_dagster.clock import boot_seconds
@@ -57,15 +57,11 @@ class LinkMaker:
 
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """`items` leave; `refusals` are settled without leaving; rows of the messages in `stopped` stay as they are.
-
-    `broken` says why a message cannot be rendered for anybody; its rows are among the refusals.
-    """
+    """`items` leave; `refusals` are settled without leaving; rows of the messages in `stopped` stay as they are."""
 
     items: list[tuple[RecipientFacts, Mail | Text]]
     refusals: list[Refusal]
     stopped: frozenset[UUID]
-    broken: dict[UUID, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +70,32 @@ class _Compiled:
 
     made_of: tuple[object, ...]
     template: MailTemplate | TextTemplate
+
+
+class _Ready(NamedTuple):
+    """A recipient whom nothing speaks against, and what is filled in for them."""
+
+    facts: RecipientFacts
+    address: str
+    context: SendContext
+    template: MailTemplate | TextTemplate
+
+
+@dataclass(frozen=True, slots=True)
+class _Screened:
+    ready: list[_Ready]
+    refusals: list[Refusal]
+    stopped: frozenset[UUID]
+    broken: dict[UUID, str]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """So many rows `fit`; the others are in `refusals`. `broken` says which messages fit nobody, and why."""
+
+    fit: int
+    refusals: list[Refusal]
+    broken: dict[UUID, str]
 
 
 class Composer(Protocol):
@@ -103,6 +125,32 @@ class MessageComposer:
 
     def compose(self, recipients: Sequence[RecipientFacts]) -> Composed:
         """Check and render these rows as things stand now."""
+        screened = self._screen(recipients)
+        composed = Composed([], screened.refusals, screened.stopped)
+        for ready in screened.ready:
+            try:
+                composed.items.append((ready.facts, self._render(ready)))
+            except TextTooLong as problem:
+                composed.refusals.append(_too_long(ready, problem))
+        return composed
+
+    def check(self, recipients: Sequence[RecipientFacts]) -> CheckReport:
+        """What `compose` would refuse of these rows now.
+
+        A mail is not filled in for that: once its template is compiled, it takes any guest's name and link.
+        """
+        screened = self._screen(recipients)
+        fit, refusals = 0, screened.refusals
+        for ready in screened.ready:
+            try:
+                if isinstance(ready.template, TextTemplate):
+                    self._render(ready)
+                fit += 1
+            except TextTooLong as problem:
+                refusals.append(_too_long(ready, problem))
+        return CheckReport(fit, refusals, screened.broken)
+
+    def _screen(self, recipients: Sequence[RecipientFacts]) -> _Screened:
         contexts = self._contexts_of({facts.source_id for facts in recipients})
         stopped = frozenset(
             facts.source_id
@@ -111,18 +159,18 @@ class MessageComposer:
         )
         recipients = [facts for facts in recipients if facts.source_id not in stopped]
         suppressed = self._suppressed_scopes(recipients, contexts)
-        composed = Composed([], [], stopped, {})
+        screened = _Screened([], [], stopped, {})
         for facts in recipients:
             context = contexts[facts.source_id]
             address = _address(facts, context)
             reason = _reason_to_skip(facts, context) or (SkipReason.NO_ADDRESS if address is None else None)
             if reason is not None or address is None:
-                composed.refusals.append(Refusal(facts.delivery_id, DeliveryStatus.SKIPPED, str(reason)))
+                screened.refusals.append(Refusal(facts.delivery_id, DeliveryStatus.SKIPPED, str(reason)))
             elif address in suppressed and suppressed[address] & self._scopes(context):
-                composed.refusals.append(Refusal(facts.delivery_id, DeliveryStatus.SUPPRESSED, "suppressed"))
+                screened.refusals.append(Refusal(facts.delivery_id, DeliveryStatus.SUPPRESSED, "suppressed"))
             else:
-                self._add_rendered(composed, facts, address, context)
-        return composed
+                self._add_with_template(screened, facts, address, context)
+        return screened
 
     def _contexts_of(self, message_ids: set[UUID]) -> dict[UUID, SendContext]:
         if boot_seconds() - self._contexts_read_at > _CONTEXTS_HOLD_SECONDS:
@@ -131,18 +179,18 @@ class MessageComposer:
             self._contexts |= self._room.contexts.load(list(unread))
         return self._contexts
 
-    def _add_rendered(self, composed: Composed, facts: RecipientFacts, address: str, context: SendContext) -> None:
+    def _add_with_template(
+        self, screened: _Screened, facts: RecipientFacts, address: str, context: SendContext
+    ) -> None:
         try:
-            composed.items.append((facts, self._render(facts, address, context)))
+            screened.ready.append(_Ready(facts, address, context, self._template(context)))
         except TemplateRefused as problem:
-            composed.broken[facts.source_id] = f"template refused: {problem}"
-            refusal = Refusal(facts.delivery_id, DeliveryStatus.FAILED, composed.broken[facts.source_id])
-            composed.refusals.append(refusal)
-        except TextTooLong as problem:
-            composed.refusals.append(Refusal(facts.delivery_id, DeliveryStatus.FAILED, str(problem)))
+            screened.broken[facts.source_id] = f"template refused: {problem}"
+            refusal = Refusal(facts.delivery_id, DeliveryStatus.FAILED, screened.broken[facts.source_id])
+            screened.refusals.append(refusal)
 
-    def _render(self, facts: RecipientFacts, address: str, context: SendContext) -> Mail | Text:
-        template = self._template(context)
+    def _render(self, ready: _Ready) -> Mail | Text:
+        facts, address, context, template = ready
         link = self._room.links.rsvp(facts)
         if isinstance(template, TextTemplate):
             return Text(
@@ -212,6 +260,10 @@ class MessageComposer:
 def from_name(event: Event, host: User, service: str) -> str:
     """Who a mail comes from, as its reader sees it: the event's sender name, else its host's, via our service."""
     return f"{event.sender_name or host.name} via {service}"
+
+
+def _too_long(ready: _Ready, problem: TextTooLong) -> Refusal:
+    return Refusal(ready.facts.delivery_id, DeliveryStatus.FAILED, str(problem))
 
 
 def _address(facts: RecipientFacts, context: SendContext) -> str | None:

@@ -55,7 +55,7 @@ class _MemoComposer:
         suppressed = self._room.suppressions.scopes_among(
             MessageChannel.EMAIL, {memo.address for memo in memos.values()}
         )
-        composed = Composed([], [], frozenset(), {})
+        composed = Composed([], [], frozenset())
         for facts in recipients:
             memo = memos[facts.delivery_id]
             if EVERY_HOST in suppressed.get(memo.address, frozenset()):

@@ -39,7 +39,7 @@ class NotificationComposer:
         """Check and render these rows as things stand now."""
         contexts = self._room.notifications.contexts([facts.delivery_id for facts in recipients])
         suppressed = self._suppressed_scopes(contexts)
-        composed = Composed([], [], frozenset(), {})
+        composed = Composed([], [], frozenset())
         for facts in recipients:
             context = contexts.get(facts.delivery_id)
             if context is None:

@@ -1,12 +1,12 @@
-"""Before anything leaves, every pending recipient is rendered: a broken template fails its message, and nothing of it
-is sent; a broken recipient fails alone."""
+"""Before anything leaves, every pending recipient is checked: a broken template fails its message, and nothing of it is
+sent; a recipient whom it does not fit fails alone."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from guestguard_dagster.delivery.composing import Composer, MessageComposer
+from guestguard_dagster.delivery.composing import MessageComposer
 from guestguard_dagster.delivery.mailroom import Mailroom
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.storage.deliveries import RecipientFacts
@@ -17,15 +17,15 @@ _MESSAGES_PER_PAGE = 50
 
 @dataclass(slots=True)
 class PreflightReport:
-    """`rendered` recipients may leave; `refused` ones were settled, by reason; `broken` messages failed whole."""
+    """`fit` recipients may leave; `refused` ones were settled, by reason; `broken` messages failed whole."""
 
-    rendered: int = 0
+    fit: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     broken: dict[UUID, str] = field(default_factory=dict)
 
 
-def preflight(room: Mailroom, message_ids: Sequence[UUID], composer: Composer | None = None) -> PreflightReport:
-    """Render everything of the `sending` messages that were not checked yet. What was checked once is not again."""
+def preflight(room: Mailroom, message_ids: Sequence[UUID], composer: MessageComposer | None = None) -> PreflightReport:
+    """Check everything of the `sending` messages that were not checked yet. What was checked once is not again."""
     composer = composer or MessageComposer(room)
     report = PreflightReport()
     unchecked = [
@@ -50,13 +50,13 @@ def preflight(room: Mailroom, message_ids: Sequence[UUID], composer: Composer | 
 def _check(
     room: Mailroom,
     page: Sequence[RecipientFacts],
-    composer: Composer,
+    composer: MessageComposer,
     report: PreflightReport,
 ) -> None:
-    composed = composer.compose(page)
-    for message_id, problem in composed.broken.items():
+    checked = composer.check(page)
+    for message_id, problem in checked.broken.items():
         room.audiences.refuse_all_pending(message_id, DeliveryStatus.FAILED, problem)
-    report.broken.update(composed.broken)
-    room.audiences.refuse_pending(composed.refusals)
-    report.refused.update(refusal.reason for refusal in composed.refusals)
-    report.rendered += len(composed.items)
+    report.broken.update(checked.broken)
+    room.audiences.refuse_pending(checked.refusals)
+    report.refused.update(refusal.reason for refusal in checked.refusals)
+    report.fit += checked.fit

@@ -116,7 +116,7 @@ def load_recipients(
 @op(
     ins={"loaded": In(Nothing)},
     out=Out(Nothing),
-    description="Render every recipient before anything leaves: a broken message fails here, and none of it is sent.",
+    description="Check every recipient before anything leaves: a broken message fails here, and none of it is sent.",
 )
 def render(
     context: OpExecutionContext, config: SendRequest, database: DatabaseResource, senders: SendersResource
@@ -127,7 +127,7 @@ def render(
             context.log.error(f"message {message_id} cannot be rendered, nothing of it is sent: {problem}")
         context.add_output_metadata(
             {
-                "rendered": report.rendered,
+                "fit to leave": report.fit,
                 "broken messages": len(report.broken),
                 **numbers("refused:", report.refused),
             }

@@ -85,7 +85,7 @@ def test_what_breaks_between_preflight_and_hand_off_fails_its_message_and_no_oth
     room.messages.claim_due([growing.id, sound.id])
     load_recipients(room, [growing.id, sound.id])
     report = preflight(room, [growing.id, sound.id])
-    assert report.rendered == 3
+    assert report.fit == 3
 
     set_columns(database, grown, venue="Ž" * 200, updated_at=database.now())
     dispatch(room, [growing.id, sound.id], Event())
