@@ -1,13 +1,13 @@
 """One channel's hand-offs: reserve the rate, lease, compose, commit `sending`, hand off, settle in the next commit.
 
 Where a hand-off is one call and a wait, the next group is leased and composed meanwhile; it leaves once the first is
-back.
+back. Where it is not, several groups are leased and composed at once, if they all leave within a second.
 """
 
 import logging
 import zlib
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 
 from guestguard_dagster.clock import boot_seconds
 from guestguard_dagster.delivery.account import Account, Blocked
-from guestguard_dagster.delivery.composing import Composed, Composer
+from guestguard_dagster.delivery.composing import Composer
 from guestguard_dagster.delivery.leasing import LeaseClock
 from guestguard_dagster.delivery.mailroom import Mailroom
 from guestguard_dagster.delivery.patience import patiently
@@ -28,8 +28,8 @@ from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.domain.suppressions import EVERY_HOST, SuppressionReason, for_sending_number
-from guestguard_dagster.senders.base import HandOff
-from guestguard_dagster.storage.deliveries import FixedBatch, GroupStale, Lease, Settlement
+from guestguard_dagster.senders.base import HandOff, Mail, Text
+from guestguard_dagster.storage.deliveries import FixedBatch, GroupStale, Lease, RecipientFacts, Refusal, Settlement
 from guestguard_dagster.storage.recovery import RepeatableBatch
 
 log = logging.getLogger(__name__)
@@ -38,8 +38,9 @@ log = logging.getLogger(__name__)
 REPEAT_WITHIN = timedelta(hours=23)
 _SOURCES_PER_GROUP = 10
 _LONGEST_GROUP_SECONDS = 10.0
-# What was composed while another group was under way is composed anew when that took longer.
+# What was composed longer ago is given back, and composed anew when it is leased again.
 _FACTS_HOLD_SECONDS = 1.0
+_MOST_GROUPS_PER_LEASE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +54,12 @@ class _Answer:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Leased rows and what they were composed to, at `composed_at` by boot_seconds."""
+    """Rows of one lease that are marked and leave together. `refusals` are settled in the same commit."""
 
-    lease: Lease
-    composed: Composed
+    token: UUID
     requests: tuple[HandOff, ...]
-    composed_at: float
+    items: Mapping[int, tuple[RecipientFacts, Mail | Text]]
+    refusals: Sequence[Refusal] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +109,10 @@ class Lane:
         self._courier = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hand-off")
         self._under_way: Future[_Landed] | None = None
         self._unwritten: _Unwritten | None = None
-        # the last answers said that the turn that was reserved for the next group does not hold
-        self._lost_turn = False
+        # the last answers changed who may be written to, or took back the turn that was reserved
+        self._is_outdated = False
         self._size = self._sender.group_size
+        self._groups_per_lease = 1
         self.outcomes: Counter[str] = Counter()
 
     @property
@@ -132,9 +134,9 @@ class Lane:
                 self._active.remove(source_id)
 
     def step(self) -> bool:
-        """Let one more group leave; False when no row is free now, or when the account takes nothing.
+        """Let one more lease leave; False when no row is free now, or when the account takes nothing.
 
-        The group may still be under way when this returns: `flush` waits for it.
+        Its last group may still be under way when this returns: `flush` waits for it.
         """
         if not self._active or not self._account.is_open():
             return False
@@ -142,12 +144,12 @@ class Lane:
             self._land()  # nothing leaves beside a probe
             if self.blocked:
                 return False
-        self._lost_turn = False
+        self._is_outdated = False
         size = 1 if self._account.is_probed else self._account.fitting_size(self._size)
         # the lease on the last group's rows does not wait with us
         if not self._account.await_turn(size, before_waiting=self.flush):
             return False
-        lease = self._lease(size)
+        lease = self._lease(size if self._account.is_probed else size * self._groups_per_lease)
         if lease is None:
             self._account.give_back_probe()
             return False
@@ -213,20 +215,31 @@ class Lane:
                 return lease
         return None
 
-    def _compose(self, lease: Lease) -> _Group:
+    def _compose(self, lease: Lease) -> tuple[list[_Group], frozenset[UUID]]:
+        """The groups of this lease, at least one, and the messages that are stopped."""
         composed = self._composer.compose(lease.recipients)
+        items = {facts.delivery_id: (facts, item) for facts, item in composed.items}
         requests = self._sender.prepare([item for _, item in composed.items])
-        return _Group(lease, composed, tuple(requests), boot_seconds())
+        first, *others = _grouped(requests, self._sender.group_size) or [()]
+        groups = [_Group(lease.token, first, items, composed.refusals)]
+        groups += [_Group(lease.token, each, items) for each in others]
+        return groups, composed.stopped
 
     def _send(self, lease: Lease) -> None:
-        group = self._compose(lease)
-        news = self._land()
-        if self._lost_turn or self._stop.is_set():
-            self._give_back(lease)
-            return
-        if news or boot_seconds() - group.composed_at > _FACTS_HOLD_SECONDS:
-            group = self._compose(lease)
-        self.leave(group.composed.stopped)
+        composed_at = boot_seconds()
+        groups, stopped = self._compose(lease)
+        self.leave(stopped)
+        for group in groups:
+            self._land()
+            is_old = boot_seconds() - composed_at > _FACTS_HOLD_SECONDS
+            if is_old or self._is_outdated or self._stop.is_set() or not self._leaves(group):
+                self._give_back(lease)
+                return
+        if stopped:
+            self._room.deliveries.release(lease.token)
+
+    def _leaves(self, group: _Group) -> bool:
+        """Let this group leave; False when it may not any more."""
         clock = LeaseClock(self._stop, self._room.lease_time)
         try:
             self._commit(group)
@@ -234,17 +247,16 @@ class Lane:
             log.info("a group is looked at again: %s", stale)
             self._composer.forget()
             self.flush()
-            self._give_back(lease, marked_too=True)
-            return
-        self.outcomes.update(refusal.status for refusal in group.composed.refusals)
-        if group.composed.stopped:
-            self._room.deliveries.release(lease.token)
+            self._room.deliveries.release(group.token, marked_too=True)
+            return False
+        self.outcomes.update(refusal.status for refusal in group.refusals)
         self._under_way = self._courier.submit(self._hand_off, group, clock)
         if not self._sender.overlaps:
             self._land()
+        return True
 
-    def _give_back(self, lease: Lease, *, marked_too: bool = False) -> None:
-        self._room.deliveries.release(lease.token, marked_too=marked_too)
+    def _give_back(self, lease: Lease) -> None:
+        self._room.deliveries.release(lease.token)
         self.wake({facts.source_id for facts in lease.recipients})
 
     def _commit(self, group: _Group) -> None:
@@ -254,10 +266,10 @@ class Lane:
         def commit() -> None:
             with self._room.database.transaction() as connection:
                 self._fold(connection)
-                self._room.deliveries.refuse(connection, group.lease.token, group.composed.refusals)
+                self._room.deliveries.refuse(connection, group.token, group.refusals)
                 self._room.deliveries.mark_sending(
                     connection,
-                    group.lease,
+                    group.token,
                     batches,
                     provider=self._sender.provider,
                     account=self._sender.account,
@@ -270,26 +282,25 @@ class Lane:
     def _hand_off(self, group: _Group, clock: LeaseClock) -> _Landed:
         """Runs in the courier's thread, and touches nothing of the lane that changes."""
         started_at = boot_seconds()
-        items = {facts.delivery_id: (facts, item) for facts, item in group.composed.items}
         answers: list[_Answer] = []
         for number, request in enumerate(group.requests):
             has_turn = number == 0 or self._account.await_turn(0)  # the group has paid for its recipients already
             outcomes = self._sender.hand_off(request, clock.permit) if has_turn else [None] * len(request.members)
             for member, outcome in zip(request.members, outcomes, strict=True):
-                facts, item = items[member]
+                facts, item = group.items[member]
                 settlement = settle(facts, outcome, repeatable=self._sender.repeatable)
                 answers.append(_Answer(outcome, settlement, item.address))
         batches = tuple(request.key for request in group.requests if request.body is not None)
-        return _Landed(group.lease.token, tuple(answers), batches, started_at, boot_seconds())
+        return _Landed(group.token, tuple(answers), batches, started_at, boot_seconds())
 
-    def _land(self) -> bool:
-        """Wait for the group under way and heed its answers; True when they changed whom may be written to."""
+    def _land(self) -> None:
+        """Wait for the group under way, if one is, and heed its answers."""
         if self._under_way is None:
-            return False
+            return
         under_way, self._under_way = self._under_way, None
         landed = under_way.result()
         self._fit_group_to(landed.ended_at - landed.started_at, len(landed.answers))
-        return self._take_in(landed)
+        self._take_in(landed)
 
     def _repeat(self, repeat: RepeatableBatch, clock: LeaseClock) -> None:
         self.flush()
@@ -305,8 +316,8 @@ class Lane:
         self._take_in(_Landed(repeat.token, answers, (batch.id,), started_at, boot_seconds()))
         self.flush()
 
-    def _take_in(self, landed: _Landed) -> bool:
-        """Heed the answers, and keep them for the next commit; True when some address was suppressed by them."""
+    def _take_in(self, landed: _Landed) -> None:
+        """Heed the answers, and keep them for the next commit."""
         settlements = tuple(answer.settlement for answer in landed.answers)
         is_answered = all(settlement.status is not DeliveryStatus.SENDING for settlement in settlements)
         batches = landed.batches if is_answered else ()
@@ -320,8 +331,8 @@ class Lane:
             patiently(partial(self._suppress, address, reason), self._stop)
         outcomes = [answer.outcome for answer in landed.answers if answer.outcome is not None]
         self.outcomes.update(outcome.outcome for outcome in outcomes)
-        self._lost_turn = not self._account.heed(outcomes)
-        return bool(suppressed)
+        keeps_turn = self._account.heed(outcomes)
+        self._is_outdated = self._is_outdated or bool(suppressed) or not keeps_turn
 
     def _fold(self, connection: Connection) -> None:
         if self._unwritten is None:
@@ -344,9 +355,26 @@ class Lane:
 
     def _fit_group_to(self, seconds: float, recipients: int) -> None:
         """A slow server gets smaller groups, so that a whole group leaves well within its lease."""
-        if recipients and seconds > 0:
-            fitting = int(recipients * _LONGEST_GROUP_SECONDS / seconds)
-            self._size = max(1, min(self._sender.group_size, fitting))
+        if not recipients or seconds <= 0:
+            return
+        rate = recipients / seconds
+        self._size = max(1, min(self._sender.group_size, int(rate * _LONGEST_GROUP_SECONDS)))
+        if not self._sender.overlaps and self._sender.rate_limit is None:
+            fitting = int(rate * _FACTS_HOLD_SECONDS / self._size)
+            self._groups_per_lease = max(1, min(fitting, _MOST_GROUPS_PER_LEASE))
+
+
+def _grouped(requests: Sequence[HandOff], size: int) -> list[tuple[HandOff, ...]]:
+    """In their order, as many to a group as carry no more than `size` recipients together."""
+    groups: list[list[HandOff]] = []
+    room = 0
+    for request in requests:
+        if len(request.members) > room:
+            groups.append([])
+            room = size
+        groups[-1].append(request)
+        room -= len(request.members)
+    return [tuple(group) for group in groups]
 
 
 def _fixed(request: HandOff) -> FixedBatch | None:

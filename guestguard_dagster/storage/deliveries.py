@@ -161,7 +161,7 @@ class DeliveryRepo:
     def mark_sending(
         self,
         connection: Connection,
-        lease: Lease,
+        token: UUID,
         batches: Sequence[tuple[FixedBatch | None, Sequence[int]]],
         *,
         provider: str,
@@ -217,7 +217,7 @@ class DeliveryRepo:
                 "provider": provider,
                 "account": account,
                 "duration": duration,
-                "token": lease.token,
+                "token": token,
                 "ids": ids,
                 "batch_ids": [batch.id if batch else None for batch, members in batches for _ in members],
             },

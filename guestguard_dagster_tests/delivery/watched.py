@@ -1,6 +1,7 @@
 """A real sender that lets a test act between the steps of a hand-off."""
 
 from collections.abc import Callable, Sequence
+from itertools import count
 
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.outcomes import Outcome
@@ -55,3 +56,14 @@ def once(act: Callable[[], object]) -> Callable[[], None]:
             act()
 
     return act_once
+
+
+def at_call(number: int, act: Callable[[], object]) -> Callable[[], None]:
+    """Acts when it is called for the `number`th time."""
+    calls = count(1)
+
+    def act_then() -> None:
+        if next(calls) == number:
+            act()
+
+    return act_then

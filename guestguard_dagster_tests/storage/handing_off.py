@@ -45,7 +45,12 @@ class HandingOff:
         batch = FixedBatch(uuid4(), "/emails/batch", members, b"compressed request") if in_batch else None
         with self.database.transaction() as connection:
             self.deliveries.mark_sending(
-                connection, lease, [(batch, members)], provider="resend", account=self.account, duration=duration
+                connection,
+                lease.token,
+                [(batch, members)],
+                provider="resend",
+                account=self.account,
+                duration=duration,
             )
         return batch.id if batch else None
 

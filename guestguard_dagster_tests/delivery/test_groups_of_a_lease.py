@@ -1,0 +1,81 @@
+"""A fast sender leases several groups at once: what one of them brings, or a host does then, holds for the next."""
+
+import pytest
+
+from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.domain.messages import Message, MessageStatus
+from guestguard_dagster.senders.smtp import GROUP_SIZE
+from guestguard_dagster.storage.database import Database
+from guestguard_dagster_tests.delivery.conftest import RoomOpener
+from guestguard_dagster_tests.delivery.rows import deliveries_of, statuses_of
+from guestguard_dagster_tests.delivery.steps import send
+from guestguard_dagster_tests.delivery.watched import WatchedSmtp, at_call
+from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message
+from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
+from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
+
+# The first lease is of one group, since nothing is known of the server; the second one of several.
+GUESTS = 5 * GROUP_SIZE
+SECOND_LEASE = 2
+
+
+@pytest.fixture
+def watched(mail_server: SmtpLoopback) -> WatchedSmtp:
+    return WatchedSmtp(mail_server)
+
+
+@pytest.fixture
+def room(open_room: RoomOpener, watched: WatchedSmtp) -> Mailroom:
+    return open_room(senders=watched.senders())
+
+
+@pytest.fixture
+def message(database: Database) -> Message:
+    event = make_event(database)
+    make_guests(database, event, GUESTS)
+    return make_message(database, event)
+
+
+def test_several_groups_leave_by_one_lease_each_marked_just_before_it_leaves(
+    room: Mailroom, database: Database, message: Message, watched: WatchedSmtp, mail_server: SmtpLoopback
+) -> None:
+    leases: list[str] = []
+    marked: list[int] = []
+    watched.prepared = lambda: leases.append("leased")
+    watched.before = lambda: marked.append(statuses_of(database, message)["sending"])
+    send(room, [message.id])
+    assert len(leases) < GUESTS / GROUP_SIZE
+    assert max(marked) <= GROUP_SIZE
+    assert statuses_of(database, message) == {"sent": GUESTS}
+    assert set(mail_server.recipients().values()) == {1}
+
+
+def test_an_address_that_bounced_in_one_group_is_not_written_to_in_the_next(
+    room: Mailroom, database: Database, watched: WatchedSmtp, mail_server: SmtpLoopback
+) -> None:
+    event = make_event(database)
+    for _ in range(GUESTS):
+        make_guests(database, event, 1, email="everybody@example.com")
+    message = make_message(database, event)
+    gone = Fault(at="rcpt", do=FaultKind.REPLY, reply="550 5.1.1 no such user", times=None)
+    watched.prepared = at_call(SECOND_LEASE, lambda: mail_server.faults.add(gone))
+
+    send(room, [message.id])
+
+    assert mail_server.commands["RCPT"] == 2 * GROUP_SIZE
+    assert statuses_of(database, message) == {
+        "sent": GROUP_SIZE,
+        "failed": GROUP_SIZE,
+        "suppressed": GUESTS - 2 * GROUP_SIZE,
+    }
+
+
+def test_a_message_that_is_held_between_two_groups_stops_there_and_frees_the_rest(
+    room: Mailroom, database: Database, message: Message, watched: WatchedSmtp, mail_server: SmtpLoopback
+) -> None:
+    watched.after = at_call(SECOND_LEASE, lambda: room.messages.hold([message.id], reason="an operator"))
+    send(room, [message.id])
+    assert len(mail_server.accepted) == 2 * GROUP_SIZE
+    assert statuses_of(database, message) == {"sent": 2 * GROUP_SIZE, "pending": GUESTS - 2 * GROUP_SIZE}
+    assert {row.lease_token for row in deliveries_of(database, message)} == {None}
+    assert read_message(database, message.id).status is MessageStatus.SENDING
