@@ -2,11 +2,14 @@
 
 import re
 import unicodedata
+from functools import lru_cache
 
 import idna
 
 _LONGEST_LOCAL_PART = 64
 _LONGEST_ADDRESS = 254
+# An address is asked for more than once while its mail is made.
+_ADDRESSES_KEPT = 16
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _DOT_ATOM = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
@@ -33,6 +36,7 @@ def ascii_address(address: str) -> str:
     return wire_form
 
 
+@lru_cache(_ADDRESSES_KEPT)
 def utf8_address(address: str) -> str:
     """As `ascii_address`, with letters beyond ASCII left in the local part, for servers with SMTPUTF8 (RFC 6531)."""
     local_part, at, domain = address.strip().rpartition("@")

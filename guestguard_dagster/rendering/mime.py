@@ -120,13 +120,23 @@ class MimeSkeleton:
 def _text_part(subtype: bytes, text: str) -> tuple[bytes, ...]:
     """As it is where ASCII carries it, else quoted-printable, unless base64 makes it clearly shorter."""
     data = _octets(subtype, text)
-    lines = data.split(b"\n")
-    if data.isascii() and max(map(len, lines)) <= _LONGEST_LINE:
+    if data.isascii() and _has_short_lines(data):
         return b"Content-Type: text/", subtype, _SEVEN_BIT, data.replace(b"\n", b"\r\n")
     if len(data) > len(text) * 4 // 3:
         encoded = base64.encodebytes(data.replace(b"\n", b"\r\n")).replace(b"\n", b"\r\n")
         return b"Content-Type: text/", subtype, _BASE64, encoded
-    return b"Content-Type: text/", subtype, _QUOTED_PRINTABLE, b"\r\n".join(map(_quoted, lines))
+    return b"Content-Type: text/", subtype, _QUOTED_PRINTABLE, b"\r\n".join(map(_quoted, data.split(b"\n")))
+
+
+def _has_short_lines(data: bytes) -> bool:
+    """Whether every line fits, found by jumping from line end to line end, as far as one line may reach."""
+    line_start = 0
+    while len(data) - line_start > _LONGEST_LINE:
+        line_end = data.rfind(b"\n", line_start, line_start + _LONGEST_LINE + 1)
+        if line_end < 0:
+            return False
+        line_start = line_end + 1
+    return True
 
 
 def _octets(subtype: bytes, text: str) -> bytes:
