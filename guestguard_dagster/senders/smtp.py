@@ -4,7 +4,7 @@ import hashlib
 import ssl
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
@@ -29,7 +29,7 @@ class _Payload:
 
 
 class _Group:
-    """The mails of one hand-off: connections take them one by one and write down what became of each."""
+    """The mails of one hand-off: connections are dealt them, and write down what became of each."""
 
     def __init__(self, members: Sequence[_Prepared]) -> None:
         self.outcomes: list[Outcome | None] = [member if isinstance(member, Outcome) else None for member in members]
@@ -39,14 +39,20 @@ class _Group:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def take(self) -> tuple[int, Envelope] | None:
+    def deal(self, hand: deque[tuple[int, Envelope]]) -> bool:
+        """Fill a connection's hand to two mails; False when it stays empty."""
         with self._lock:
-            return self._waiting.popleft() if self._waiting else None
+            while self._waiting and len(hand) < 2:
+                hand.append(self._waiting.popleft())
+        return bool(hand)
 
-    def end(self, outcome: Outcome | None) -> None:
-        """No mail is taken any more; those that waited get `outcome`, or None: they certainly never left."""
+    def end(self, outcome: Outcome | None, hand: Iterable[tuple[int, Envelope]] = ()) -> None:
+        """No mail is dealt any more; those that waited, and those in `hand`, get `outcome`.
+
+        None says that they certainly never left.
+        """
         with self._lock:
-            for index, _ in self._waiting:
+            for index, _ in (*hand, *self._waiting):
                 self.outcomes[index] = outcome
             self._waiting.clear()
 
@@ -81,6 +87,7 @@ class SmtpSender:
         self._composer = composer
         self._tls: ssl.SSLContext = tls_context(access.ca_file)
         self._idle: deque[SmtpSession] = deque()
+        self._announces_ahead = True
         # As many workers as connections, so that no bound on the sessions themselves is needed.
         self._workers = ThreadPoolExecutor(max_workers=connections, thread_name_prefix="smtp")
         self._connections = connections
@@ -128,34 +135,44 @@ class SmtpSender:
     def _send_all(self, group: _Group, permit: Permit) -> None:
         """One worker: mail after mail over one session, until the group is empty or cannot go on."""
         session: SmtpSession | None = None
+        hand: deque[tuple[int, Envelope]] = deque()
         try:
-            while (taken := group.take()) is not None:
-                index, envelope = taken
+            while group.deal(hand):
                 if session is None or not session.is_open:
                     session = self._idle_session() or self._fresh_session(permit)
-                outcome, session = self._send_one(session, envelope, permit)
+                outcome, session = self._send_first(hand, session, permit)
+                index, _ = hand.popleft()
                 group.outcomes[index] = outcome
                 if outcome.outcome is OutcomeClass.PROVIDER_WIDE and not _is_relay_denied(outcome):
-                    group.end(outcome)
+                    group.end(outcome, hand)
+                    hand.clear()
         except SessionUnavailable as unavailable:
-            group.outcomes[index] = unavailable.outcome
-            group.end(unavailable.outcome)
+            group.end(unavailable.outcome, hand)
         except LeaseLost:
-            group.end(None)
+            group.end(None, hand)
         finally:
-            if session is not None and session.is_open:
+            if session is not None and session.is_free:
                 self._idle.append(session)
+            elif session is not None:
+                session.drop()
 
-    def _send_one(self, session: SmtpSession, envelope: Envelope, permit: Permit) -> tuple[Outcome, SmtpSession]:
+    def _send_first(
+        self, hand: Sequence[tuple[int, Envelope]], session: SmtpSession, permit: Permit
+    ) -> tuple[Outcome, SmtpSession]:
         """The outcome, and the session that it came from. Raises SessionUnavailable where no mail can pass at all."""
+        envelope = hand[0][1]
+        following = hand[1][1] if len(hand) > 1 and self._announces_ahead else None
         if session.was_used:
             try:
-                return session.send(envelope, permit), session
-            except ConnectionLost:
+                return session.send(envelope, permit, following), session
+            except ConnectionLost as lost:
+                # A server that throws away what comes behind a content would do so every time.
+                if lost.stage is Stage.SENDER and lost.error_class == TimeoutError.__name__:
+                    self._announces_ahead, following = False, None
                 # Servers close connections that idled, or carried enough: neither they nor the mail are at fault.
                 session = self._fresh_session(permit)
         try:
-            return session.send(envelope, permit), session
+            return session.send(envelope, permit, following), session
         except ConnectionLost as lost:
             if lost.stage is Stage.SENDER:
                 raise SessionUnavailable(_not_taken(lost)) from None

@@ -1,7 +1,8 @@
 """One open SMTP session, used for mail after mail.
 
-The point of no return is the content of a mail: until it is written, nothing has left, whatever breaks. MAIL, RCPT and
-DATA go out in one piece where the server offers PIPELINING (RFC 2920); the content always waits for the server's 354.
+The point of no return is the content of a mail: until it is written, nothing has left, whatever breaks. Where the
+server offers PIPELINING (RFC 2920), MAIL, RCPT and DATA go out in one piece, and behind the content of the mail before;
+the content itself always waits for the server's 354.
 """
 
 import contextlib
@@ -57,6 +58,8 @@ class SmtpSession:
         self._socket: socket.socket = self._client.sock
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._last_used = time.monotonic()
+        # the mail that was announced behind the content of another: the next to be sent
+        self._announced: Envelope | None = None
         self.was_used = False
 
     @property
@@ -64,13 +67,19 @@ class SmtpSession:
         return self._client.sock is not None
 
     @property
+    def is_free(self) -> bool:
+        """Open, and not in the middle of anything: any mail may come next."""
+        return self.is_open and self._announced is None
+
+    @property
     def is_stale(self) -> bool:
         """Idle for so long that the server, or a firewall in between, may have forgotten it without a word."""
         return time.monotonic() - self._last_used > _LONGEST_IDLE_SECONDS
 
-    def send(self, envelope: Envelope, permit: Permit) -> Outcome:
+    def send(self, envelope: Envelope, permit: Permit, following: Envelope | None = None) -> Outcome:
         """Hand one mail over; look at `is_open` before the next.
 
+        `following` is announced behind it where that is possible; unless the session `is_free`, it has to be sent next.
         Raises ConnectionLost, or what `permit` raises: then nothing of this mail has left, and the session is closed.
         """
         started = time.perf_counter()
@@ -81,7 +90,7 @@ class SmtpSession:
             refusal = self._announce(envelope)
             if refusal is None:
                 permit()
-                return self._hand_over(envelope, started)
+                return self._hand_over(envelope, following, started)
         except BaseException:
             self.drop()
             raise
@@ -115,17 +124,14 @@ class SmtpSession:
 
     def _announce(self, envelope: Envelope) -> tuple[Stage, Reply] | None:
         """MAIL, RCPT and DATA; None when the server waits for the content, else the first refusal, rolled back."""
-        commands = (
-            (Stage.SENDER, self._mail_command(envelope)),
-            (Stage.RECIPIENT, f"RCPT TO:<{envelope.recipient}>\r\n".encode()),
-            (Stage.CONTENT, b"DATA\r\n"),
-        )
+        commands = self._commands(envelope)
+        is_announced, self._announced = self._announced is envelope, None
         stage, refusal, content_awaited = Stage.SENDER, None, False
         try:
             self._socket.settimeout(self._timeouts.command)
-            if self._pipelining:
-                self._socket.sendall(b"".join(command for _, command in commands))
-            for stage, command in commands:
+            if self._pipelining and not is_announced:
+                self._socket.sendall(b"".join(commands.values()))
+            for stage, command in commands.items():
                 if not self._pipelining:
                     self._socket.sendall(command)
                 reply = self._read_reply()
@@ -155,10 +161,14 @@ class SmtpSession:
         except (OSError, smtplib.SMTPException):
             self.drop()
 
-    def _hand_over(self, envelope: Envelope, started: float) -> Outcome:
+    def _hand_over(self, envelope: Envelope, following: Envelope | None, started: float) -> Outcome:
+        content = envelope.content
+        if following is not None and self._pipelining and self._cannot_carry(following) is None:
+            content += b"".join(self._commands(following).values())
+            self._announced = following
         try:
             self._socket.settimeout(self._timeouts.content)
-            self._socket.sendall(envelope.content)
+            self._socket.sendall(content)
             reply = self._read_reply()
         except (OSError, smtplib.SMTPException) as error:
             self.drop()
@@ -182,6 +192,13 @@ class SmtpSession:
                 duration_ms=_milliseconds_since(started),
             )
         return classify(Stage.CONTENT, reply, address_parts(envelope.recipient), _milliseconds_since(started))
+
+    def _commands(self, envelope: Envelope) -> dict[Stage, bytes]:
+        return {
+            Stage.SENDER: self._mail_command(envelope),
+            Stage.RECIPIENT: f"RCPT TO:<{envelope.recipient}>\r\n".encode(),
+            Stage.CONTENT: b"DATA\r\n",
+        }
 
     def _mail_command(self, envelope: Envelope) -> bytes:
         command = f"MAIL FROM:<{envelope.sender}>"

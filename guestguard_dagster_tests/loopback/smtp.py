@@ -7,6 +7,7 @@ import ssl
 import threading
 from collections import Counter
 from dataclasses import dataclass
+from io import BufferedReader
 from types import TracebackType
 from typing import Any, Self
 
@@ -36,7 +37,8 @@ class SmtpFeatures:
     """What the server offers. `tls` with `implicit_tls` speaks TLS from the first byte, else it offers STARTTLS.
 
     `greylisting` defers the first RCPT for every recipient. `idle_seconds` closes a connection that says nothing for so
-    long; `mails_per_connection` ends it with 421 after so many.
+    long; `mails_per_connection` ends it with 421 after so many. `discards_early_input` throws away what came with the
+    content of a mail, behind its final dot, although RFC 2920 allows a client to go on there.
     """
 
     pipelining: bool = True
@@ -48,6 +50,7 @@ class SmtpFeatures:
     greylisting: bool = False
     idle_seconds: float | None = None
     mails_per_connection: int | None = None
+    discards_early_input: bool = False
 
 
 class SmtpLoopback:
@@ -61,6 +64,7 @@ class SmtpLoopback:
         self.ended = 0
         self.secure_connections = 0
         self.commands: Counter[str] = Counter()
+        self.announced_ahead = 0
         self.deferred: set[str] = set()
         self.lock = threading.Lock()
         self.stopping = threading.Event()
@@ -244,6 +248,7 @@ class _Session(socketserver.StreamRequestHandler):
             self._suffer(fault)
         mail = AcceptedMail(self.sender or "", tuple(self.recipients), self._read_content(), self.number)
         self._forget_mail()
+        self._look_at_early_input()
         fault = self.loopback.faults.strike("content", mail.recipients[0])
         if fault is None or fault.do.takes or fault.do is FaultKind.SLOW:
             with self.loopback.lock:
@@ -261,6 +266,21 @@ class _Session(socketserver.StreamRequestHandler):
                 raise _Ended
             lines.append(line[1:] if line.startswith(b".") else line)
         return b"".join(lines)
+
+    def _look_at_early_input(self) -> None:
+        if not isinstance(self.rfile, BufferedReader):
+            raise TypeError("the input of a session is not buffered")
+        self.connection.setblocking(False)
+        try:
+            early = self.rfile.peek()
+        except ssl.SSLWantReadError:
+            early = b""
+        if early:
+            with self.loopback.lock:
+                self.loopback.announced_ahead += 1
+        if self.features.discards_early_input:
+            self.rfile.read(len(early))
+        self.connection.settimeout(self.features.idle_seconds)
 
     def _struck(self, stage: str, subject: str = "") -> bool:
         """Whether a fault answered in place of the server."""

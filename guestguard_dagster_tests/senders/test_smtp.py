@@ -252,6 +252,39 @@ def test_a_server_that_limits_mails_per_connection_gets_new_connections(start: S
     assert server.connections == 4
 
 
+def test_the_next_mail_is_announced_behind_the_content_of_the_one_before(start: Start) -> None:
+    server, sender = start()
+    for _ in range(2):
+        assert set(classes(hand_off_all(sender, mails(10)))) == {SENT}
+    assert server.announced_ahead == 2 * 9, "all but the first of each group"
+    assert server.commands["MAIL"] == server.commands["DATA"] == 20
+
+
+def test_a_server_that_discards_early_input_delays_one_mail_and_loses_none(start: Start) -> None:
+    server, sender = start(SmtpFeatures(discards_early_input=True), timeouts=QUICK)
+    for _ in range(2):
+        assert set(classes(hand_off_all(sender, mails(10)))) == {SENT}
+    assert set(server.recipients().values()) == {2}
+    assert server.announced_ahead == 1, "once is enough to know"
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("stage", ["rcpt", "data"])
+def test_a_refusal_of_the_mail_that_was_announced_ahead_is_its_own(start: Start, stage: str) -> None:
+    server, sender = start()
+    server.faults.add(reply(stage, "450 4.2.1 mailbox busy", only_for="guest2@"))
+    assert classes(hand_off_all(sender, mails(3))) == [SENT, TRANSIENT, SENT]
+    assert server.announced_ahead > 0
+
+
+def test_a_group_that_ends_at_a_content_leaves_no_session_in_the_middle_of_a_mail(start: Start) -> None:
+    server, sender = start()
+    server.faults.add(reply("content", "550 5.4.5 daily quota exceeded", only_for="guest1@"))
+    assert classes(hand_off_all(sender, mails(3))) == [PROVIDER_WIDE] * 3
+    assert set(classes(hand_off_all(sender, [mail(4), mail(5)]))) == {SENT}
+    assert server.recipients() == {"guest4@example.org": 1, "guest5@example.org": 1}
+
+
 def test_421_to_the_content_is_a_refusal_and_ends_the_connection(start: Start) -> None:
     server, sender = start()
     server.faults.add(reply("content", "421 4.3.0 shutting down", only_for="guest1@"))
