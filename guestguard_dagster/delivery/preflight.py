@@ -11,7 +11,7 @@ from guestguard_dagster.delivery.mailroom import Mailroom
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.storage.deliveries import RecipientFacts
 
-_PAGE = 500
+_PAGE = 2000
 _MESSAGES_PER_PAGE = 50
 
 

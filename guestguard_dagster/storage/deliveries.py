@@ -191,7 +191,11 @@ class DeliveryRepo:
                         "body": batch.body,
                     },
                 )
-        ids = [member for _, members in batches for member in members]
+        marks = [
+            {"id": member, "batch_id": str(batch.id) if batch else None}
+            for batch, members in batches
+            for member in members
+        ]
         marked = connection.execute(
             sql(
                 """
@@ -200,7 +204,7 @@ class DeliveryRepo:
                     lease_expires_at = clock_timestamp() + :duration, next_attempt_at = NULL,
                     first_attempt_at = COALESCE(d.first_attempt_at, clock_timestamp()),
                     updated_at = clock_timestamp()
-                FROM unnest(CAST(:ids AS bigint[]), CAST(:batch_ids AS uuid[])) AS m (id, batch_id)
+                FROM json_to_recordset(CAST(:marks AS json)) AS m (id bigint, batch_id uuid)
                 WHERE d.id = m.id AND d.lease_token = :token AND d.status IN ('pending', 'sending')
                   AND d.lease_expires_at > clock_timestamp()
                   AND (d.message_id IS NULL OR EXISTS (
@@ -218,12 +222,11 @@ class DeliveryRepo:
                 "account": account,
                 "duration": duration,
                 "token": token,
-                "ids": ids,
-                "batch_ids": [batch.id if batch else None for batch, members in batches for _ in members],
+                "marks": json.dumps(marks),
             },
         ).rowcount
-        if marked != len(ids):
-            raise GroupStale(f"{len(ids) - marked} of {len(ids)} leased deliveries may not leave from here now")
+        if marked != len(marks):
+            raise GroupStale(f"{len(marks) - marked} of {len(marks)} leased deliveries may not leave from here now")
 
     def refuse(self, connection: Connection, token: UUID, refusals: Sequence[Refusal]) -> None:
         """Settle leased rows that are not to be handed off."""
