@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
+from benchmarks.yardstick.running import WAYS_TO_RENDER, YardstickSettings
+
 
 @dataclass(frozen=True, slots=True)
 class Scale:
     recipients: int
     # every one of these settings of the yardstick is tried on so many mails, and the best one measured
-    yardstick_settings: tuple[tuple[int, int], ...]
+    yardstick_settings: tuple[YardstickSettings, ...]
     yardstick_trial: int
     resend_recipients: int
     limited_seconds: int
@@ -16,10 +18,13 @@ class Scale:
     import_rounds: int
 
 
-# (processes, threads per process) of django-post-office
 FULL = Scale(
     recipients=100_000,
-    yardstick_settings=((2, 1), (2, 3), (3, 3), (3, 6)),
+    yardstick_settings=tuple(
+        YardstickSettings(processes, threads, renders)
+        for processes, threads in ((2, 1), (2, 3), (3, 3), (3, 6))
+        for renders in WAYS_TO_RENDER
+    ),
     yardstick_trial=4_000,
     resend_recipients=20_000,
     limited_seconds=30,
@@ -29,7 +34,7 @@ FULL = Scale(
 )
 QUICK = Scale(
     recipients=10_000,
-    yardstick_settings=((3, 3),),
+    yardstick_settings=(YardstickSettings(2, 1, "on delivery"),),
     yardstick_trial=0,
     resend_recipients=10_000,
     limited_seconds=5,

@@ -16,17 +16,20 @@ from benchmarks.stage import Stage
 
 _HERE = Path(__file__).parent
 
+WAYS_TO_RENDER = ("on delivery", "nothing")
+
 
 @dataclass(frozen=True, slots=True)
 class YardstickSettings:
-    """`renders` says when its templates are filled in: "on delivery", or "nothing" (finished texts)."""
+    """`renders` says what its queue holds: templates filled in "on delivery", or finished texts ("nothing")."""
 
     processes: int
     threads: int
     renders: str
 
     def __str__(self) -> str:
-        return f"{self.processes} processes of {self.threads} threads"
+        texts = "templates filled in on delivery" if self.renders == "on delivery" else "finished texts in its queue"
+        return f"{self.processes} processes of {self.threads} threads, {texts}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,7 @@
 
 from datetime import timedelta
 
-from sqlalchemy import text
-
-from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.database import Database, sql
 
 
 class RateRepo:
@@ -21,7 +19,7 @@ class RateRepo:
         """
         with self._database.transaction(durable=False) as connection:
             wait: timedelta | None = connection.execute(
-                text(
+                sql(
                     """
                     INSERT INTO guestguard.rate_buckets AS b (account, theoretical_arrival)
                     VALUES (:account, clock_timestamp() + :spent)
@@ -44,7 +42,7 @@ class RateRepo:
         """The provider itself asked to wait (429 with retry-after): nobody reserves before that."""
         with self._database.transaction(durable=False) as connection:
             connection.execute(
-                text(
+                sql(
                     """
                     INSERT INTO guestguard.rate_buckets AS b (account, theoretical_arrival)
                     VALUES (:account, clock_timestamp() + :wait)
