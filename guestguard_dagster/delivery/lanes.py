@@ -250,9 +250,10 @@ class Lane:
             self._room.deliveries.release(group.token, marked_too=True)
             return False
         self.outcomes.update(refusal.status for refusal in group.refusals)
-        self._under_way = self._courier.submit(self._hand_off, group, clock)
-        if not self._sender.overlaps:
-            self._land()
+        if self._sender.overlaps:
+            self._under_way = self._courier.submit(self._hand_off, group, clock)
+        else:
+            self._heed(self._hand_off(group, clock))
         return True
 
     def _give_back(self, lease: Lease) -> None:
@@ -280,7 +281,7 @@ class Lane:
         self._unwritten = None
 
     def _hand_off(self, group: _Group, clock: LeaseClock) -> _Landed:
-        """Runs in the courier's thread, and touches nothing of the lane that changes."""
+        """Touches nothing of the lane that changes: it may run in the courier's thread."""
         started_at = boot_seconds()
         answers: list[_Answer] = []
         for number, request in enumerate(group.requests):
@@ -298,7 +299,9 @@ class Lane:
         if self._under_way is None:
             return
         under_way, self._under_way = self._under_way, None
-        landed = under_way.result()
+        self._heed(under_way.result())
+
+    def _heed(self, landed: _Landed) -> None:
         self._fit_group_to(landed.ended_at - landed.started_at, len(landed.answers))
         self._take_in(landed)
 
