@@ -35,16 +35,24 @@ class Caller:
     session: Session | None = None
 
 
+def bearer_token(request: Request) -> str | None:
+    """The token of the Authorization header; None without the header. Raises TokenInvalid for another scheme."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if not scheme:
+        return None
+    if scheme.lower() != "bearer":
+        raise TokenInvalid("the Authorization header must say Bearer")
+    return token.strip()
+
+
 def identify(request: Request, services: Services) -> Caller:
     """The caller by bearer token, else by session cookie. Raises ApiProblem 401, or 403 without a CSRF token."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
     cookie = request.cookies.get(services.sessions.cookie_name)
     session: Session | None = None
     try:
-        if scheme:
-            if scheme.lower() != "bearer":
-                raise TokenInvalid("the Authorization header must say Bearer")
-            identity = services.bearer.identity(token.strip())
+        token = bearer_token(request)
+        if token is not None:
+            identity = services.bearer.identity(token)
         elif cookie is not None:
             session = services.sessions.read(cookie)
             identity = Identity(session.user_id, session.is_operator)

@@ -84,10 +84,6 @@ class BearerTokens:
             claims["operator"] = True
         return jwt.encode(claims, self.signing_key, algorithm=self.algorithm)
 
-    def read(self, token: str) -> UUID:
-        """The user that the token names. Raises TokenInvalid."""
-        return self.identity(token).user_id
-
     def identity(self, token: str) -> Identity:
         """Whom the token names, and as what. Raises TokenInvalid."""
         return _identity(_decoded(token, self.verifying_key, self.algorithm, self.audience, self.issuer))

@@ -8,7 +8,8 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from guestguard_dagster.delivery.health import Level, examine
 from guestguard_dagster.delivery.metrics import CONTENT_TYPE, exposition
 from guestguard_dagster.storage.database import DatabaseFailed
-from guestguard_dagster.web.access import Room, identify
+from guestguard_dagster.web.access import Room, bearer_token, identify
+from guestguard_dagster.web.auth import TokenInvalid
 from guestguard_dagster.web.problems import ApiProblem
 from guestguard_dagster.web.services import Services
 
@@ -46,5 +47,10 @@ def _is_operator(request: Request, services: Services) -> bool:
 
 def _has_metrics_token(request: Request, services: Services) -> bool:
     needed = services.settings.metrics_token
-    given = request.headers.get("authorization", "").partition(" ")[2].strip()
-    return needed is not None and hmac.compare_digest(needed.get_secret_value().encode(), given.encode())
+    try:
+        given = bearer_token(request)
+    except TokenInvalid:
+        return False
+    if needed is None or given is None:
+        return False
+    return hmac.compare_digest(needed.get_secret_value().encode(), given.encode())

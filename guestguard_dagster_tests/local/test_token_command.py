@@ -31,7 +31,7 @@ def test_a_token_names_the_user_with_this_address(project: Path, database: Datab
     user = make_user(database, email="ada@example.com")
     code, output = run(project, "token", "--email", "ADA@example.com")
     assert code == 0, output
-    assert tokens.read(output.strip()) == user.id
+    assert tokens.identity(output.strip()).user_id == user.id
 
 
 def test_an_unknown_user_is_made_only_with_a_name(project: Path, database: Database, tokens: BearerTokens) -> None:
@@ -42,4 +42,4 @@ def test_an_unknown_user_is_made_only_with_a_name(project: Path, database: Datab
     assert code == 0, output
     user = UserRepo(database).by_email("new@example.com")
     assert user is not None
-    assert (user.name, tokens.read(output.strip())) == ("Nina New", user.id)
+    assert (user.name, tokens.identity(output.strip()).user_id) == ("Nina New", user.id)

@@ -56,7 +56,8 @@ def test_metrics_are_for_operators_and_for_prometheus(
     with TestClient(create_app(monitored, database), base_url=ADDRESS) as prometheus:
         given = {"Authorization": f"Bearer {METRICS_TOKEN}"}
         assert prometheus.get("/metrics", headers=given).status_code == 200
-        assert prometheus.get("/metrics", headers={"Authorization": "Bearer guessed"}).status_code == 401
+        for refused in ("Bearer guessed", f"Basic {METRICS_TOKEN}", METRICS_TOKEN):
+            assert prometheus.get("/metrics", headers={"Authorization": refused}).status_code == 401
 
 
 def test_health_tells_everybody_the_level_and_operators_the_sentences(
