@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 REPEAT_WITHIN = timedelta(hours=23)
 _SOURCES_PER_GROUP = 10
 _LONGEST_GROUP_SECONDS = 10.0
-# What was composed longer ago is given back, and composed anew when it is leased again.
+# What was composed longer ago is composed anew.
 _FACTS_HOLD_SECONDS = 1.0
 _MOST_GROUPS_PER_LEASE = 4
 
@@ -109,7 +109,10 @@ class Lane:
         self._courier = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hand-off")
         self._under_way: Future[_Landed] | None = None
         self._unwritten: _Unwritten | None = None
-        # the last answers changed who may be written to, or took back the turn that was reserved
+        # the last answers said that the turn that was reserved for what comes next does not hold
+        self._lost_turn = False
+        self._composed_at = 0.0
+        # somebody was suppressed since
         self._is_outdated = False
         self._size = self._sender.group_size
         self._groups_per_lease = 1
@@ -144,7 +147,7 @@ class Lane:
             self._land()  # nothing leaves beside a probe
             if self.blocked:
                 return False
-        self._is_outdated = False
+        self._lost_turn = False
         size = 1 if self._account.is_probed else self._account.fitting_size(self._size)
         # the lease on the last group's rows does not wait with us
         if not self._account.await_turn(size, before_waiting=self.flush):
@@ -217,26 +220,33 @@ class Lane:
 
     def _compose(self, lease: Lease) -> tuple[list[_Group], frozenset[UUID]]:
         """The groups of this lease, at least one, and the messages that are stopped."""
+        self._is_outdated = False
         composed = self._composer.compose(lease.recipients)
         items = {facts.delivery_id: (facts, item) for facts, item in composed.items}
         requests = self._sender.prepare([item for _, item in composed.items])
         first, *others = _grouped(requests, self._sender.group_size) or [()]
         groups = [_Group(lease.token, first, items, composed.refusals)]
         groups += [_Group(lease.token, each, items) for each in others]
+        self._composed_at = boot_seconds()
         return groups, composed.stopped
 
     def _send(self, lease: Lease) -> None:
-        composed_at = boot_seconds()
         groups, stopped = self._compose(lease)
+        self._land()
+        if not self._holds():
+            groups, stopped = self._compose(lease)
         self.leave(stopped)
         for group in groups:
             self._land()
-            is_old = boot_seconds() - composed_at > _FACTS_HOLD_SECONDS
-            if is_old or self._is_outdated or self._stop.is_set() or not self._leaves(group):
+            if self._lost_turn or not self._holds() or self._stop.is_set() or not self._leaves(group):
                 self._give_back(lease)
                 return
         if stopped:
             self._room.deliveries.release(lease.token)
+
+    def _holds(self) -> bool:
+        """Whether what was composed may still leave so."""
+        return not self._is_outdated and boot_seconds() - self._composed_at <= _FACTS_HOLD_SECONDS
 
     def _leaves(self, group: _Group) -> bool:
         """Let this group leave; False when it may not any more."""
@@ -334,8 +344,8 @@ class Lane:
             patiently(partial(self._suppress, address, reason), self._stop)
         outcomes = [answer.outcome for answer in landed.answers if answer.outcome is not None]
         self.outcomes.update(outcome.outcome for outcome in outcomes)
-        keeps_turn = self._account.heed(outcomes)
-        self._is_outdated = self._is_outdated or bool(suppressed) or not keeps_turn
+        self._is_outdated = self._is_outdated or bool(suppressed)
+        self._lost_turn = not self._account.heed(outcomes) or self._lost_turn
 
     def _fold(self, connection: Connection) -> None:
         if self._unwritten is None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, text
 
+from guestguard_dagster.delivery import lanes
 from guestguard_dagster.delivery.mailroom import Mailroom
 from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.domain.messages import Message, MessageAudience, MessageChannel, MessageStatus
@@ -77,6 +78,16 @@ class TestBatches:
         assert everybody_has_one_mail(resend, 230)
         assert statuses_of(database, message) == {"sent": 230}
         assert read_message(database, message.id).status is MessageStatus.SENT
+
+    def test_batches_that_grow_old_while_the_provider_thinks_are_composed_anew_and_leave(
+        self, room: Mailroom, database: Database, resend: ResendLoopback, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(lanes, "_FACTS_HOLD_SECONDS", 0.1)
+        resend.processing_seconds = 0.2
+        message = a_message(database, 500)
+        send(room, [message.id])
+        assert everybody_has_one_mail(resend, 500)
+        assert len(resend.requests) == 5
 
     def test_a_batch_carries_several_messages(self, room: Mailroom, database: Database, resend: ResendLoopback) -> None:
         messages = [a_message(database, 10) for _ in range(4)]
