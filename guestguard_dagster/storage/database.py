@@ -28,6 +28,10 @@ _SESSION = {
     "jit": "off",
 }
 
+# Without any SQLSTATE the connection broke. 08 is a connection exception, 57P a server that shuts down or starts up,
+# 25P03 and 25P04 end the connection of a process that was frozen in a transaction.
+_CONNECTION_ENDED = ("08", "57P", "25P03", "25P04")
+
 
 class DatabaseUrlInvalid(ValueError):
     """DATABASE_URL is not a PostgreSQL address. The text never carries the URL itself."""
@@ -142,8 +146,7 @@ def _discard_if_closed(connection: psycopg.Connection[Any], *_: object) -> None:
 
 def _failure(error: DBAPIError) -> DatabaseFailed:
     sqlstate = getattr(error.orig, "sqlstate", None)
-    # No SQLSTATE: the connection broke. 08 is a connection exception, 57P a server that shuts down or starts up.
-    if error.connection_invalidated or sqlstate is None or sqlstate.startswith(("08", "57P")):
+    if error.connection_invalidated or sqlstate is None or sqlstate.startswith(_CONNECTION_ENDED):
         return DatabaseUnavailable(
             "the database cannot be reached, or the connection to it was lost; check that PostgreSQL runs",
             sqlstate=sqlstate,

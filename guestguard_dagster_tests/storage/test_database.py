@@ -61,6 +61,15 @@ def test_a_connection_that_dies_is_told_apart_and_the_next_one_works(database: D
         assert connection.execute(text("SELECT 1")).scalar_one() == 1
 
 
+@pytest.mark.parametrize("sqlstate", ["08006", "25P03", "25P04", "57P01"])
+def test_an_error_that_ends_the_connection_is_no_refusal(database: Database, sqlstate: str) -> None:
+    """25P03 and 25P04 meet a process that was frozen within a transaction."""
+    ended = text(f"DO $$ BEGIN RAISE EXCEPTION 'of the test' USING ERRCODE = '{sqlstate}'; END $$")
+    with pytest.raises(DatabaseUnavailable) as failure, database.transaction() as connection:
+        connection.execute(ended)
+    assert failure.value.sqlstate == sqlstate
+
+
 def test_a_connection_that_the_server_closed_while_it_was_idle_is_replaced(database: Database) -> None:
     with database.transaction() as killer:
         with database.transaction() as connection:
