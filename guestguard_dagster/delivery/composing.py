@@ -1,6 +1,6 @@
 """From a row to the mail or text that leaves: current facts, re-checked, rendered.
 
-The same code serves the preflight and the hand-off, so what was checked is what leaves.
+The same code screens recipients for the preflight and for the hand-off.
 """
 
 from collections.abc import Mapping, Sequence
@@ -183,11 +183,12 @@ class MessageComposer:
         self, screened: _Screened, facts: RecipientFacts, address: str, context: SendContext
     ) -> None:
         try:
-            screened.ready.append(_Ready(facts, address, context, self._template(context)))
+            if facts.source_id not in screened.broken:
+                screened.ready.append(_Ready(facts, address, context, self._template(context)))
+                return
         except TemplateRefused as problem:
             screened.broken[facts.source_id] = f"template refused: {problem}"
-            refusal = Refusal(facts.delivery_id, DeliveryStatus.FAILED, screened.broken[facts.source_id])
-            screened.refusals.append(refusal)
+        screened.refusals.append(Refusal(facts.delivery_id, DeliveryStatus.FAILED, screened.broken[facts.source_id]))
 
     def _render(self, ready: _Ready) -> Mail | Text:
         facts, address, context, template = ready

@@ -118,7 +118,7 @@ class _Dispatch:
                 lane.wake(self._open_of(channel))  # rows to be tried again do not wait for the end of the audience
 
     def _work(self, channel: MessageChannel, lane: Lane) -> bool:
-        """One group of this lane; False when it has nothing to do for a while."""
+        """One lease of this lane; False when it has nothing to do for a while."""
         if boot_seconds() < self._rests_until[channel]:
             return False
         if lane.step():

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 REPEAT_WITHIN = timedelta(hours=23)
 _SOURCES_PER_GROUP = 10
 _LONGEST_GROUP_SECONDS = 10.0
-# What was composed longer ago is composed anew.
+# What was composed longer ago is composed anew, or given back.
 _FACTS_HOLD_SECONDS = 1.0
 _MOST_GROUPS_PER_LEASE = 4
 
@@ -112,8 +112,8 @@ class Lane:
         # the last answers said that the turn that was reserved for what comes next does not hold
         self._lost_turn = False
         self._composed_at = 0.0
-        # somebody was suppressed since
-        self._is_outdated = False
+        # addresses that were suppressed since something was composed, folded
+        self._suppressed: set[str] = set()
         self._size = self._sender.group_size
         self._groups_per_lease = 1
         self.outcomes: Counter[str] = Counter()
@@ -137,9 +137,9 @@ class Lane:
                 self._active.remove(source_id)
 
     def step(self) -> bool:
-        """Let one more lease leave; False when no row is free now, or when the account takes nothing.
+        """Lease some more rows and let them leave; False when no row is free now, or when the account takes nothing.
 
-        Its last group may still be under way when this returns: `flush` waits for it.
+        The last group may still be under way when this returns: `flush` waits for it.
         """
         if not self._active or not self._account.is_open():
             return False
@@ -220,7 +220,7 @@ class Lane:
 
     def _compose(self, lease: Lease) -> tuple[list[_Group], frozenset[UUID]]:
         """The groups of this lease, at least one, and the messages that are stopped."""
-        self._is_outdated = False
+        self._suppressed.clear()
         composed = self._composer.compose(lease.recipients)
         items = {facts.delivery_id: (facts, item) for facts, item in composed.items}
         requests = self._sender.prepare([item for _, item in composed.items])
@@ -233,20 +233,25 @@ class Lane:
     def _send(self, lease: Lease) -> None:
         groups, stopped = self._compose(lease)
         self._land()
-        if not self._holds():
+        if not all(map(self._holds, groups)):
             groups, stopped = self._compose(lease)
         self.leave(stopped)
         for group in groups:
             self._land()
-            if self._lost_turn or not self._holds() or self._stop.is_set() or not self._leaves(group):
+            if self._lost_turn or not self._holds(group) or self._stop.is_set() or not self._leaves(group):
                 self._give_back(lease)
                 return
         if stopped:
             self._room.deliveries.release(lease.token)
 
-    def _holds(self) -> bool:
-        """Whether what was composed may still leave so."""
-        return not self._is_outdated and boot_seconds() - self._composed_at <= _FACTS_HOLD_SECONDS
+    def _holds(self, group: _Group) -> bool:
+        """Whether this group may still leave as it was composed."""
+        if boot_seconds() - self._composed_at > _FACTS_HOLD_SECONDS:
+            return False
+        members = (member for request in group.requests for member in request.members)
+        return not self._suppressed or not any(
+            group.items[member][1].address.casefold() in self._suppressed for member in members
+        )
 
     def _leaves(self, group: _Group) -> bool:
         """Let this group leave; False when it may not any more."""
@@ -344,7 +349,7 @@ class Lane:
             patiently(partial(self._suppress, address, reason), self._stop)
         outcomes = [answer.outcome for answer in landed.answers if answer.outcome is not None]
         self.outcomes.update(outcome.outcome for outcome in outcomes)
-        self._is_outdated = self._is_outdated or bool(suppressed)
+        self._suppressed.update(address.casefold() for address, _ in suppressed)
         self._lost_turn = not self._account.heed(outcomes) or self._lost_turn
 
     def _fold(self, connection: Connection) -> None:

@@ -31,18 +31,24 @@ class _Payload:
 class _Group:
     """The mails of one hand-off: connections are dealt them, and write down what became of each."""
 
-    def __init__(self, members: Sequence[_Prepared]) -> None:
+    def __init__(self, members: Sequence[_Prepared], connections: int) -> None:
         self.outcomes: list[Outcome | None] = [member if isinstance(member, Outcome) else None for member in members]
         self._waiting = deque((index, member) for index, member in enumerate(members) if isinstance(member, Envelope))
+        self._connections = connections
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def deal(self, hand: deque[tuple[int, Envelope]]) -> bool:
-        """Fill a connection's hand to two mails; False when it stays empty."""
+    def deal(self, hand: deque[tuple[int, Envelope]], *, ahead: bool) -> bool:
+        """Give an empty hand a mail, and one `ahead` while enough wait for every connection.
+
+        False when the hand stays empty.
+        """
         with self._lock:
-            while self._waiting and len(hand) < 2:
+            if self._waiting and not hand:
+                hand.append(self._waiting.popleft())
+            if ahead and len(hand) == 1 and len(self._waiting) >= self._connections:
                 hand.append(self._waiting.popleft())
         return bool(hand)
 
@@ -69,6 +75,28 @@ class _Group:
         ]
 
 
+class _EarlyInput:
+    """Whether the server takes a mail's commands behind the content of another, as it should (RFC 2920).
+
+    Until one was taken, anything that goes wrong beside one ends the trial; later on, silence does.
+    """
+
+    def __init__(self) -> None:
+        self.is_tried = True
+        self._is_proven = False
+
+    def learn(self, *, is_early: bool, brings_more: bool, outcome: Outcome) -> None:
+        """From the outcome of a mail that `is_early`, or whose content `brings_more`."""
+        self._is_proven = self._is_proven or is_early
+        if brings_more and not self._is_proven and outcome.outcome is not OutcomeClass.SENT:
+            self.is_tried = False
+
+    def learn_of_loss(self, lost: ConnectionLost, *, is_early: bool) -> None:
+        """From a connection that was lost before the content of a mail."""
+        if is_early and (not self._is_proven or lost.error_class == TimeoutError.__name__):
+            self.is_tried = False
+
+
 class SmtpSender:
     """One account at one mail server. Not repeatable: a mail whose answer never came stays `unknown`."""
 
@@ -87,7 +115,7 @@ class SmtpSender:
         self._composer = composer
         self._tls: ssl.SSLContext = tls_context(access.ca_file)
         self._idle: deque[SmtpSession] = deque()
-        self._announces_ahead = True
+        self._early_input = _EarlyInput()
         # As many workers as connections, so that no bound on the sessions themselves is needed.
         self._workers = ThreadPoolExecutor(max_workers=connections, thread_name_prefix="smtp")
         self._connections = connections
@@ -106,7 +134,7 @@ class SmtpSender:
     def hand_off(self, request: HandOff, permit: Permit) -> list[Outcome | None]:
         if not isinstance(request.payload, _Payload):
             raise ValueError(f"hand-off {request.key} was not prepared by this sender; SMTP cannot repeat a hand-off")
-        group = _Group(request.payload.members)
+        group = _Group(request.payload.members, self._connections)
         work = [self._workers.submit(self._send_all, group, permit) for _ in range(min(self._connections, len(group)))]
         try:
             wait(work, return_when=FIRST_EXCEPTION)
@@ -137,7 +165,7 @@ class SmtpSender:
         session: SmtpSession | None = None
         hand: deque[tuple[int, Envelope]] = deque()
         try:
-            while group.deal(hand):
+            while group.deal(hand, ahead=self._early_input.is_tried):
                 if session is None or not session.is_open:
                     session = self._idle_session() or self._fresh_session(permit)
                 outcome, session = self._send_first(hand, session, permit)
@@ -160,23 +188,31 @@ class SmtpSender:
         self, hand: Sequence[tuple[int, Envelope]], session: SmtpSession, permit: Permit
     ) -> tuple[Outcome, SmtpSession]:
         """The outcome, and the session that it came from. Raises SessionUnavailable where no mail can pass at all."""
-        envelope = hand[0][1]
-        following = hand[1][1] if len(hand) > 1 and self._announces_ahead else None
         if session.was_used:
             try:
-                return session.send(envelope, permit, following), session
-            except ConnectionLost as lost:
-                # A server that throws away what comes behind a content would do so every time.
-                if lost.stage is Stage.SENDER and lost.error_class == TimeoutError.__name__:
-                    self._announces_ahead, following = False, None
+                return self._send_over(session, hand, permit), session
+            except ConnectionLost:
                 # Servers close connections that idled, or carried enough: neither they nor the mail are at fault.
                 session = self._fresh_session(permit)
         try:
-            return session.send(envelope, permit, following), session
+            return self._send_over(session, hand, permit), session
         except ConnectionLost as lost:
             if lost.stage is Stage.SENDER:
                 raise SessionUnavailable(_not_taken(lost)) from None
             return _not_taken(lost), session
+
+    def _send_over(self, session: SmtpSession, hand: Sequence[tuple[int, Envelope]], permit: Permit) -> Outcome:
+        envelope = hand[0][1]
+        following = hand[1][1] if len(hand) > 1 and self._early_input.is_tried else None
+        is_early = session.has_announced(envelope)
+        try:
+            outcome = session.send(envelope, permit, following)
+        except ConnectionLost as lost:
+            self._early_input.learn_of_loss(lost, is_early=is_early)
+            raise
+        brings_more = following is not None and session.has_announced(following)
+        self._early_input.learn(is_early=is_early, brings_more=brings_more, outcome=outcome)
+        return outcome
 
     def _idle_session(self) -> SmtpSession | None:
         while True:

@@ -76,6 +76,10 @@ class SmtpSession:
         """Idle for so long that the server, or a firewall in between, may have forgotten it without a word."""
         return time.monotonic() - self._last_used > _LONGEST_IDLE_SECONDS
 
+    def has_announced(self, envelope: Envelope) -> bool:
+        """This mail's MAIL, RCPT and DATA went out behind the content of the one before."""
+        return self._announced is envelope
+
     def send(self, envelope: Envelope, permit: Permit, following: Envelope | None = None) -> Outcome:
         """Hand one mail over; look at `is_open` before the next.
 
@@ -83,6 +87,9 @@ class SmtpSession:
         Raises ConnectionLost, or what `permit` raises: then nothing of this mail has left, and the session is closed.
         """
         started = time.perf_counter()
+        if not (self.is_free or self.has_announced(envelope)):
+            self.drop()
+            raise RuntimeError("this session waits for another mail, which was announced already")
         impossible = self._cannot_carry(envelope)
         if impossible is not None:
             return impossible
@@ -125,7 +132,7 @@ class SmtpSession:
     def _announce(self, envelope: Envelope) -> tuple[Stage, Reply] | None:
         """MAIL, RCPT and DATA; None when the server waits for the content, else the first refusal, rolled back."""
         commands = self._commands(envelope)
-        is_announced, self._announced = self._announced is envelope, None
+        is_announced, self._announced = self.has_announced(envelope), None
         stage, refusal, content_awaited = Stage.SENDER, None, False
         try:
             self._socket.settimeout(self._timeouts.command)
@@ -137,6 +144,9 @@ class SmtpSession:
                 reply = self._read_reply()
                 if reply.ends_the_session:
                     raise ConnectionLost("421", stage)
+                if is_announced and stage is Stage.SENDER and not reply.is_completion:
+                    # It may be the early input that the server refuses: the mail deserves a session of its own.
+                    raise ConnectionLost(str(reply.code), stage)
                 content_awaited = stage is Stage.CONTENT and reply.code == 354
                 if refusal is None and not (content_awaited or (stage is not Stage.CONTENT and reply.is_completion)):
                     refusal = (stage, reply)

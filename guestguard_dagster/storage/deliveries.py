@@ -255,7 +255,7 @@ class DeliveryRepo:
     def release(self, token: UUID, *, marked_too: bool = False) -> None:
         """Give rows back at once instead of letting the lease run out.
 
-        With `marked_too` also those marked `sending`: only for a caller that knows that nothing of the lease left.
+        With `marked_too` also those marked `sending`: only for a caller that has written down what of them left.
         """
         with self._database.transaction(durable=False) as connection:
             connection.execute(

@@ -1,7 +1,10 @@
 """A fast sender leases several groups at once: what one of them brings, or a host does then, holds for the next."""
 
+import time
+
 import pytest
 
+from guestguard_dagster.delivery import lanes
 from guestguard_dagster.delivery.mailroom import Mailroom
 from guestguard_dagster.domain.messages import Message, MessageStatus
 from guestguard_dagster.senders.smtp import GROUP_SIZE
@@ -48,6 +51,31 @@ def test_several_groups_leave_by_one_lease_each_marked_just_before_it_leaves(
     assert max(marked) <= GROUP_SIZE
     assert statuses_of(database, message) == {"sent": GUESTS}
     assert set(mail_server.recipients().values()) == {1}
+
+
+def test_a_bounce_does_not_cost_the_other_groups_their_lease(
+    room: Mailroom, database: Database, watched: WatchedSmtp, mail_server: SmtpLoopback
+) -> None:
+    event = make_event(database)
+    for number in range(GUESTS):
+        make_guests(database, event, 1, email=f"gone-{number}@example.com")
+    gone = Fault(at="rcpt", do=FaultKind.REPLY, reply="550 5.1.1 no such user", times=None)
+    mail_server.faults.add(gone)
+    leases: list[str] = []
+    watched.prepared = lambda: leases.append("leased")
+    message = make_message(database, event)
+    send(room, [message.id])
+    assert statuses_of(database, message) == {"failed": GUESTS}
+    assert len(leases) < GUESTS / GROUP_SIZE
+
+
+def test_groups_leave_however_long_composing_takes(
+    room: Mailroom, database: Database, message: Message, watched: WatchedSmtp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "_FACTS_HOLD_SECONDS", 0.05)
+    watched.prepared = lambda: time.sleep(0.1)
+    send(room, [message.id])
+    assert statuses_of(database, message) == {"sent": GUESTS}
 
 
 def test_an_address_that_bounced_in_one_group_is_not_written_to_in_the_next(

@@ -37,8 +37,9 @@ class SmtpFeatures:
     """What the server offers. `tls` with `implicit_tls` speaks TLS from the first byte, else it offers STARTTLS.
 
     `greylisting` defers the first RCPT for every recipient. `idle_seconds` closes a connection that says nothing for so
-    long; `mails_per_connection` ends it with 421 after so many. `discards_early_input` throws away what came with the
-    content of a mail, behind its final dot, although RFC 2920 allows a client to go on there.
+    long; `mails_per_connection` ends it with 421 after so many. `early_input` is what became of commands that came
+    with the content of a mail, behind its final dot: they are "taken", as RFC 2920 asks, or thrown away, in "silence"
+    or with this reply for each of them.
     """
 
     pipelining: bool = True
@@ -50,7 +51,7 @@ class SmtpFeatures:
     greylisting: bool = False
     idle_seconds: float | None = None
     mails_per_connection: int | None = None
-    discards_early_input: bool = False
+    early_input: str = "taken"
 
 
 class SmtpLoopback:
@@ -121,6 +122,7 @@ class _Session(socketserver.StreamRequestHandler):
     server: _Server
     sender: str | None
     recipients: list[str]
+    _refusals_of_early_input: list[str]
 
     def handle(self) -> None:
         self.loopback = self.server.loopback
@@ -258,6 +260,10 @@ class _Session(socketserver.StreamRequestHandler):
             self._suffer(fault)
         if fault is None or fault.do is FaultKind.SLOW:
             self._say("250 2.0.0 taken")
+        for refusal in self._refusals_of_early_input:
+            self._say(refusal)
+            if refusal.startswith("421"):
+                raise _Ended
 
     def _read_content(self) -> bytes:
         lines = []
@@ -278,8 +284,11 @@ class _Session(socketserver.StreamRequestHandler):
         if early:
             with self.loopback.lock:
                 self.loopback.announced_ahead += 1
-        if self.features.discards_early_input:
-            self.rfile.read(len(early))
+        self._refusals_of_early_input = []
+        if self.features.early_input != "taken":
+            thrown_away = self.rfile.read(len(early)) if early else b""
+            if self.features.early_input != "silence":
+                self._refusals_of_early_input = [self.features.early_input] * thrown_away.count(b"\n")
         self.connection.settimeout(self.features.idle_seconds)
 
     def _struck(self, stage: str, subject: str = "") -> bool:

@@ -11,7 +11,8 @@ import pytest
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.senders.composing import MailComposer
 from guestguard_dagster.senders.smtp import SmtpSender, dot_stuffed
-from guestguard_dagster.senders.smtp_connect import SmtpAccess, SmtpTimeouts
+from guestguard_dagster.senders.smtp_connect import SmtpAccess, SmtpTimeouts, tls_context
+from guestguard_dagster.senders.smtp_session import Envelope, SmtpSession
 from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
 from guestguard_dagster_tests.loopback.smtp import SmtpFeatures, SmtpLoopback
 from guestguard_dagster_tests.senders.items import PermitFor, classes, hand_off_all, mail, mails, only
@@ -260,13 +261,42 @@ def test_the_next_mail_is_announced_behind_the_content_of_the_one_before(start: 
     assert server.commands["MAIL"] == server.commands["DATA"] == 20
 
 
-def test_a_server_that_discards_early_input_delays_one_mail_and_loses_none(start: Start) -> None:
-    server, sender = start(SmtpFeatures(discards_early_input=True), timeouts=QUICK)
+@pytest.mark.parametrize("reaction", ["silence", "503 5.5.0 improper command pipelining", "421 4.7.0 and goodbye"])
+def test_a_server_that_discards_early_input_costs_one_connection_and_no_mail(start: Start, reaction: str) -> None:
+    server, sender = start(SmtpFeatures(early_input=reaction), timeouts=QUICK)
     for _ in range(2):
         assert set(classes(hand_off_all(sender, mails(10)))) == {SENT}
     assert set(server.recipients().values()) == {2}
     assert server.announced_ahead == 1, "once is enough to know"
     assert server.connections == 2
+
+
+def test_a_server_that_refuses_a_content_for_what_follows_gets_no_early_input_again(start: Start) -> None:
+    server, sender = start()
+    server.faults.add(reply("content", "554 5.5.0 synchronization error"))
+    assert classes(hand_off_all(sender, mails(4)))[1:] == [SENT] * 3
+    assert server.announced_ahead == 1
+
+
+def test_as_many_mails_as_connections_leave_side_by_side(start: Start) -> None:
+    server, sender = start(connections=4)
+    server.faults.add(Fault(at="content", do=FaultKind.SLOW, seconds=0.2, times=None))
+    assert set(classes(hand_off_all(sender, mails(4)))) == {SENT}
+    assert server.connections == 4
+
+
+def test_a_session_that_announced_a_mail_sends_no_other(start: Start) -> None:
+    server, _ = start()
+    session = SmtpSession(SmtpAccess("127.0.0.1", server.port, "none", "client.test"), tls_context(None))
+    first, second, third = (
+        Envelope("events@guestguard.example", f"guest{number}@example.org", b"Subject: x\r\n\r\nx\r\n.\r\n")
+        for number in (1, 2, 3)
+    )
+    assert session.send(first, lambda: None, second).outcome is SENT
+    assert not session.is_free
+    with pytest.raises(RuntimeError):
+        session.send(third, lambda: None)
+    assert not session.is_open
 
 
 @pytest.mark.parametrize("stage", ["rcpt", "data"])
