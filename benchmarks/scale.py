@@ -36,9 +36,9 @@ QUICK = Scale(
     recipients=10_000,
     yardstick_settings=(YardstickSettings(2, 1, "on delivery"),),
     yardstick_trial=0,
-    resend_recipients=10_000,
-    limited_seconds=5,
+    resend_recipients=5_000,
+    limited_seconds=4,
     memory_recipients=(1_000, 10_000),
     scheduled_rows=(10_000, 100_000),
-    import_rounds=3,
+    import_rounds=2,
 )

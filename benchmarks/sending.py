@@ -21,7 +21,7 @@ See you soon!
 """
 
 # Runs that are ready wait for the due instant together.
-_HEAD_START = timedelta(seconds=2)
+_HEAD_START = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
