@@ -34,21 +34,19 @@ class _Group:
     def __init__(self, members: Sequence[_Prepared], connections: int) -> None:
         self.outcomes: list[Outcome | None] = [member if isinstance(member, Outcome) else None for member in members]
         self._waiting = deque((index, member) for index, member in enumerate(members) if isinstance(member, Envelope))
-        self._connections = connections
+        # in a small group, what one connection took ahead would be missing at another
+        self._is_large = len(self._waiting) > 2 * connections
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def deal(self, hand: deque[tuple[int, Envelope]], *, ahead: bool) -> bool:
-        """Give an empty hand a mail, and one `ahead` while enough wait for every connection.
-
-        False when the hand stays empty.
-        """
+        """Give an empty hand a mail, and one `ahead` in a large group; False when the hand stays empty."""
         with self._lock:
             if self._waiting and not hand:
                 hand.append(self._waiting.popleft())
-            if ahead and len(hand) == 1 and len(self._waiting) >= self._connections:
+            if ahead and self._is_large and self._waiting and len(hand) == 1:
                 hand.append(self._waiting.popleft())
         return bool(hand)
 
