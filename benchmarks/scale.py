@@ -37,8 +37,8 @@ QUICK = Scale(
     yardstick_settings=(YardstickSettings(2, 1, "on delivery"),),
     yardstick_trial=0,
     resend_recipients=5_000,
-    limited_seconds=4,
+    limited_seconds=3,
     memory_recipients=(1_000, 10_000),
-    scheduled_rows=(10_000, 100_000),
-    import_rounds=2,
+    scheduled_rows=(10_000, 50_000),
+    import_rounds=1,
 )
