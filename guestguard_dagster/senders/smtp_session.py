@@ -19,6 +19,7 @@ from guestguard_dagster.senders.smtp_connect import SmtpAccess, name_of, open_cl
 from guestguard_dagster.senders.smtp_replies import Reply, Stage, classify
 
 _LONGEST_IDLE_SECONDS = 30
+_ANNOUNCING = (Stage.SENDER, Stage.RECIPIENT, Stage.CONTENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +132,16 @@ class SmtpSession:
 
     def _announce(self, envelope: Envelope) -> tuple[Stage, Reply] | None:
         """MAIL, RCPT and DATA; None when the server waits for the content, else the first refusal, rolled back."""
-        commands = self._commands(envelope)
         is_announced, self._announced = self.has_announced(envelope), None
+        commands = {} if is_announced else self._commands(envelope)
         stage, refusal, content_awaited = Stage.SENDER, None, False
         try:
             self._socket.settimeout(self._timeouts.command)
             if self._pipelining and not is_announced:
                 self._socket.sendall(b"".join(commands.values()))
-            for stage, command in commands.items():
+            for stage in _ANNOUNCING:
                 if not self._pipelining:
-                    self._socket.sendall(command)
+                    self._socket.sendall(commands[stage])
                 reply = self._read_reply()
                 if reply.ends_the_session:
                     raise ConnectionLost("421", stage)
