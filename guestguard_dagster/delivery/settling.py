@@ -40,6 +40,8 @@ def settle(facts: RecipientFacts, outcome: Outcome | None, *, repeatable: bool) 
             return to(DeliveryStatus.SENT)
         case OutcomeClass.PERMANENT:
             return to(DeliveryStatus.FAILED, reason="refused")
+        case OutcomeClass.UNAVAILABLE:
+            return to(DeliveryStatus.PENDING, wait=_NOTHING)
         case OutcomeClass.PROVIDER_WIDE:
             return to(DeliveryStatus.PENDING, reason="provider_wide", wait=_NOTHING)
         case OutcomeClass.DRY_RUN:

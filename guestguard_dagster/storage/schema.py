@@ -36,7 +36,7 @@ from guestguard_dagster.domain.events import CollaboratorRole, RsvpStatus
 from guestguard_dagster.domain.memos import MemoKind
 from guestguard_dagster.domain.messages import MessageAudience, MessageChannel, MessageKind, MessageStatus
 from guestguard_dagster.domain.notifications import NotificationStatus, NotificationType
-from guestguard_dagster.domain.outcomes import OutcomeClass
+from guestguard_dagster.domain.outcomes import ATTEMPT_OUTCOMES
 
 SCHEMA = "guestguard"
 
@@ -397,7 +397,7 @@ delivery_attempts = Table(
     Column("error_detail", Text),
     Column("duration_ms", Integer, nullable=False, server_default="0"),
     Column("attempted_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    _one_of("outcome", OutcomeClass),
+    _one_of("outcome", ATTEMPT_OUTCOMES),
     UniqueConstraint("delivery_id", "lease_token"),
     _latest("delivery_attempts", "attempted_at"),
 )
