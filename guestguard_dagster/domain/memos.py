@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID, uuid5
 
-_DRAINS = UUID("0b7a4f0e-4c1f-4e0b-8c3e-1f0f7a5f6f52")
+_QUEUES = UUID("0b7a4f0e-4c1f-4e0b-8c3e-1f0f7a5f6f52")
 
 
 class MemoKind(StrEnum):
@@ -12,9 +12,9 @@ class MemoKind(StrEnum):
     ALERT = "alert"
 
     @property
-    def drain_id(self) -> UUID:
-        """The source under which the engine works off all memos of this kind."""
-        return uuid5(_DRAINS, self.value)
+    def queue_id(self) -> UUID:
+        """The queue of all memos of this kind."""
+        return uuid5(_QUEUES, self.value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ class SmtpSender:
     """One account at one mail server. Not repeatable: a mail whose answer never came stays `unknown`."""
 
     provider = "smtp"
-    group_size = GROUP_SIZE
+    batch_size = GROUP_SIZE
     repeatable = False
     overlaps = False
 

@@ -97,10 +97,14 @@ class CallbackRepo:
             row = connection.execute(
                 sql(
                     """
-                    SELECT d.id, d.message_id, d.status, d.round,
-                        (SELECT max(a.round) FROM guestguard.delivery_attempts a
-                         WHERE a.delivery_id = d.id AND a.provider_message_id = :message_id) AS attempt_round
+                    SELECT d.id, d.message_id, d.round,
+                        CASE WHEN d.status = 'pending' AND b.state = 'sending' THEN 'sending' ELSE d.status END
+                            AS status,
+                        CASE WHEN d.provider_message_id = :message_id THEN d.round ELSE
+                            (SELECT max(a.round) FROM guestguard.delivery_attempts a
+                             WHERE a.delivery_id = d.id AND a.provider_message_id = :message_id) END AS attempt_round
                     FROM guestguard.message_deliveries d
+                    LEFT JOIN guestguard.delivery_batches b ON b.id = d.batch_id
                     WHERE d.id = COALESCE(CAST(:delivery_id AS bigint), (
                         SELECT id FROM guestguard.message_deliveries WHERE provider_message_id = :message_id LIMIT 1))
                     """

@@ -5,11 +5,11 @@ import time
 import pytest
 
 from guestguard_dagster.delivery import lanes
-from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.messages import Message, MessageStatus
 from guestguard_dagster.senders.smtp import GROUP_SIZE
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster_tests.delivery.conftest import RoomOpener
+from guestguard_dagster_tests.delivery.conftest import SendContextOpener
 from guestguard_dagster_tests.delivery.rows import deliveries_of, statuses_of
 from guestguard_dagster_tests.delivery.steps import send
 from guestguard_dagster_tests.delivery.watched import WatchedSmtp, at_call
@@ -28,8 +28,8 @@ def watched(mail_server: SmtpLoopback) -> WatchedSmtp:
 
 
 @pytest.fixture
-def room(open_room: RoomOpener, watched: WatchedSmtp) -> Mailroom:
-    return open_room(senders=watched.senders())
+def sending(open_sending: SendContextOpener, watched: WatchedSmtp) -> SendContext:
+    return open_sending(senders=watched.senders())
 
 
 @pytest.fixture
@@ -40,13 +40,13 @@ def message(database: Database) -> Message:
 
 
 def test_several_groups_leave_by_one_lease_each_marked_just_before_it_leaves(
-    room: Mailroom, database: Database, message: Message, watched: WatchedSmtp, mail_server: SmtpLoopback
+    sending: SendContext, database: Database, message: Message, watched: WatchedSmtp, mail_server: SmtpLoopback
 ) -> None:
     leases: list[str] = []
     marked: list[int] = []
     watched.prepared = lambda: leases.append("leased")
     watched.before = lambda: marked.append(statuses_of(database, message)["sending"])
-    send(room, [message.id])
+    send(sending, [message.id])
     assert len(leases) < GUESTS / GROUP_SIZE
     assert max(marked) <= GROUP_SIZE
     assert statuses_of(database, message) == {"sent": GUESTS}
@@ -54,7 +54,7 @@ def test_several_groups_leave_by_one_lease_each_marked_just_before_it_leaves(
 
 
 def test_a_bounce_does_not_cost_the_other_groups_their_lease(
-    room: Mailroom, database: Database, watched: WatchedSmtp, mail_server: SmtpLoopback
+    sending: SendContext, database: Database, watched: WatchedSmtp, mail_server: SmtpLoopback
 ) -> None:
     event = make_event(database)
     for number in range(GUESTS):
@@ -64,22 +64,22 @@ def test_a_bounce_does_not_cost_the_other_groups_their_lease(
     leases: list[str] = []
     watched.prepared = lambda: leases.append("leased")
     message = make_message(database, event)
-    send(room, [message.id])
+    send(sending, [message.id])
     assert statuses_of(database, message) == {"failed": GUESTS}
     assert len(leases) < GUESTS / GROUP_SIZE
 
 
 def test_groups_leave_however_long_composing_takes(
-    room: Mailroom, database: Database, message: Message, watched: WatchedSmtp, monkeypatch: pytest.MonkeyPatch
+    sending: SendContext, database: Database, message: Message, watched: WatchedSmtp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lanes, "_FACTS_HOLD_SECONDS", 0.05)
     watched.prepared = lambda: time.sleep(0.1)
-    send(room, [message.id])
+    send(sending, [message.id])
     assert statuses_of(database, message) == {"sent": GUESTS}
 
 
 def test_an_address_that_bounced_in_one_group_is_not_written_to_in_the_next(
-    room: Mailroom, database: Database, watched: WatchedSmtp, mail_server: SmtpLoopback
+    sending: SendContext, database: Database, watched: WatchedSmtp, mail_server: SmtpLoopback
 ) -> None:
     event = make_event(database)
     for _ in range(GUESTS):
@@ -88,7 +88,7 @@ def test_an_address_that_bounced_in_one_group_is_not_written_to_in_the_next(
     gone = Fault(at="rcpt", do=FaultKind.REPLY, reply="550 5.1.1 no such user", times=None)
     watched.prepared = at_call(SECOND_LEASE, lambda: mail_server.faults.add(gone))
 
-    send(room, [message.id])
+    send(sending, [message.id])
 
     assert mail_server.commands["RCPT"] == 2 * GROUP_SIZE
     assert statuses_of(database, message) == {
@@ -99,10 +99,10 @@ def test_an_address_that_bounced_in_one_group_is_not_written_to_in_the_next(
 
 
 def test_a_message_that_is_held_between_two_groups_stops_there_and_frees_the_rest(
-    room: Mailroom, database: Database, message: Message, watched: WatchedSmtp, mail_server: SmtpLoopback
+    sending: SendContext, database: Database, message: Message, watched: WatchedSmtp, mail_server: SmtpLoopback
 ) -> None:
-    watched.after = at_call(SECOND_LEASE, lambda: room.messages.hold([message.id], reason="an operator"))
-    send(room, [message.id])
+    watched.after = at_call(SECOND_LEASE, lambda: sending.messages.hold([message.id], reason="an operator"))
+    send(sending, [message.id])
     assert len(mail_server.accepted) == 2 * GROUP_SIZE
     assert statuses_of(database, message) == {"sent": 2 * GROUP_SIZE, "pending": GUESTS - 2 * GROUP_SIZE}
     assert {row.lease_token for row in deliveries_of(database, message)} == {None}
