@@ -240,7 +240,8 @@ class Worker:
             log.info("batches are looked at again: %s", stale)
             self._composer.forget()
             self.flush()
-            self._release(token, [ready.batch for ready in wave])
+            # A commit whose answer was lost may have marked them: nothing of them has left.
+            self._release(token, [ready.batch for ready in wave], marked_too=True)
             return False
         self.outcomes.update(refusal.status for ready in wave for refusal in ready.refusals)
         if self._sender.overlaps:
@@ -347,9 +348,9 @@ class Worker:
         scope = for_sending_number(number) if reason == SuppressionReason.STOP and number else EVERY_HOST
         self._sending.suppressions.add(self._channel, address, scope=scope, reason=reason, source=self._sender.provider)
 
-    def _release(self, token: UUID, batches: Sequence[Batch], *, wakes: bool = True) -> None:
+    def _release(self, token: UUID, batches: Sequence[Batch], *, marked_too: bool = False, wakes: bool = True) -> None:
         if batches:
-            self._sending.batches.release(token, [batch.id for batch in batches])
+            self._sending.batches.release(token, [batch.id for batch in batches], marked_too=marked_too)
             if wakes:
                 self.wake({batch.queue_id for batch in batches})
 

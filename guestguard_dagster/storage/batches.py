@@ -254,16 +254,23 @@ class BatchRepo:
         ).one()
         return Formed(formed.id, formed.key)
 
-    def release(self, token: UUID, batch_ids: Sequence[int]) -> None:
-        """Give leased batches that were not marked back at once, instead of letting the lease run out."""
+    def release(self, token: UUID, batch_ids: Sequence[int], *, marked_too: bool = False) -> None:
+        """Give batches back at once, instead of letting the lease run out.
+
+        With `marked_too` also those marked `sending`: only for a caller that knows that nothing of them has left.
+        """
         with self._database.transaction(durable=False) as connection:
             connection.execute(
                 sql(
-                    "UPDATE guestguard.delivery_batches "
-                    "SET state = 'pending', lease_token = NULL, lease_expires_at = NULL "
-                    "WHERE id = ANY(CAST(:ids AS bigint[])) AND lease_token = :token AND state = 'leased'"
+                    """
+                    UPDATE guestguard.delivery_batches
+                    SET state = 'pending', lease_token = NULL, lease_expires_at = NULL,
+                        endpoint = NULL, members = NULL, body = NULL, handed_off_at = NULL
+                    WHERE id = ANY(CAST(:ids AS bigint[])) AND lease_token = :token
+                      AND (state = 'leased' OR (state = 'sending' AND :marked_too))
+                    """
                 ),
-                {"ids": list(batch_ids), "token": token},
+                {"ids": list(batch_ids), "token": token, "marked_too": marked_too},
             )
 
     def unsettled(self, queue_ids: Sequence[UUID]) -> list[OpenBatches]:

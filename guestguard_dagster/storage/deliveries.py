@@ -195,7 +195,7 @@ _KEEP_TRYING = f"""
 def record(connection: Connection, delivery_id: int, news: DeliveryNews) -> DeliveryStatus:
     """Move one delivery by the news, if its state allows the move; returns its status then. Raises DeliveryNotFound."""
     locked = (
-        select(deliveries.c.status, live_status().label("live"))
+        select(deliveries.c.batch_id, live_status().label("live"))
         .select_from(deliveries)
         .join(delivery_batches, delivery_batches.c.id == deliveries.c.batch_id, isouter=True)
         .where(deliveries.c.id == delivery_id)
@@ -221,7 +221,23 @@ def record(connection: Connection, delivery_id: int, news: DeliveryNews) -> Deli
     if news.status in HANDED_OFF_STATUSES:
         values["handed_off_at"] = func.coalesce(deliveries.c.handed_off_at, func.clock_timestamp())
     connection.execute(update(deliveries).where(deliveries.c.id == delivery_id).values(values))
+    if status is DeliveryStatus.SENDING:
+        _close_if_settled(connection, known.batch_id)
     return news.status
+
+
+def _close_if_settled(connection: Connection, batch_id: int) -> None:
+    """Nobody waits for the lease of a batch of which nothing is open any more."""
+    connection.execute(
+        sql(
+            """
+            UPDATE guestguard.delivery_batches b SET state = 'done', lease_token = NULL, lease_expires_at = NULL
+            WHERE b.id = :id AND b.state = 'sending' AND NOT EXISTS (
+                SELECT FROM guestguard.message_deliveries d WHERE d.batch_id = b.id AND d.status = 'pending')
+            """
+        ),
+        {"id": batch_id},
+    )
 
 
 def reopen(connection: Connection, message_id: UUID, which: RetryFilter, *, batch_size: int) -> int:

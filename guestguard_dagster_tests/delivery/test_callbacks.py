@@ -232,8 +232,8 @@ def _attempt(database: Database, delivery_id: int, *, round_number: int, provide
         connection.execute(
             text(
                 "INSERT INTO guestguard.delivery_attempts "
-                "(delivery_id, lease_token, round, provider, account, outcome, provider_message_id) "
-                "VALUES (:delivery_id, gen_random_uuid(), :round, 'resend', 'resend:x', 'sent', :message_id)"
+                "(delivery_id, round, provider, account, outcome, provider_message_id) "
+                "VALUES (:delivery_id, :round, 'resend', 'resend:x', 'sent', :message_id)"
             ),
             {"delivery_id": delivery_id, "round": round_number, "message_id": provider_message_id},
         )
