@@ -247,7 +247,7 @@ def reopen(connection: Connection, message_id: UUID, which: RetryFilter, *, batc
     """
     place = func.row_number().over(order_by=deliveries.c.id) - 1
     chosen = (
-        select(deliveries.c.id, (place / batch_size).label("number"))
+        select(deliveries.c.id, (place // batch_size).label("number"))
         .where(deliveries.c.message_id == message_id, may_be_retried(which))
         .cte("chosen")
         .prefix_with("MATERIALIZED", dialect="postgresql")
