@@ -114,7 +114,7 @@ class Lane:
         self._composed_at = 0.0
         # addresses that were suppressed since something was composed, folded
         self._suppressed: set[str] = set()
-        self._size = self._sender.group_size
+        self._size = self._sender.batch_size
         self._groups_per_lease = 1
         self.outcomes: Counter[str] = Counter()
 
@@ -224,7 +224,7 @@ class Lane:
         composed = self._composer.compose(lease.recipients)
         items = {facts.delivery_id: (facts, item) for facts, item in composed.items}
         requests = self._sender.prepare([item for _, item in composed.items])
-        first, *others = _grouped(requests, self._sender.group_size) or [()]
+        first, *others = _grouped(requests, self._sender.batch_size) or [()]
         groups = [_Group(lease.token, first, items, composed.refusals)]
         groups += [_Group(lease.token, each, items) for each in others]
         self._composed_at = boot_seconds()
@@ -376,7 +376,7 @@ class Lane:
         if not recipients or seconds <= 0:
             return
         rate = recipients / seconds
-        self._size = max(1, min(self._sender.group_size, int(rate * _LONGEST_GROUP_SECONDS)))
+        self._size = max(1, min(self._sender.batch_size, int(rate * _LONGEST_GROUP_SECONDS)))
         if not self._sender.overlaps and self._sender.rate_limit is None:
             fitting = int(rate * _FACTS_HOLD_SECONDS / self._size)
             self._groups_per_lease = max(1, min(fitting, _MOST_GROUPS_PER_LEASE))

@@ -15,7 +15,7 @@ class LogSender:
     """Takes everything, sends nothing: the stand-in where no provider is configured, and the dry run of any message."""
 
     provider = "log"
-    group_size = 50
+    batch_size = 50
     repeatable = True
     overlaps = False
     rate_limit: RateLimit | None = None
@@ -26,7 +26,7 @@ class LogSender:
     def prepare(self, items: Sequence[Mail | Text]) -> list[HandOff]:
         return [
             HandOff(tuple(item.delivery_id for item in group), self.account, body=None)
-            for group in groups_of(items, self.group_size)
+            for group in groups_of(items, self.batch_size)
         ]
 
     def hand_off(self, request: HandOff, permit: Permit) -> list[Outcome | None]:

@@ -34,7 +34,7 @@ class ResendSender:
     """One Resend API key. Repeatable: the same HandOff is the same request, and Resend sends it once."""
 
     provider = "resend"
-    group_size = LARGEST_BATCH
+    batch_size = LARGEST_BATCH
     repeatable = True
     overlaps = True
 

@@ -55,7 +55,7 @@ class SesSender:
     """One sending address in one region."""
 
     provider = "ses"
-    group_size = GROUP_SIZE
+    batch_size = GROUP_SIZE
     repeatable = False
     overlaps = False
 

@@ -59,7 +59,7 @@ class TwilioSender:
         self.account = f"twilio:{access.account_sid[:10]}"
         self.rate_limit = RateLimit(messages_per_second, "recipient")
         # A group should leave within a few seconds of its lease.
-        self.group_size = max(1, min(_LARGEST_GROUP, math.ceil(messages_per_second * 5)))
+        self.batch_size = max(1, min(_LARGEST_GROUP, math.ceil(messages_per_second * 5)))
         self._access = access
         self._http = TwilioHttpClient(timeout=access.timeout, logger=_sdk_logger)
         self._http.session = keep_alive_session()
@@ -72,7 +72,7 @@ class TwilioSender:
     def prepare(self, items: Sequence[Text]) -> list[HandOff]:
         return [
             HandOff(tuple(text.delivery_id for text in group), CALLBACK_PATH, body=None, payload=tuple(group))
-            for group in groups_of(items, self.group_size)
+            for group in groups_of(items, self.batch_size)
         ]
 
     def hand_off(self, request: HandOff, permit: Permit) -> list[Outcome | None]:

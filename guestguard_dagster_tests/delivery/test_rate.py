@@ -164,7 +164,7 @@ def test_a_request_of_a_group_that_gets_no_turn_does_not_leave(
 ) -> None:
     watched = WatchedSmtp(mail_server)
     watched.rate_limit = RateLimit(1000, "request")
-    watched.group_size = 2 * GROUP_SIZE
+    watched.batch_size = 2 * GROUP_SIZE
     room = open_room(senders=watched.senders())
     message = a_message(database, 2 * GROUP_SIZE)
     prepare(room, [message.id])

@@ -11,14 +11,13 @@ import pytest
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.senders.composing import MailComposer
 from guestguard_dagster.senders.smtp import SmtpSender, dot_stuffed
-from guestguard_dagster.senders.smtp_connect import SmtpAccess, SmtpTimeouts, tls_context
-from guestguard_dagster.senders.smtp_session import Envelope, SmtpSession
+from guestguard_dagster.senders.smtp_connect import SmtpAccess, SmtpTimeouts
 from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
 from guestguard_dagster_tests.loopback.smtp import SmtpFeatures, SmtpLoopback
 from guestguard_dagster_tests.senders.items import PermitFor, classes, hand_off_all, mail, mails, only
 
 SENT, PERMANENT, TRANSIENT = OutcomeClass.SENT, OutcomeClass.PERMANENT, OutcomeClass.TRANSIENT
-PROVIDER_WIDE, UNKNOWN = OutcomeClass.PROVIDER_WIDE, OutcomeClass.UNKNOWN
+PROVIDER_WIDE, UNAVAILABLE, UNKNOWN = OutcomeClass.PROVIDER_WIDE, OutcomeClass.UNAVAILABLE, OutcomeClass.UNKNOWN
 
 USUAL = SmtpFeatures()
 PATIENT = SmtpTimeouts()
@@ -108,7 +107,7 @@ def test_more_mails_than_a_group_become_more_hand_offs(start: Start) -> None:
         ("mail", "550 5.7.1 sender not yours", PROVIDER_WIDE, None),
         ("mail", "553 5.1.8 sender domain unknown", PROVIDER_WIDE, None),
         ("mail", "552 5.3.4 message too big", PERMANENT, None),
-        ("mail", "451 4.3.0 out of order", TRANSIENT, None),
+        ("mail", "451 4.3.0 out of order", UNAVAILABLE, None),
         ("data", "554 5.7.1 not today", TRANSIENT, None),
         ("data", "451 4.3.0 out of order", TRANSIENT, None),
         ("content", "550 5.1.1 no such user here", PERMANENT, "hard_bounce"),
