@@ -13,6 +13,8 @@ from guestguard_dagster.senders.smtp_connect import SmtpAccess
 from guestguard_dagster.senders.smtp_connections import SmtpConnections
 from guestguard_dagster.senders.smtp_session import Envelope
 
+BATCH_SIZE = 50
+
 # What one member of a hand-off is after `prepare`: a mail for the wire, or why there can be none.
 _Prepared = Envelope | Outcome
 
@@ -26,7 +28,7 @@ class SmtpSender:
     """One account at one mail server. Not repeatable: a mail whose answer never came stays `unknown`."""
 
     provider = "smtp"
-    batch_size = 50
+    batch_size = BATCH_SIZE
     repeatable = False
     overlaps = False
 

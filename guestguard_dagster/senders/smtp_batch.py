@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import partial
 
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
-from guestguard_dagster.senders.base import LeaseLost, Permit
+from guestguard_dagster.senders.base import LeaseLost, Permit, TimeIsUp
 from guestguard_dagster.senders.smtp_connect import SessionLost
 from guestguard_dagster.senders.smtp_connections import SmtpConnections
 from guestguard_dagster.senders.smtp_session import Envelope, SmtpSession
@@ -23,14 +23,16 @@ class SmtpBatch:
     """Run it once. Its members are mails, or outcomes that are known already."""
 
     def __init__(self, members: Sequence[Envelope | Outcome], connections: SmtpConnections, permit: Permit) -> None:
-        self._members = members
+        self._envelopes = {index: each for index, each in enumerate(members) if isinstance(each, Envelope)}
         self._connections = connections
         self._permit = permit
         # None: certainly never left.
         self._outcomes: list[Outcome | None] = [each if isinstance(each, Outcome) else None for each in members]
-        self._waiting = deque(index for index, each in enumerate(members) if isinstance(each, Envelope))
+        self._waiting = deque(self._envelopes)
         # The mail that each session carries.
         self._busy: dict[SmtpSession, int] = {}
+        # The mail that comes next over a session, and is announced ahead where the server takes that.
+        self._ahead: dict[SmtpSession, int] = {}
         # With the mail that a session is opened for, because its last one turned out to be closed.
         self._openings: dict[Future[SmtpSession], int | None] = {}
         self._selector = selectors.DefaultSelector()
@@ -64,11 +66,7 @@ class SmtpBatch:
 
     def _open_another(self, index: int | None = None) -> bool:
         """Begin to open a session, for the mail at `index` in the first place; False where there is room for none."""
-        try:
-            opening = self._connections.open(self._permit)
-        except LeaseLost:
-            self._stop()
-            return False
+        opening = self._connections.open() if self._connections.has_room and self._is_permitted() else None
         if opening is not None:
             self._openings[opening] = index
         return opening is not None
@@ -110,15 +108,21 @@ class SmtpBatch:
 
     def _deal(self, session: SmtpSession, index: int | None = None) -> bool:
         """Whether there is a mail for this session; else it is given back."""
-        if session.is_open and (self._waiting or index is not None) and self._is_permitted():
+        if session in self._ahead and session.is_open:
+            index = self._ahead.pop(session)
+        if session.is_open and (self._waiting or index is not None) and (not session.is_free or self._is_permitted()):
             self._busy[session] = self._waiting.popleft() if index is None else index
             return True
         self._give_back(session)
         return False
 
     def _start(self, session: SmtpSession) -> Outcome | None:
-        envelope = self._members[self._busy[session]]
-        return envelope if isinstance(envelope, Outcome) else session.start(envelope, self._permit)
+        envelope, following = self._envelopes[self._busy[session]], None
+        # Of the last mails, what one session took ahead would be missing at another.
+        if len(self._waiting) >= self._connections.most:
+            self._ahead[session] = self._waiting.popleft()
+            following = self._envelopes[self._ahead[session]]
+        return session.start(envelope, self._permit, following)
 
     def _advance(self, session: SmtpSession, step: Callable[[], Outcome | None]) -> None:
         """One step of the mail of a session; when it is over, also the first step of the next."""
@@ -174,7 +178,13 @@ class SmtpBatch:
             self._stop()
 
     def _stop(self, outcome: Outcome | None = None) -> None:
-        """Nothing more is begun; what waits gets `outcome`, or never left."""
+        """Nothing more is begun; what waits gets `outcome`, or never left. What was announced may still be dropped."""
+        self._begin_no_more(outcome)
+        for index in self._ahead.values():
+            self._outcomes[index] = outcome
+        self._ahead.clear()
+
+    def _begin_no_more(self, outcome: Outcome | None = None) -> None:
         self._is_over = True
         for index in (*self._waiting, *self._openings.values()):
             if index is not None:
@@ -185,6 +195,9 @@ class SmtpBatch:
     def _is_permitted(self) -> bool:
         try:
             self._permit()
+        except TimeIsUp:
+            self._begin_no_more()
+            return False
         except LeaseLost:
             self._stop()
             return False
@@ -200,7 +213,13 @@ class SmtpBatch:
         self._watched[session] = events
 
     def _give_back(self, session: SmtpSession) -> None:
+        """What was taken ahead for it is left to others."""
         self._busy.pop(session, None)
+        index = self._ahead.pop(session, None)
+        if index is not None and not self._is_over:
+            self._waiting.appendleft(index)
+        if session.is_open and not session.is_free:
+            session.drop()
         if self._watched.pop(session, None) is not None:
             self._selector.unregister(session.socket)
         self._connections.give_back(session)

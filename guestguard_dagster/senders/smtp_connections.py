@@ -6,9 +6,8 @@ import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from guestguard_dagster.senders.base import Permit
 from guestguard_dagster.senders.smtp_connect import SmtpAccess, tls_context
-from guestguard_dagster.senders.smtp_session import SmtpSession
+from guestguard_dagster.senders.smtp_session import EarlyInput, SmtpSession
 
 _SECONDS_TO_ONE_MORE = 60
 
@@ -23,7 +22,8 @@ class SmtpConnections:
     def __init__(self, access: SmtpAccess, most: int) -> None:
         self._access = access
         self._tls = tls_context(access.ca_file)
-        self._most = self._allowed = most
+        self._early_input = EarlyInput()
+        self.most = self._allowed = most
         self._one_more_at = math.inf
         # Open or being opened, idle ones included.
         self._counted = 0
@@ -43,15 +43,16 @@ class SmtpConnections:
                 self._count_less()
         return None
 
-    def open(self, permit: Permit) -> "Future[SmtpSession] | None":
-        """Begin to open a session, which comes or raises SessionLost; None when no more may be open.
+    @property
+    def has_room(self) -> bool:
+        with self._changed:
+            return self._counted < self._allowed_now()
 
-        Raises LeaseLost when `permit` does.
-        """
+    def open(self) -> "Future[SmtpSession] | None":
+        """Begin to open a session, which comes or raises SessionLost; None when there is no room for it."""
         with self._changed:
             if self._counted >= self._allowed_now():
                 return None
-            permit()
             self._counted += 1
             self._being_opened += 1
         return self._openers.submit(self._open)
@@ -90,7 +91,7 @@ class SmtpConnections:
 
     def _open(self) -> SmtpSession:
         try:
-            session = SmtpSession(self._access, self._tls)
+            session = SmtpSession(self._access, self._tls, self._early_input)
         except BaseException:
             with self._changed:
                 self._being_opened -= 1
@@ -101,7 +102,7 @@ class SmtpConnections:
         return session
 
     def _allowed_now(self) -> int:
-        if self._allowed < self._most and time.monotonic() >= self._one_more_at:
+        if self._allowed < self.most and time.monotonic() >= self._one_more_at:
             self._allowed += 1
             self._one_more_at = time.monotonic() + _SECONDS_TO_ONE_MORE
         return self._allowed

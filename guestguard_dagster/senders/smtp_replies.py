@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from functools import lru_cache
 from smtplib import SMTPServerDisconnected
 
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
@@ -17,6 +18,7 @@ RETRY_LIMIT = timedelta(seconds=1)
 RETRY_UNREACHABLE = timedelta(seconds=5)
 
 _LONGEST_REPLY = 64 * 1024
+_LINES_KEPT = 32
 
 
 class Stage(StrEnum):
@@ -69,17 +71,24 @@ class ReplyReader:
         *lines, self._unfinished = (self._unfinished + data).split(b"\n")
         replies = []
         for line in lines:
-            code, text = line[:3], line[4:].decode("utf-8", "replace").strip()
-            if code.isdigit() and line[3:4] == b"-":
-                self._texts.append(text)
+            reply, goes_on = _parsed(line)
+            if goes_on:
+                self._texts.append(reply.text)
                 continue
             if self._texts:
-                text = "\n".join((*self._texts, text))
+                reply = Reply(reply.code, "\n".join((*self._texts, reply.text)))
                 self._texts.clear()
-            replies.append(Reply(int(code) if code.isdigit() else -1, text))
+            replies.append(reply)
         if len(self._unfinished) + sum(map(len, self._texts)) > _LONGEST_REPLY:
             raise SMTPServerDisconnected("a reply without an end")
         return replies
+
+
+@lru_cache(_LINES_KEPT)
+def _parsed(line: bytes) -> tuple[Reply, bool]:
+    """One line, and whether more lines of its reply follow. Kept, since servers say the same to most mails."""
+    code = int(line[:3]) if line[:3].isdigit() else -1
+    return Reply(code, line[4:].decode("utf-8", "replace").strip()), code >= 0 and line[3:4] == b"-"
 
 
 _ENHANCED = re.compile(r"\s*(\d\.\d{1,3}\.\d{1,3})\b")

@@ -1,7 +1,8 @@
 """One open SMTP session, used for mail after mail, and never waited for: it goes on when its socket is ready.
 
 The point of no return is the content of a mail: until it is written, nothing has left, whatever breaks. Where the
-server offers PIPELINING (RFC 2920), MAIL, RCPT and DATA go out in one piece; the content waits for the server's 354.
+server offers PIPELINING (RFC 2920), MAIL, RCPT and DATA go out in one piece, and behind the content of the mail before;
+the content itself always waits for the server's 354.
 """
 
 import contextlib
@@ -9,8 +10,10 @@ import math
 import smtplib
 import ssl
 import time
+from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
@@ -43,10 +46,28 @@ _Conversation = Generator[float, Reply, Outcome]
 _RollingBack = Generator[float, Reply, None]
 
 
+class EarlyInput:
+    """Whether the server takes a mail's commands behind the content of another, as it should (RFC 2920).
+
+    Until one was taken, anything that goes wrong beside one ends the trial; later on, silence does.
+    """
+
+    def __init__(self) -> None:
+        self.is_tried = True
+        self._is_proven = False
+
+    def was_taken(self) -> None:
+        self._is_proven = True
+
+    def may_have_hurt(self, *, was_silent: bool = False) -> None:
+        if was_silent or not self._is_proven:
+            self.is_tried = False
+
+
 class SmtpSession:
     """Not thread-safe: one hand-off holds it at a time."""
 
-    def __init__(self, access: SmtpAccess, context: ssl.SSLContext) -> None:
+    def __init__(self, access: SmtpAccess, context: ssl.SSLContext, early_input: EarlyInput) -> None:
         """Opens it, waiting for the server. Raises SessionLost."""
         client = open_client(access, context)
         if client.sock is None:
@@ -63,7 +84,11 @@ class SmtpSession:
         size = client.esmtp_features.get("size", "")
         # RFC 1870: no number, or zero, is no limit.
         self._largest_mail = int(size) if size.isascii() and size.isdigit() else 0
-        self._replies = ReplyReader()
+        self._early_input = early_input
+        # The mail whose commands went out behind the content of the one before: the next to be sent.
+        self._announced: Envelope | None = None
+        self._reader = ReplyReader()
+        self._replies: deque[Reply] = deque()
         self._unsent = _NOTHING
         self._mail: _Conversation | None = None
         self._seconds = self.deadline = math.inf
@@ -74,6 +99,11 @@ class SmtpSession:
     @property
     def wants_to_write(self) -> bool:
         return len(self._unsent) > 0
+
+    @property
+    def is_free(self) -> bool:
+        """Open, and not in the middle of anything: any mail may come next."""
+        return self.is_open and self._announced is None
 
     @property
     def is_reusable(self) -> bool:
@@ -89,13 +119,20 @@ class SmtpSession:
         # The end of the connection, or a word that announces it.
         return False
 
-    def start(self, envelope: Envelope, permit: Permit) -> Outcome | None:
-        """Begin to hand one mail over; its outcome, when it is known already. Raises as `proceed` does."""
-        impossible = self._cannot_carry(envelope)
+    def start(self, envelope: Envelope, permit: Permit, following: Envelope | None = None) -> Outcome | None:
+        """Begin to hand one mail over; its outcome, when it is known already. Raises as `proceed` does.
+
+        `following` is announced behind it where that is possible; unless the session `is_free`, it has to be sent next.
+        """
+        if self._announced not in (None, envelope):
+            self.drop()
+            raise RuntimeError("this session waits for another mail, which was announced already")
+        impossible = self._cannot_carry(envelope) if self._announced is None else None
         if impossible is not None:
             return impossible
-        self._mail = self._carry(envelope, permit)
-        return self._go_on(next, self._mail)
+        self._mail = self._carry(envelope, permit, following)
+        self._go_on(next, self._mail)
+        return self._answer()
 
     def proceed(self) -> Outcome | None:
         """Go on with the mail, now that the socket is ready; its outcome once it is over.
@@ -105,17 +142,10 @@ class SmtpSession:
         """
         try:
             self._flush()
-            replies = self._receive()
+            self._receive()
         except OSError as error:
             return self._fail(error)
-        outcome = None
-        for reply in replies:
-            if outcome is not None or self._mail is None:
-                # More than was asked for: the replies to come could be taken for the wrong ones.
-                self.drop()
-                break
-            outcome = self._go_on(self._mail.send, reply)
-        return outcome
+        return self._answer()
 
     def time_out(self) -> Outcome | None:
         """The server let `deadline` pass. Raises as `proceed` does."""
@@ -146,33 +176,44 @@ class SmtpSession:
             )
         return None
 
-    def _carry(self, envelope: Envelope, permit: Permit) -> _Conversation:
+    def _carry(self, envelope: Envelope, permit: Permit, following: Envelope | None) -> _Conversation:
         """MAIL, RCPT and DATA, and the content when the server waits for it; else the first refusal is rolled back."""
         started = time.perf_counter()
-        commands = self._commands(envelope)
+        is_announced, self._announced = self._announced is not None, None
+        commands = () if is_announced else self._commands(envelope)
         stage, refusal, content_awaited = Stage.SENDER, None, False
         try:
-            if self._pipelining:
+            if self._pipelining and not is_announced:
                 self._write(b"".join(commands))
-            for stage, command in zip(_ANNOUNCING, commands, strict=True):
+            for step, stage in enumerate(_ANNOUNCING):
                 if not self._pipelining:
-                    self._write(command)
+                    self._write(commands[step])
                 reply = yield self._timeouts.command
                 content_awaited = stage is Stage.DATA and reply.code == 354
-                if refusal is None and not (content_awaited or (stage is not Stage.DATA and reply.is_completion)):
-                    refusal = reply, stage
-                if reply.ends_the_session or (refusal is not None and not self._pipelining):
+                if refusal is not None or content_awaited or (stage is not Stage.DATA and reply.is_completion):
+                    continue
+                if is_announced and stage is Stage.SENDER:
+                    # It may be the early input that the server refuses: the mail deserves a session of its own.
+                    raise smtplib.SMTPServerDisconnected("the mail that was announced ahead is refused")
+                refusal = reply, stage
+                if reply.ends_the_session or not self._pipelining:
                     break
             if refusal is not None:
                 yield from self._roll_back(reply, content_awaited)
         except OSError as error:
             self.drop()
+            if is_announced:
+                self._early_input.may_have_hurt(was_silent=isinstance(error, TimeoutError))
             if refusal is None:
                 raise SessionLost(_not_taken(error, stage)) from None
+        if is_announced:
+            self._early_input.was_taken()
         if refusal is None:
-            with contextlib.suppress(TimeIsUp):
+            try:
                 permit()
-            return (yield from self._hand_over(envelope, started))
+            except TimeIsUp:
+                following = None
+            return (yield from self._hand_over(envelope, following, started))
         reply, stage = refusal
         outcome = classify(stage, reply, address_parts(envelope.recipient), _milliseconds_since(started))
         if reply.ends_the_session:
@@ -193,12 +234,18 @@ class SmtpSession:
         if not reply.is_completion:
             self.drop()
 
-    def _hand_over(self, envelope: Envelope, started: float) -> _Conversation:
+    def _hand_over(self, envelope: Envelope, following: Envelope | None, started: float) -> _Conversation:
+        content = envelope.content
+        if following is not None and self._may_announce(following):
+            content += b"".join(self._commands(following))
+            self._announced = following
         try:
-            self._write(envelope.content)
+            self._write(content)
             reply = yield self._timeouts.content
         except OSError as error:
             self.drop()
+            if self._announced is not None:
+                self._early_input.may_have_hurt()
             return Outcome(
                 OutcomeClass.UNKNOWN,
                 error_class=name_of(error),
@@ -210,7 +257,9 @@ class SmtpSession:
         # A server that answers before it has read everything cannot be followed any further.
         was_heard_out = not self._unsent
         if reply.is_completion and was_heard_out:
-            return Outcome(OutcomeClass.SENT, duration_ms=_milliseconds_since(started))
+            return _sent(_milliseconds_since(started))
+        if self._announced is not None:
+            self._early_input.may_have_hurt()
         if reply.ends_the_session or not reply.is_refusal or not was_heard_out:
             self.drop()
         if not reply.is_refusal:
@@ -221,6 +270,9 @@ class SmtpSession:
                 duration_ms=_milliseconds_since(started),
             )
         return classify(Stage.CONTENT, reply, address_parts(envelope.recipient), _milliseconds_since(started))
+
+    def _may_announce(self, following: Envelope) -> bool:
+        return self._pipelining and self._early_input.is_tried and self._cannot_carry(following) is None
 
     def _commands(self, envelope: Envelope) -> tuple[bytes, bytes, bytes]:
         return self._mail_command(envelope), f"RCPT TO:<{envelope.recipient}>\r\n".encode(), b"DATA\r\n"
@@ -234,6 +286,16 @@ class SmtpSession:
         if envelope.needs_utf8:
             command += " SMTPUTF8"
         return command.encode() + b"\r\n"
+
+    def _answer(self) -> Outcome | None:
+        """Go on as far as what the server said allows."""
+        outcome = None
+        while self._replies and self._mail is not None:
+            outcome = self._go_on(self._mail.send, self._replies.popleft())
+        if self._replies and self._announced is None:
+            # More than was asked for: the replies to come could be taken for the wrong ones.
+            self.drop()
+        return outcome
 
     def _go_on(self, step: Callable[[T], float], what: T) -> Outcome | None:
         """One step of the mail; its outcome, when that was the last."""
@@ -270,14 +332,19 @@ class SmtpSession:
         self._unsent = self._unsent[sent:]
         self.deadline = time.monotonic() + self._seconds
 
-    def _receive(self) -> list[Reply]:
+    def _receive(self) -> None:
         try:
             data = self.socket.recv(_MOST_READ)
         except (BlockingIOError, ssl.SSLWantReadError):
-            return []
+            return
         if not data:
             raise smtplib.SMTPServerDisconnected("the server closed the connection")
-        return self._replies.feed(data)
+        self._replies.extend(self._reader.feed(data))
+
+
+@lru_cache(1024)
+def _sent(duration_ms: int) -> Outcome:
+    return Outcome(OutcomeClass.SENT, duration_ms=duration_ms)
 
 
 def _not_taken(error: OSError, stage: Stage) -> Outcome:

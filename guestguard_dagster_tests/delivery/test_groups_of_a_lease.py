@@ -7,7 +7,7 @@ import pytest
 from guestguard_dagster.delivery import lanes
 from guestguard_dagster.delivery.mailroom import Mailroom
 from guestguard_dagster.domain.messages import Message, MessageStatus
-from guestguard_dagster.senders.smtp import GROUP_SIZE
+from guestguard_dagster.senders.smtp import BATCH_SIZE
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster_tests.delivery.conftest import RoomOpener
 from guestguard_dagster_tests.delivery.rows import deliveries_of, statuses_of
@@ -18,7 +18,7 @@ from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
 
 # The first lease is of one group, since nothing is known of the server; the second one of several.
-GUESTS = 5 * GROUP_SIZE
+GUESTS = 5 * BATCH_SIZE
 SECOND_LEASE = 2
 
 
@@ -47,8 +47,8 @@ def test_several_groups_leave_by_one_lease_each_marked_just_before_it_leaves(
     watched.prepared = lambda: leases.append("leased")
     watched.before = lambda: marked.append(statuses_of(database, message)["sending"])
     send(room, [message.id])
-    assert len(leases) < GUESTS / GROUP_SIZE
-    assert max(marked) <= GROUP_SIZE
+    assert len(leases) < GUESTS / BATCH_SIZE
+    assert max(marked) <= BATCH_SIZE
     assert statuses_of(database, message) == {"sent": GUESTS}
     assert set(mail_server.recipients().values()) == {1}
 
@@ -66,7 +66,7 @@ def test_a_bounce_does_not_cost_the_other_groups_their_lease(
     message = make_message(database, event)
     send(room, [message.id])
     assert statuses_of(database, message) == {"failed": GUESTS}
-    assert len(leases) < GUESTS / GROUP_SIZE
+    assert len(leases) < GUESTS / BATCH_SIZE
 
 
 def test_groups_leave_however_long_composing_takes(
@@ -90,11 +90,11 @@ def test_an_address_that_bounced_in_one_group_is_not_written_to_in_the_next(
 
     send(room, [message.id])
 
-    assert mail_server.commands["RCPT"] == 2 * GROUP_SIZE
+    assert mail_server.commands["RCPT"] == 2 * BATCH_SIZE
     assert statuses_of(database, message) == {
-        "sent": GROUP_SIZE,
-        "failed": GROUP_SIZE,
-        "suppressed": GUESTS - 2 * GROUP_SIZE,
+        "sent": BATCH_SIZE,
+        "failed": BATCH_SIZE,
+        "suppressed": GUESTS - 2 * BATCH_SIZE,
     }
 
 
@@ -103,7 +103,7 @@ def test_a_message_that_is_held_between_two_groups_stops_there_and_frees_the_res
 ) -> None:
     watched.after = at_call(SECOND_LEASE, lambda: room.messages.hold([message.id], reason="an operator"))
     send(room, [message.id])
-    assert len(mail_server.accepted) == 2 * GROUP_SIZE
-    assert statuses_of(database, message) == {"sent": 2 * GROUP_SIZE, "pending": GUESTS - 2 * GROUP_SIZE}
+    assert len(mail_server.accepted) == 2 * BATCH_SIZE
+    assert statuses_of(database, message) == {"sent": 2 * BATCH_SIZE, "pending": GUESTS - 2 * BATCH_SIZE}
     assert {row.lease_token for row in deliveries_of(database, message)} == {None}
     assert read_message(database, message.id).status is MessageStatus.SENDING

@@ -11,7 +11,7 @@ from guestguard_dagster.delivery.dispatching import dispatch
 from guestguard_dagster.delivery.mailroom import Mailroom
 from guestguard_dagster.domain.messages import Message, MessageChannel
 from guestguard_dagster.senders.base import RateLimit
-from guestguard_dagster.senders.smtp import GROUP_SIZE
+from guestguard_dagster.senders.smtp import BATCH_SIZE
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster_tests.delivery.conftest import (
     NEVER_QUIET,
@@ -164,9 +164,9 @@ def test_a_request_of_a_group_that_gets_no_turn_does_not_leave(
 ) -> None:
     watched = WatchedSmtp(mail_server)
     watched.rate_limit = RateLimit(1000, "request")
-    watched.batch_size = 2 * GROUP_SIZE
+    watched.batch_size = 2 * BATCH_SIZE
     room = open_room(senders=watched.senders())
-    message = a_message(database, 2 * GROUP_SIZE)
+    message = a_message(database, 2 * BATCH_SIZE)
     prepare(room, [message.id])
     watched.after = once(lambda: room.rates.push_back(watched.account, wait=timedelta(minutes=1)))
     stop = Event()
@@ -178,5 +178,5 @@ def test_a_request_of_a_group_that_gets_no_turn_does_not_leave(
         stop.set()
         run.result()
 
-    assert statuses_of(database, message) == {"sent": GROUP_SIZE, "pending": GROUP_SIZE}
-    assert len(mail_server.accepted) == GROUP_SIZE
+    assert statuses_of(database, message) == {"sent": BATCH_SIZE, "pending": BATCH_SIZE}
+    assert len(mail_server.accepted) == BATCH_SIZE
