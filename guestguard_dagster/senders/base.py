@@ -11,12 +11,17 @@ from uuid import UUID, uuid4
 
 from guestguard_dagster.domain.outcomes import Outcome
 
-# Raises LeaseLost when the process may no longer hand off. Called before every hand-off and every (re)connect.
+# Raises LeaseLost when the process may no longer hand off. Called before every request and every (re)connect; over SMTP
+# before the commands and before the content of every mail.
 Permit = Callable[[], None]
 
 
 class LeaseLost(Exception):
     """The lease on these deliveries could have run out: whatever has not left yet must not leave from here."""
+
+
+class TimeIsUp(LeaseLost):
+    """The lease holds, but the hand-off has lasted for long enough: nothing more is begun, what was begun may leave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +107,9 @@ class Sender(Protocol[Item]):
 
     `account` names the account without any secret, e.g. `smtp:mail.example.com:587:postmaster` or
     `resend:<first hex digits of the key's SHA-256>`: breakers, rate limits and repeats belong to it.
-    `repeatable` says that handing off the same HandOff again within 23 hours cannot double a mail. `overlaps` says that
-    a hand-off is one call and a wait, during which the next group is better prepared than not.
+    `batch_size` is how many items are best handed off together. `repeatable` says that handing off the same HandOff
+    again within 23 hours cannot double a mail. `overlaps` says that a hand-off is one call and a wait, during which the
+    next group is better prepared than not.
     """
 
     @property
@@ -120,14 +126,18 @@ class Sender(Protocol[Item]):
     def rate_limit(self) -> RateLimit | None: ...
 
     def prepare(self, items: Sequence[Item]) -> list[HandOff]:
-        """Fix the requests that carry these items. No I/O."""
+        """Fix the requests that carry these items: one for all of them, but where requests of a provider have a size.
+
+        No I/O.
+        """
         ...
 
     def hand_off(self, request: HandOff, permit: Permit) -> list[Outcome | None]:
         """Let the request leave; one outcome per member, None for a member that certainly never left.
 
-        Never raises for what a provider or the network does: that is an Outcome. When `permit` raises LeaseLost the
-        remaining members are None.
+        Never raises for what a provider or the network does: that is an Outcome. When `permit` raises LeaseLost,
+        members that are not under way are None. So are they behind an UNAVAILABLE, which at least one member carries
+        where no session could be had or the server takes no more for now.
         """
         ...
 

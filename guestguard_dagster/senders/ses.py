@@ -15,15 +15,12 @@ from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.rendering.addresses import AddressInvalid, ascii_address
 from guestguard_dagster.senders.base import HandOff, LeaseLost, Mail, Permit, RateLimit
 from guestguard_dagster.senders.composing import MailComposer
-from guestguard_dagster.senders.grouping import groups_of
 from guestguard_dagster.senders.http_session import HTTP_TIMEOUTS
 from guestguard_dagster.senders.scrub import address_parts
 from guestguard_dagster.senders.ses_callbacks import DELIVERY_TAG
 from guestguard_dagster.senders.ses_errors import of_botocore, of_refusal
 
 logger = logging.getLogger(__name__)
-
-GROUP_SIZE = 50
 
 _PARALLEL_REQUESTS = 8
 
@@ -55,7 +52,7 @@ class SesSender:
     """One sending address in one region."""
 
     provider = "ses"
-    batch_size = GROUP_SIZE
+    batch_size = 50
     repeatable = False
     overlaps = False
 
@@ -93,12 +90,11 @@ class SesSender:
     def prepare(self, items: Sequence[Mail]) -> list[HandOff]:
         return [
             HandOff(
-                tuple(mail.delivery_id for mail in group),
+                tuple(mail.delivery_id for mail in items),
                 "SendEmail",
                 body=None,
-                payload=tuple(self._raw(mail) for mail in group),
+                payload=tuple(self._raw(mail) for mail in items),
             )
-            for group in groups_of(items, GROUP_SIZE)
         ]
 
     def hand_off(self, request: HandOff, permit: Permit) -> list[Outcome | None]:

@@ -1,7 +1,6 @@
 """SMS through Twilio. Not repeatable: a text whose answer never came stays `unknown` until a callback tells."""
 
 import logging
-import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,14 +15,13 @@ from twilio.rest import Client
 from guestguard_dagster.clock import utc_now
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.senders.base import HandOff, LeaseLost, Permit, RateLimit, Text
-from guestguard_dagster.senders.grouping import groups_of
 from guestguard_dagster.senders.http_session import keep_alive_session, name_of, never_left
 from guestguard_dagster.senders.twilio_callbacks import CALLBACK_PATH, DELIVERY_PARAMETER
 from guestguard_dagster.senders.twilio_errors import of_error
 
 # Twilio takes 1 to 36,000 seconds, and advises against fewer than 5.
 _SHORTEST_VALIDITY, _LONGEST_VALIDITY = 5, 36_000
-_LARGEST_GROUP = 20
+_LARGEST_BATCH = 20
 _PARALLEL_REQUESTS = 4
 _TIMEOUT_SECONDS = 30.0
 
@@ -49,7 +47,7 @@ class TwilioAccess:
 
 
 class TwilioSender:
-    """One Twilio account. A group of texts is spread over a few kept connections."""
+    """One Twilio account. A batch of texts is spread over a few kept connections."""
 
     provider = "twilio"
     repeatable = False
@@ -58,8 +56,8 @@ class TwilioSender:
     def __init__(self, access: TwilioAccess, *, messages_per_second: float) -> None:
         self.account = f"twilio:{access.account_sid[:10]}"
         self.rate_limit = RateLimit(messages_per_second, "recipient")
-        # A group should leave within a few seconds of its lease.
-        self.batch_size = max(1, min(_LARGEST_GROUP, math.ceil(messages_per_second * 5)))
+        # What leaves within about a second, so that a run that is stopped ends soon.
+        self.batch_size = max(1, min(_LARGEST_BATCH, int(messages_per_second)))
         self._access = access
         self._http = TwilioHttpClient(timeout=access.timeout, logger=_sdk_logger)
         self._http.session = keep_alive_session()
@@ -70,10 +68,7 @@ class TwilioSender:
         self._workers = ThreadPoolExecutor(max_workers=_PARALLEL_REQUESTS, thread_name_prefix="twilio")
 
     def prepare(self, items: Sequence[Text]) -> list[HandOff]:
-        return [
-            HandOff(tuple(text.delivery_id for text in group), CALLBACK_PATH, body=None, payload=tuple(group))
-            for group in groups_of(items, self.batch_size)
-        ]
+        return [HandOff(tuple(text.delivery_id for text in items), CALLBACK_PATH, body=None, payload=tuple(items))]
 
     def hand_off(self, request: HandOff, permit: Permit) -> list[Outcome | None]:
         if not isinstance(request.payload, tuple):

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
-from guestguard_dagster.senders.base import Attachment, HandOff, LeaseLost, Mail, Sender, Text
+from guestguard_dagster.senders.base import Attachment, HandOff, LeaseLost, Mail, Permit, Sender, Text
 
 Item = TypeVar("Item", Mail, Text)
 
@@ -56,9 +56,7 @@ class PermitFor:
         self.left -= 1
 
 
-def hand_off_all(
-    sender: Sender[Item], items: Sequence[Item], permit: "PermitFor | None" = None
-) -> list[Outcome | None]:
+def hand_off_all(sender: Sender[Item], items: Sequence[Item], permit: Permit | None = None) -> list[Outcome | None]:
     """Prepare and hand off everything; the outcomes in the order of the hand-offs."""
     return [outcome for request in sender.prepare(items) for outcome in sender.hand_off(request, permit or always)]
 
