@@ -13,7 +13,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def cpu_seconds_of_tree(pid: int) -> float:
-    """What a process and all its descendants have used, those that have ended included: PostgreSQL with its backends."""
+    """What a process and all its descendants have used, those that have ended included, as PostgreSQL with backends."""
     for _ in range(_LOOKS):
         before = cpu_seconds(pid)
         try:
