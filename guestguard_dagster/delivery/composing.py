@@ -199,6 +199,7 @@ class MessageComposer:
                 round=facts.round,
                 to_phone=address,
                 body=template.render(guest_name=facts.guest_name, rsvp_link=link),
+                installation=self._room.installation.id,
                 valid_until=context.event.starts_at if not context.leaves_after_start else None,
             )
         unsubscribe = self._room.links.unsubscribe(facts.guest_id, context.event.id) if facts.guest_id else None
@@ -213,6 +214,7 @@ class MessageComposer:
             subject=rendered.subject,
             text=rendered.text,
             html=rendered.html,
+            installation=self._room.installation.id,
             unsubscribe_url=unsubscribe,
         )
 

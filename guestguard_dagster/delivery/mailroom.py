@@ -14,6 +14,7 @@ from guestguard_dagster.storage.contexts import ContextRepo
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.dead_letters import DeadLetterRepo
 from guestguard_dagster.storage.deliveries import DeliveryRepo
+from guestguard_dagster.storage.installation import InstallationRepo
 from guestguard_dagster.storage.messages import MessageRepo
 from guestguard_dagster.storage.notifications import NotificationRepo
 from guestguard_dagster.storage.progress import ProgressRepo
@@ -41,6 +42,7 @@ class Mailroom:
     contexts: ContextRepo
     dead_letters: DeadLetterRepo
     deliveries: DeliveryRepo
+    installation: InstallationRepo
     messages: MessageRepo
     notifications: NotificationRepo
     progress: ProgressRepo
@@ -71,6 +73,7 @@ class Mailroom:
             contexts=ContextRepo(database),
             dead_letters=DeadLetterRepo(database),
             deliveries=DeliveryRepo(database),
+            installation=InstallationRepo(database),
             messages=MessageRepo(database),
             notifications=NotificationRepo(database),
             progress=ProgressRepo(database),

@@ -80,7 +80,9 @@ class NotificationComposer:
         )
         attachments = (self._calendar(event, host),) if payload.is_attending else ()
         sender = from_name(event, host, self._room.senders.from_name)
-        return _mail_of(facts, address, facts.guest_name, sender, host.email, rendered, attachments=attachments)
+        return _mail_of(
+            self._room, facts, address, facts.guest_name, sender, host.email, rendered, attachments=attachments
+        )
 
     def _alert(self, facts: RecipientFacts, address: str, context: NotificationContext, payload: FraudScored) -> Mail:
         event, host = context.event, context.host
@@ -90,7 +92,7 @@ class NotificationComposer:
             seen_at=context.published_at,
             event_link=self._room.links.event(event.id),
         )
-        return _mail_of(facts, address, host.name, self._room.senders.from_name, None, rendered)
+        return _mail_of(self._room, facts, address, host.name, self._room.senders.from_name, None, rendered)
 
     def _invite(
         self, facts: RecipientFacts, address: str, context: NotificationContext, payload: InvitationSend
@@ -102,7 +104,7 @@ class NotificationComposer:
             guest_name=name, link=payload.link or self._room.links.rsvp(facts), unsubscribe_url=unsubscribe
         )
         sender = from_name(event, host, self._room.senders.from_name)
-        return _mail_of(facts, address, name, sender, host.email, rendered, unsubscribe_url=unsubscribe)
+        return _mail_of(self._room, facts, address, name, sender, host.email, rendered, unsubscribe_url=unsubscribe)
 
     def _suppressed_scopes(self, contexts: Mapping[int, NotificationContext]) -> dict[str, frozenset[str]]:
         addresses = {_address(context) for context in contexts.values()} - {""}
@@ -110,6 +112,7 @@ class NotificationComposer:
 
 
 def _mail_of(
+    room: "Mailroom",
     facts: RecipientFacts,
     address: str,
     to_name: str,
@@ -130,6 +133,7 @@ def _mail_of(
         subject=rendered.subject,
         text=rendered.text,
         html=rendered.html,
+        installation=room.installation.id,
         unsubscribe_url=unsubscribe_url,
         attachments=attachments,
     )

@@ -97,7 +97,7 @@ class TestOutcomes:
         assert row.handed_off_at is not None
         [attempt] = attempts_of(database, row.id)
         assert (attempt.outcome, attempt.round, attempt.run_id) == ("sent", 1, room.run_id)
-        assert f"delivery-{row.id}-1@".encode() in mail_server.accepted[0].content
+        assert f"delivery-{row.id}-1.{room.installation.id[:8]}@".encode() in mail_server.accepted[0].content
 
     def test_a_refused_recipient_fails_for_good_and_the_others_get_their_mail(
         self, room: Mailroom, database: Database, mail_server: SmtpLoopback

@@ -7,6 +7,8 @@ from typing import TypeVar
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.senders.base import Attachment, HandOff, LeaseLost, Mail, Sender, Text
 
+INSTALLATION = "0a1b2c3d-0000-4000-8000-000000000001"
+
 Item = TypeVar("Item", Mail, Text)
 
 
@@ -27,6 +29,7 @@ def mail(
         subject="The garden party",
         text=text,
         html=f"<p>{text}</p>",
+        installation=INSTALLATION,
         unsubscribe_url=f"https://guestguard.example/unsubscribe/signed-{delivery_id}",
         attachments=attachments,
     )
@@ -37,7 +40,9 @@ def mails(count: int) -> list[Mail]:
 
 
 def text(delivery_id: int = 1, *, to: str = "+4915112345678", valid_until: datetime | None = None) -> Text:
-    return Text(delivery_id=delivery_id, round=1, to_phone=to, body="See you there.", valid_until=valid_until)
+    return Text(
+        delivery_id, round=1, to_phone=to, body="See you there.", installation=INSTALLATION, valid_until=valid_until
+    )
 
 
 def always() -> None:
