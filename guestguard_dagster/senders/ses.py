@@ -11,6 +11,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from guestguard_dagster.domain.callbacks import tags_of
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.rendering.addresses import AddressInvalid, ascii_address
 from guestguard_dagster.senders.base import HandOff, LeaseLost, Mail, Permit, RateLimit
@@ -18,7 +19,6 @@ from guestguard_dagster.senders.composing import MailComposer
 from guestguard_dagster.senders.grouping import groups_of
 from guestguard_dagster.senders.http_session import HTTP_TIMEOUTS
 from guestguard_dagster.senders.scrub import address_parts
-from guestguard_dagster.senders.ses_callbacks import DELIVERY_TAG
 from guestguard_dagster.senders.ses_errors import of_botocore, of_refusal
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class SesAccess:
 
 @dataclass(frozen=True, slots=True)
 class _RawMail:
-    delivery_id: int
+    tags: dict[str, str]
     recipient: str
     content: bytes
 
@@ -112,7 +112,8 @@ class SesSender:
 
     def _raw(self, mail: Mail) -> _Prepared:
         try:
-            return _RawMail(mail.delivery_id, ascii_address(mail.to_email), self._composer.compose(mail))
+            tags = tags_of(mail.delivery_id, mail.installation)
+            return _RawMail(tags, ascii_address(mail.to_email), self._composer.compose(mail))
         except AddressInvalid as problem:
             return Outcome(OutcomeClass.PERMANENT, error_class="invalid_address", detail=f"{problem}; correct it")
 
@@ -132,7 +133,7 @@ class SesSender:
             "FromEmailAddress": self._composer.from_email,
             "Destination": {"ToAddresses": [raw.recipient]},
             "Content": {"Raw": {"Data": raw.content}},
-            "EmailTags": [{"Name": DELIVERY_TAG, "Value": str(raw.delivery_id)}],
+            "EmailTags": [{"Name": name, "Value": value} for name, value in raw.tags.items()],
         }
         if self._access.configuration_set is not None:
             request["ConfigurationSetName"] = self._access.configuration_set

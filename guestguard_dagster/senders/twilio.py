@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import requests
 from twilio.base.exceptions import TwilioException, TwilioRestException, TwilioServiceException
@@ -14,11 +14,12 @@ from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
 from guestguard_dagster.clock import utc_now
+from guestguard_dagster.domain.callbacks import tags_of
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.senders.base import HandOff, LeaseLost, Permit, RateLimit, Text
 from guestguard_dagster.senders.grouping import groups_of
 from guestguard_dagster.senders.http_session import keep_alive_session, name_of, never_left
-from guestguard_dagster.senders.twilio_callbacks import CALLBACK_PATH, DELIVERY_PARAMETER
+from guestguard_dagster.senders.twilio_callbacks import CALLBACK_PATH
 from guestguard_dagster.senders.twilio_errors import of_error
 
 # Twilio takes 1 to 36,000 seconds, and advises against fewer than 5.
@@ -103,7 +104,8 @@ class TwilioSender:
         optional = {
             "from_": self._access.from_number,
             "messaging_service_sid": self._access.messaging_service_sid,
-            "status_callback": self._callback and f"{self._callback}?{DELIVERY_PARAMETER}={text.delivery_id}",
+            "status_callback": self._callback
+            and f"{self._callback}?{urlencode(tags_of(text.delivery_id, text.installation))}",
         }
         given = {name: value for name, value in optional.items() if value is not None}
         try:

@@ -21,6 +21,7 @@ from guestguard_dagster.senders.resend_sdk import ResendAccount
 from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
 from guestguard_dagster_tests.loopback.resend import API_KEY, ResendLoopback
 from guestguard_dagster_tests.senders.items import (
+    INSTALLATION,
     PermitFor,
     always,
     classes,
@@ -75,6 +76,7 @@ def test_a_batch_arrives_whole_with_its_ids_tags_and_headers(server: ResendLoopb
         by_delivery[str(delivery_id)].id for delivery_id in range(1, 101)
     ]
     email = by_delivery["7"]
+    assert email.tags == {"delivery_id": "7", "installation_id": INSTALLATION}
     assert email.to == ("guest7@example.org",)
     assert email.sender == "Ada via GuestGuard <events@guestguard.example>"
     assert email.reply_to == "ada@example.org"

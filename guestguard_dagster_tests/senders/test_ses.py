@@ -20,7 +20,7 @@ from guestguard_dagster.senders.ses import SesAccess, SesSender
 from guestguard_dagster.settings import Settings, SettingsInvalid
 from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
 from guestguard_dagster_tests.loopback.ses import ACCESS_KEY_ID, SEND_EMAIL, SesLoopback
-from guestguard_dagster_tests.senders.items import PermitFor, classes, hand_off_all, mail, mails, only
+from guestguard_dagster_tests.senders.items import INSTALLATION, PermitFor, classes, hand_off_all, mail, mails, only
 
 SENT, PERMANENT, TRANSIENT = OutcomeClass.SENT, OutcomeClass.PERMANENT, OutcomeClass.TRANSIENT
 PROVIDER_WIDE, UNKNOWN = OutcomeClass.PROVIDER_WIDE, OutcomeClass.UNKNOWN
@@ -73,7 +73,8 @@ def test_a_mail_arrives_as_raw_mime_with_tags_and_configuration_set(server: SesL
     (accepted,) = server.accepted
     assert (outcome.outcome, outcome.provider_message_id) == (SENT, accepted.message_id)
     assert (accepted.to, accepted.sender) == (("guest7@example.org",), "events@guestguard.example")
-    assert (accepted.tags, accepted.configuration_set) == ({"delivery_id": "7"}, "events")
+    assert accepted.tags == {"delivery_id": "7", "installation_id": INSTALLATION}
+    assert accepted.configuration_set == "events"
     message = message_from_string(accepted.content, policy=policy.default)
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert {part.get_content_type() for part in message.walk()} >= {"text/plain", "text/html"}

@@ -20,7 +20,7 @@ from guestguard_dagster_tests.loopback.twilio import (
     TwilioLoopback,
     error_body,
 )
-from guestguard_dagster_tests.senders.items import PermitFor, classes, hand_off_all, only, text
+from guestguard_dagster_tests.senders.items import INSTALLATION, PermitFor, classes, hand_off_all, only, text
 
 SENT, PERMANENT, TRANSIENT = OutcomeClass.SENT, OutcomeClass.PERMANENT, OutcomeClass.TRANSIENT
 PROVIDER_WIDE, UNKNOWN = OutcomeClass.PROVIDER_WIDE, OutcomeClass.UNKNOWN
@@ -57,7 +57,8 @@ def test_a_text_arrives_with_its_callback_and_validity(server: TwilioLoopback, c
     (accepted,) = server.accepted
     assert (outcome.outcome, outcome.provider_message_id) == (SENT, accepted.sid)
     assert (accepted.to, accepted.sender, accepted.body) == ("+4915112345678", FROM_NUMBER, "See you there.")
-    assert accepted.status_callback == "https://guestguard.example/webhooks/twilio?delivery_id=7"
+    called_back_at = f"https://guestguard.example/webhooks/twilio?delivery_id=7&installation_id={INSTALLATION}"
+    assert accepted.status_callback == called_back_at
     assert 590 <= accepted.validity_period <= 600
 
 
