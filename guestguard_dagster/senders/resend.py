@@ -45,6 +45,7 @@ class ResendSender:
         self.rate_limit = RateLimit(requests_per_second, "request")
         self._resend = account
         self._from_email = ascii_address(from_email)
+        self._from_domain = self._from_email.rpartition("@")[2]
         self._hide = (account.api_key,)
 
     def prepare(self, items: Sequence[Mail]) -> list[HandOff]:
@@ -90,13 +91,13 @@ class ResendSender:
         try:
             answer = self._resend.post(request.endpoint, body, str(request.key))
         except ResendError as error:
-            return [resend_answers.of_error(error, self._hide)] * members
+            return [resend_answers.of_error(error, self._from_domain, self._hide)] * members
         except NoContentError:
             return [resend_answers.of_unreadable_answer()] * members
         if not isinstance(answer, dict):
             return [resend_answers.of_unreadable_answer()] * members
         if request.endpoint == BATCH_ENDPOINT:
-            return resend_answers.of_batch(answer, members, self._hide)
+            return resend_answers.of_batch(answer, members, self._from_domain, self._hide)
         return [resend_answers.of_single(answer)]
 
     def _entry(self, mail: Mail) -> dict[str, object]:

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Row
 
 from guestguard_dagster.domain.deliveries import DeliveryStatus
-from guestguard_dagster.domain.outcomes import Outcome
+from guestguard_dagster.domain.outcomes import ATTEMPT_OUTCOMES, Outcome
 from guestguard_dagster.storage.database import Database, sql
 
 
@@ -382,7 +382,7 @@ def _news(settlement: Settlement) -> dict[str, object]:
         "burns": int(settlement.burns_attempt),
         "wait": None if wait is None else f"{wait.total_seconds()} seconds",
     }
-    if outcome is not None:
+    if outcome is not None and outcome.outcome in ATTEMPT_OUTCOMES:
         news |= {
             "outcome": outcome.outcome,
             "provider_message_id": outcome.provider_message_id,

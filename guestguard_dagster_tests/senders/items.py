@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from threading import Semaphore
 from typing import TypeVar
 
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
@@ -50,15 +51,14 @@ def always() -> None:
 
 
 class PermitFor:
-    """A permit that holds for so many calls, and is lost afterwards."""
+    """A permit that holds for so many calls, of any threads, and is lost afterwards."""
 
     def __init__(self, calls: int) -> None:
-        self.left = calls
+        self._left = Semaphore(calls)
 
     def __call__(self) -> None:
-        if self.left == 0:
+        if not self._left.acquire(blocking=False):
             raise LeaseLost
-        self.left -= 1
 
 
 def hand_off_all(
