@@ -212,6 +212,7 @@ class MessageComposer:
                 round=facts.round,
                 to_phone=address,
                 body=template.render(guest_name=facts.guest_name, rsvp_link=link),
+                installation=self._sending.installation.id,
                 valid_until=context.event.starts_at if not context.leaves_after_start else None,
             )
         unsubscribe = self._sending.links.unsubscribe(facts.guest_id, context.event.id) if facts.guest_id else None
@@ -226,6 +227,7 @@ class MessageComposer:
             subject=rendered.subject,
             text=rendered.text,
             html=rendered.html,
+            installation=self._sending.installation.id,
             unsubscribe_url=unsubscribe,
         )
 

@@ -14,6 +14,7 @@ from guestguard_dagster.storage.breakers import BreakerRepo
 from guestguard_dagster.storage.contexts import ContextRepo
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.dead_letters import DeadLetterRepo
+from guestguard_dagster.storage.installation import InstallationRepo
 from guestguard_dagster.storage.messages import MessageRepo
 from guestguard_dagster.storage.notifications import NotificationRepo
 from guestguard_dagster.storage.progress import ProgressRepo
@@ -40,6 +41,7 @@ class SendContext:
     breakers: BreakerRepo
     contexts: ContextRepo
     dead_letters: DeadLetterRepo
+    installation: InstallationRepo
     messages: MessageRepo
     notifications: NotificationRepo
     progress: ProgressRepo
@@ -69,6 +71,7 @@ class SendContext:
             breakers=BreakerRepo(database),
             contexts=ContextRepo(database),
             dead_letters=DeadLetterRepo(database),
+            installation=InstallationRepo(database),
             messages=MessageRepo(database),
             notifications=NotificationRepo(database),
             progress=ProgressRepo(database),

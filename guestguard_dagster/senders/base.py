@@ -36,7 +36,7 @@ class Mail:
     """One email, ready to leave. The sender adds its own From address and the Message-ID's domain.
 
     `from_name` is the display name, e.g. "Ada via GuestGuard". `unsubscribe_url` is the signed one-click link
-    (RFC 8058), or None for confirmations.
+    (RFC 8058), or None for confirmations. `installation` is our own id, which callbacks about this mail bring back.
     """
 
     delivery_id: int
@@ -48,6 +48,7 @@ class Mail:
     subject: str
     text: str
     html: str
+    installation: str
     unsubscribe_url: str | None = None
     attachments: tuple[Attachment, ...] = ()
 
@@ -58,17 +59,21 @@ class Mail:
     @property
     def message_id_local_part(self) -> str:
         """The same for every hand-off of this delivery and round, so that a doubled mail can be recognised."""
-        return f"delivery-{self.delivery_id}-{self.round}"
+        return f"delivery-{self.delivery_id}-{self.round}.{self.installation[:8]}"
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """One SMS, ready to leave. `to_phone` is E.164; after `valid_until` the provider should no longer try."""
+    """One SMS, ready to leave. `to_phone` is E.164; after `valid_until` the provider should no longer try.
+
+    `installation` is our own id, which callbacks about this text bring back.
+    """
 
     delivery_id: int
     round: int
     to_phone: str
     body: str
+    installation: str
     valid_until: datetime | None = None
 
     @property

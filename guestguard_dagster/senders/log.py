@@ -23,7 +23,8 @@ class LogSender:
         self.account = f"log:{channel}"
 
     def prepare(self, items: Sequence[Mail | Text]) -> list[HandOff]:
-        return [HandOff(tuple(item.delivery_id for item in items), self.account, body=None)]
+        members = tuple(item.delivery_id for item in items)
+        return [HandOff(members, self.account, body=None)] if items else []
 
     def hand_off(self, request: HandOff, permit: Permit) -> list[Outcome | None]:
         try:

@@ -104,7 +104,7 @@ class TestOutcomes:
         assert row.handed_off_at is not None
         [attempt] = attempts_of(database, row.id)
         assert (attempt.outcome, attempt.round, attempt.run_id) == ("sent", 1, sending.run_id)
-        assert f"delivery-{row.id}-1@".encode() in mail_server.accepted[0].content
+        assert f"delivery-{row.id}-1.{sending.installation.id[:8]}@".encode() in mail_server.accepted[0].content
 
     def test_a_refused_recipient_fails_for_good_and_the_others_get_their_mail(
         self, sending: SendContext, database: Database, mail_server: SmtpLoopback
