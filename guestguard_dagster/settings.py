@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from guestguard_dagster.domain.addresses import email_as_kept
+
 SmtpTls = Literal["none", "starttls", "implicit"]
 JwtAlgorithm = Literal["HS256", "RS256", "ES256", "EdDSA"]
 
@@ -154,7 +156,7 @@ class Settings(BaseModel):
 
     @property
     def operator_addresses(self) -> tuple[str, ...]:
-        return tuple(address for given in self.operator_emails.split(",") if (address := given.strip()))
+        return tuple(address for given in self.operator_emails.split(",") if (address := email_as_kept(given)))
 
     @cached_property
     def rsvp_link_prefix(self) -> str:

@@ -25,6 +25,7 @@ from pydantic import (
     ValidationError,
 )
 
+from guestguard_dagster.domain.addresses import email_as_kept
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.domain.plain_text import EVENT_NAME_LIMIT, GUEST_NAME_LIMIT, VENUE_LIMIT, clean_value
@@ -153,6 +154,11 @@ def _text(limit: int) -> Any:
     return BeforeValidator(read)
 
 
+def _email(address: str) -> str:
+    """In its canonical form; what is no address is refused when its mail is handed off."""
+    return email_as_kept(address) or ""
+
+
 def _text_of_number(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
@@ -278,7 +284,7 @@ class InvitationSend(_Payload):
 
     guest_id: OptionalId = None
     event_id: OptionalId = None
-    guest_email: Annotated[str, _text(_LONGEST_ADDRESS)] = Field(default="", repr=False)
+    guest_email: Annotated[str, _text(_LONGEST_ADDRESS), AfterValidator(_email)] = Field(default="", repr=False)
     guest_name: Annotated[str, _text(GUEST_NAME_LIMIT)] = ""
     host_name: Annotated[str, _text(GUEST_NAME_LIMIT)] = ""
     event_name: Annotated[str, _text(EVENT_NAME_LIMIT)] = ""

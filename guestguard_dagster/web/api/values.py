@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
+from guestguard_dagster.domain.addresses import AddressInvalid, canonical_email
 from guestguard_dagster.domain.phones import to_e164
 from guestguard_dagster.domain.placeholders import LONGEST_EMAIL_BODY
 from guestguard_dagster.domain.plain_text import EVENT_NAME_LIMIT, GUEST_NAME_LIMIT, VENUE_LIMIT, clean_value
-from guestguard_dagster.rendering.addresses import AddressInvalid, utf8_address
 
 LARGEST_PAGE = 200
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
@@ -45,12 +45,10 @@ def _one_line(limit: int) -> object:
 
 
 def _email(text: str) -> str:
-    address = _storable(text).strip()
     try:
-        utf8_address(address)
+        return canonical_email(_storable(text))
     except AddressInvalid as problem:
         raise ValueError(str(problem)) from None
-    return address
 
 
 def _phone(text: str) -> str:
