@@ -7,7 +7,7 @@ decided here too.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -235,6 +235,18 @@ class _Payload(BaseModel):
         return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a guest answered, and when (UTC)."""
+
+    at: datetime
+    response: RsvpStatus
+    plus_ones: int
+
+    def differs_from(self, other: "Answered") -> bool:
+        return (self.response, self.plus_ones) != (other.response, other.plus_ones)
+
+
 class RsvpConfirmed(_Payload):
     """A guest has answered. (Its risk_score is the fraud service's business.)"""
 
@@ -250,6 +262,11 @@ class RsvpConfirmed(_Payload):
     @property
     def is_attending(self) -> bool:
         return self.response is RsvpStatus.ATTENDING
+
+    def answered(self, published_at: datetime) -> Answered:
+        """When the event was stored bounds when the answer was given: no clock that is fast beats a later answer."""
+        at = min(self.submitted_at, published_at) if self.submitted_at else published_at
+        return Answered(at, self.response, self.plus_ones)
 
     def identity(self, message_id: str | None) -> Identity:
         """The same answer, given at the same instant, is one for ever; a changed answer is another event."""
@@ -328,7 +345,21 @@ def why_not_needed(payload: Payload, *, alert_from_score: float) -> NotNeeded | 
     return None
 
 
-def original_of(identity: Identity, published_at: datetime, earlier: Iterable[tuple[datetime, UUID]]) -> UUID | None:
+def original_of(
+    identity: Identity,
+    published_at: datetime,
+    earlier: Iterable[tuple[datetime, UUID]],
+    *,
+    changes: Collection[datetime] = (),
+) -> UUID | None:
     """Which of the notifications with this identity's key (when their events were stored, and their ids) is the same
-    event as one stored at `published_at`; None if it is a new one."""
-    return next((id for stored_at, id in earlier if identity.is_shared_by(published_at, stored_at)), None)
+    event as one stored at `published_at`; None if it is a new one.
+
+    A window does not reach over `changes`: a guest who says yes, no and yes again has answered three times.
+    """
+    for stored_at, id in earlier:
+        first, last = sorted((stored_at, published_at))
+        is_repeat = identity.window is None or not any(first < change < last for change in changes)
+        if is_repeat and identity.is_shared_by(published_at, stored_at):
+            return id
+    return None

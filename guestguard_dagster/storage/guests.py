@@ -12,7 +12,7 @@ from guestguard_dagster.domain.addresses import email_as_kept, email_key
 from guestguard_dagster.domain.events import Event, Guest, GuestDraft, RsvpStatus
 from guestguard_dagster.domain.messages import MessageAudience
 from guestguard_dagster.domain.phones import to_e164
-from guestguard_dagster.storage.database import Database, sql
+from guestguard_dagster.storage.database import Database, database_now, sql
 from guestguard_dagster.storage.errors import GuestNotFound
 from guestguard_dagster.storage.locks import lock_event, share_events
 from guestguard_dagster.storage.paging import page_behind
@@ -103,9 +103,11 @@ class GuestRepo:
     ) -> bool:
         """Write an answer down; False when the guest has given a newer one. Raises GuestNotFound.
 
-        Answers arrive in any order, and more than once: the newest `responded_at` (timezone-aware) counts.
+        Answers arrive in any order, and more than once: the newest `responded_at` (timezone-aware) counts. One in the
+        future counts as now.
         """
         with self._database.transaction() as connection:
+            responded_at = min(responded_at, database_now(connection))
             if record_answers(connection, [Answer(guest_id, status, responded_at, plus_ones)]):
                 return True
         self.get(guest_id)

@@ -94,7 +94,7 @@ INSERT INTO guestguard.suppressions (channel, address, scope, reason, source, cr
     ('email', 'anna@BÜCHER.example', 'all', 'manual', 'operator', '2029-01-01', '2029-02-01'),
     ('email', 'no address', 'all', 'manual', 'operator', '2030-01-01', NULL),
     ('sms', '+491711234567', 'all', 'stop', 'twilio', '2030-01-01', NULL);
-UPDATE guestguard.guests SET email = 'Gil@bü\u00adcher.Example';
+UPDATE guestguard.guests SET email = 'Gil@bü\u00adcher.Example', responded_at = now() + interval '1 year';
 UPDATE guestguard.users SET email = 'Ｈost@ｅxample.com', created_at = '2030-01-01';
 INSERT INTO guestguard.users (email, name, created_at) VALUES ('HOST@exam\u00adple.com', 'Another', '2030-01-02');
 """
@@ -129,6 +129,10 @@ def test_addresses_of_before_take_their_canonical_form_and_no_suppression_is_los
             assert connection.execute(text("SELECT email FROM guestguard.guests")).scalars().all() == [
                 "Gil@xn--bcher-kva.example"
             ]
+            answered_in_the_future = text(
+                "SELECT count(*) FROM guestguard.guests WHERE responded_at > clock_timestamp()"
+            )
+            assert connection.execute(too_new).scalar_one() == 0
             users = connection.execute(text("SELECT email FROM guestguard.users ORDER BY created_at"))
             assert users.scalars().all() == ["Host@example.com", "HOST@exam\u00adple.com"]
 

@@ -1,4 +1,5 @@
-"""Email addresses take their canonical form: of guests and users, and the keys by which suppressions hold"""
+"""Email addresses take their canonical form: of guests and users, and the keys by which suppressions hold.
+And answers that were stamped in the future count as given now, so that later ones can replace them"""
 
 from collections.abc import Iterator
 from uuid import UUID
@@ -25,6 +26,7 @@ def upgrade() -> None:
     _rewrite_guests(connection)
     _rewrite_users(connection)
     _rewrite_suppressions(connection)
+    op.execute("UPDATE guestguard.guests SET responded_at = clock_timestamp() WHERE responded_at > clock_timestamp()")
 
 
 def downgrade() -> None:
