@@ -11,7 +11,7 @@ from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -19,6 +19,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from guestguard_dagster.domain.addresses import email_as_kept
+from guestguard_dagster.domain.local_time import zone_named
 
 SmtpTls = Literal["none", "starttls", "implicit"]
 JwtAlgorithm = Literal["HS256", "RS256", "ES256", "EdDSA"]
@@ -139,10 +140,8 @@ class Settings(BaseModel):
     @field_validator("operator_timezone")
     @classmethod
     def _is_a_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError("must be an IANA name such as Europe/Berlin") from None
+        if zone_named(value) is None:
+            raise ValueError("must be an IANA name such as Europe/Berlin")
         return value
 
     @property

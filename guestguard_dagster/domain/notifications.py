@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
 from uuid import UUID, uuid5
@@ -136,9 +136,10 @@ def _instant(moment: datetime | None) -> datetime | None:
     if moment is None or moment.year == 1:
         return None
     try:
-        return moment.astimezone(UTC)
+        moment = moment.astimezone(UTC)
     except OverflowError:
         raise ValueError("lies beyond the year 9999") from None
+    return None if moment.year == 1 else moment
 
 
 def _no_zero_id(value: object) -> object:
@@ -328,6 +329,8 @@ def read_payload(kind: NotificationType, data: bytes) -> Payload:
     payload = _PAYLOADS[kind].read(data)
     if isinstance(payload, InvitationSend) and payload.guest_email and not (payload.guest_id and payload.event_id):
         raise PayloadRefused("guest_id, event_id: needed to write to a guest")
+    if isinstance(payload, InvitationSend) and payload.event_date and payload.event_date.year == MAXYEAR:
+        raise PayloadRefused("event_date: lies at the end of the calendar; leave it out where there is none")
     return payload
 
 

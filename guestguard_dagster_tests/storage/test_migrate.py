@@ -129,9 +129,7 @@ def test_addresses_of_before_take_their_canonical_form_and_no_suppression_is_los
             assert connection.execute(text("SELECT email FROM guestguard.guests")).scalars().all() == [
                 "Gil@xn--bcher-kva.example"
             ]
-            answered_in_the_future = text(
-                "SELECT count(*) FROM guestguard.guests WHERE responded_at > clock_timestamp()"
-            )
+            too_new = text("SELECT count(*) FROM guestguard.guests WHERE responded_at > clock_timestamp()")
             assert connection.execute(too_new).scalar_one() == 0
             users = connection.execute(text("SELECT email FROM guestguard.users ORDER BY created_at"))
             assert users.scalars().all() == ["Host@example.com", "HOST@exam\u00adple.com"]
