@@ -424,7 +424,7 @@ suppressions = Table(
     metadata,
     _id(),
     Column("channel", Text, nullable=False),
-    # case-folded for email, E.164 for SMS
+    # the key of domain.addresses for email, E.164 for SMS
     Column("address", Text, nullable=False),
     # 'all', 'host:<user id>' or 'number:<sending number>'
     Column("scope", Text, nullable=False, server_default="all"),
