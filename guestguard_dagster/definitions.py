@@ -14,6 +14,7 @@ from guestguard_dagster.checks import CHECKS
 from guestguard_dagster.jobs.alerts import tell_operators
 from guestguard_dagster.jobs.dead_letters import DEAD_LETTER_JOBS
 from guestguard_dagster.jobs.delivery_checks import delivery_checks
+from guestguard_dagster.jobs.ledger import replay_ledger
 from guestguard_dagster.jobs.memos import send_memos
 from guestguard_dagster.jobs.notifications import DRAINS
 from guestguard_dagster.jobs.provider_callbacks import apply_provider_callbacks
@@ -45,6 +46,7 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> Defini
             send_scheduled,
             *DRAINS.values(),
             *DEAD_LETTER_JOBS,
+            replay_ledger,
             apply_provider_callbacks,
             delivery_checks,
             *RETRY_JOBS,

@@ -5,6 +5,7 @@ which batches may have left without an entry.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -34,6 +35,8 @@ class LedgerEntry:
     recipients: tuple[UUID, ...]
     handed_off_at: datetime
     highest_delivery_id: int
+    provider: str
+    account: str
     repeatable: bool = False
     installation_id: UUID | None = None
 
@@ -51,6 +54,8 @@ class LedgerEntry:
                 "recipients": [str(recipient) for recipient in self.recipients],
                 "at": self.handed_off_at.isoformat(),
                 "highest_delivery": self.highest_delivery_id,
+                "provider": self.provider,
+                "account": self.account,
                 "repeatable": self.repeatable,
                 "installation": self.installation_id and str(self.installation_id),
             }
@@ -59,8 +64,12 @@ class LedgerEntry:
 
 @dataclass(frozen=True, slots=True)
 class LedgerMark:
-    """At `at`, every batch that had left between `complete_from` and `complete_until` is in the ledger."""
+    """At `at`, every batch that had left between `complete_from` and `complete_until` is in the ledger.
 
+    Marks are counted by the database, which commits each `number` before the mark is written.
+    """
+
+    number: int
     at: datetime
     complete_from: datetime
     complete_until: datetime
@@ -73,6 +82,7 @@ class LedgerMark:
     def as_bytes(self) -> bytes:
         return _json(
             {
+                "number": self.number,
                 "at": self.at.isoformat(),
                 "from": self.complete_from.isoformat(),
                 "until": self.complete_until.isoformat(),
@@ -142,6 +152,8 @@ def _entry(given: dict[str, Any]) -> LedgerEntry:
         recipients=tuple(UUID(recipient) for recipient in given["recipients"]),
         handed_off_at=datetime.fromisoformat(given["at"]),
         highest_delivery_id=int(given["highest_delivery"]),
+        provider=str(given["provider"]),
+        account=str(given["account"]),
         repeatable=bool(given.get("repeatable")),
         installation_id=_optional_id(given.get("installation")),
     )
@@ -149,6 +161,7 @@ def _entry(given: dict[str, Any]) -> LedgerEntry:
 
 def _mark(given: dict[str, Any]) -> LedgerMark:
     return LedgerMark(
+        number=int(given["number"]),
         at=datetime.fromisoformat(given["at"]),
         complete_from=datetime.fromisoformat(given["from"]),
         complete_until=datetime.fromisoformat(given["until"]),
@@ -164,7 +177,11 @@ def _gap(given: dict[str, Any]) -> LedgerGap:
     )
 
 
-_READERS = {LedgerKind.ENTRY: _entry, LedgerKind.MARK: _mark, LedgerKind.GAP: _gap}
+_READERS: dict[LedgerKind, Callable[[dict[str, Any]], LedgerContent]] = {
+    LedgerKind.ENTRY: _entry,
+    LedgerKind.MARK: _mark,
+    LedgerKind.GAP: _gap,
+}
 
 
 def _optional_id(given: str | None) -> UUID | None:

@@ -63,9 +63,16 @@ class Ledger:
     """
 
     def __init__(
-        self, access: NatsAccess | None, declaration: LedgerDeclaration, *, within: timedelta = RECORD_WITHIN
+        self,
+        access: NatsAccess | None,
+        declaration: LedgerDeclaration,
+        *,
+        within: timedelta = RECORD_WITHIN,
+        problem: str | None = None,
     ) -> None:
+        """Without `access` there is no ledger; `problem` says why, if it is not just that NATS_URL is unset."""
         self.declaration = declaration
+        self.problem = problem
         self._access = access
         self._within = within.total_seconds()
         self._lock = threading.Lock()
@@ -81,9 +88,15 @@ class Ledger:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Ledger":
-        """Raises SettingsInvalid for a way to log in at NATS that contradicts itself."""
-        access = None if settings.nats_url is None else NatsAccess.from_settings(settings)
-        return cls(access, LedgerDeclaration.from_settings(settings))
+        """Settings that do not lead to NATS keep nobody from sending: there is no ledger then."""
+        declaration = LedgerDeclaration.from_settings(settings)
+        if settings.nats_url is None:
+            return cls(None, declaration)
+        try:
+            return cls(NatsAccess.from_settings(settings), declaration)
+        except SettingsInvalid as problem:
+            log.warning("there is no ledger: %s", problem)
+            return cls(None, declaration, problem=str(problem))
 
     def __enter__(self) -> "Ledger":
         return self

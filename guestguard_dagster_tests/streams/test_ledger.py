@@ -50,7 +50,7 @@ def own_server(tmp_path: Path) -> Iterator[NatsServer]:
 
 def entry(at: datetime = LONG_AGO, key: UUID | None = None) -> LedgerEntry:
     recipients = tuple(uuid4() for _ in range(50))
-    return LedgerEntry(7, key or uuid4(), uuid4(), uuid4(), recipients, at, 350, repeatable=True)
+    return LedgerEntry(7, key or uuid4(), uuid4(), uuid4(), recipients, at, 350, "smtp", "smtp:1234", repeatable=True)
 
 
 def contents(ledger: Ledger, after: int = 0) -> list[LedgerContent]:
@@ -59,7 +59,7 @@ def contents(ledger: Ledger, after: int = 0) -> list[LedgerContent]:
 
 def test_what_is_recorded_is_read_again_as_it_was_written(ledger: Ledger) -> None:
     first, second = entry(), entry()
-    mark = LedgerMark(LONG_AGO, LONG_AGO - MINUTE, LONG_AGO, uuid4())
+    mark = LedgerMark(3, LONG_AGO, LONG_AGO - MINUTE, LONG_AGO, uuid4())
     assert ledger.record([first, second])
     ledger.write([mark])
 
