@@ -16,7 +16,7 @@ from guestguard_dagster.streams.ledger import Ledger, LedgerState
 
 log = logging.getLogger(__name__)
 
-# A run that could not look, because NATS was away, looks again after so long.
+# A run that could not look, because NATS was away, or that was stopped, looks again after so long.
 _LOOK_AGAIN_SECONDS = 5.0
 # So many pages of what is not recorded yet are written at once: 20,000 batches.
 _MOST_PAGES = 40
@@ -127,7 +127,8 @@ class LedgerGuard:
         return self.standing.may_send or queue_id == MemoKind.ALERT.drain_id
 
     def _is_to_look_again(self) -> bool:
-        return self.standing.verdict is Verdict.UNSEEN and boot_seconds() >= self._look_again_at
+        is_final = self.standing.verdict in (Verdict.KNOWN, Verdict.NOT_KEPT)
+        return not is_final and boot_seconds() >= self._look_again_at
 
 
 def _position(repo: LedgerRepo, state: LedgerState) -> tuple[Position, list[str]]:

@@ -35,6 +35,7 @@ class LostTime:
     since: datetime
     until: datetime
     _vouched: list[Span] = field(default_factory=list)
+    _expired: list[Span] = field(default_factory=list)
     _missed: list[Span] = field(default_factory=list)
     _seen_at: list[datetime] = field(default_factory=list)
 
@@ -49,14 +50,14 @@ class LostTime:
                 self._missed.append(Span(content.since, content.until))
 
     def nothing_lies_before(self, first: datetime) -> None:
-        """The ledger has lost, or was never given, what was recorded before this instant."""
-        self._missed.append(Span(self.since, first))
+        """What was recorded before this instant is not in the ledger any more, whatever was vouched for."""
+        self._expired.append(Span(self.since, first))
 
     def gaps(self) -> list[Span]:
         """In order, without overlaps."""
         if self.since > self.until:
             return []
-        found = []
+        found = list(self._expired)
         for doubtful in _without(Span(self.since, self.until), self._vouched):
             found += [gap for missed in self._missed if (gap := missed.overlap(doubtful)) is not None]
             found += self._silences(doubtful)

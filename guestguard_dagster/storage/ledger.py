@@ -107,7 +107,7 @@ class LedgerRepo:
                 sql(
                     "INSERT INTO guestguard.ledger_position "
                     "(stream, stream_created_at, sequence, verified_at, complete_from) "
-                    "VALUES (:stream, :created_at, 0, clock_timestamp(), clock_timestamp()) ON CONFLICT DO NOTHING"
+                    "VALUES (:stream, :created_at, 0, :created_at, clock_timestamp()) ON CONFLICT DO NOTHING"
                 ),
                 {"stream": stream, "created_at": created_at},
             )

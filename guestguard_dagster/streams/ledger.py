@@ -304,10 +304,11 @@ class Ledger:
             await session.close()
 
     async def _end(self) -> None:
-        for task in (self._connecting, self._coming_back):
-            if task is not None:
-                task.cancel()
         await self._drop()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _needed_access(self) -> NatsAccess:
         if self._access is None:

@@ -72,8 +72,7 @@ def test_what_is_recorded_is_read_again_as_it_was_written(ledger: Ledger) -> Non
 
 def test_more_than_a_page_is_read_to_its_end(ledger: Ledger) -> None:
     entries = [entry() for _ in range(1101)]
-    assert ledger.record(entries[:600])
-    assert ledger.record(entries[600:])
+    ledger.write(entries)
     assert [content.key for content in contents(ledger) if isinstance(content, LedgerEntry)] == [
         each.key for each in entries
     ]
