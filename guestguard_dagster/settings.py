@@ -65,6 +65,9 @@ class Settings(BaseModel):
     nats_consumer_invitation_send: str = "notifier-invitation-send"
     nats_subject_provider_callback: str = "guestguard.provider.callback"
     nats_consumer_provider_callback: str = "callback-applier"
+    nats_ledger_stream: str | None = None
+    nats_subject_ledger: str = "guestguard.ledger"
+    keep_ledger_days: int = Field(default=35, ge=1)
     nats_max_deliveries: int = Field(default=8, ge=1)
     nats_linger_seconds: float = Field(default=10, ge=0, le=300)
     fraud_alert_from_score: float = 60

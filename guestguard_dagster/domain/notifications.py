@@ -39,6 +39,7 @@ _LONGEST_ADDRESS = 320
 
 _QUEUES = UUID("6d0ac6b4-6f5c-4c0e-9a0c-64b0ad3d9d5e")
 _NO_ID = UUID(int=0)
+_NOTIFICATIONS = UUID("7d3f0f8e-5a0c-4b7e-9a51-3d9c1f2f6b10")
 
 
 class NotificationType(StrEnum):
@@ -106,6 +107,11 @@ class Arrival:
     def key(self) -> tuple[str, int, datetime]:
         """Redeliveries share it. The instant tells a stream from one that was deleted and made anew."""
         return self.stream, self.sequence, self.published_at
+
+    @property
+    def notification_id(self) -> UUID:
+        """The same whenever the event is written down again, also by a database that was restored."""
+        return uuid5(_NOTIFICATIONS, f"{self.stream}\n{self.sequence}\n{self.published_at.astimezone(UTC).isoformat()}")
 
 
 class PayloadRefused(ValueError):

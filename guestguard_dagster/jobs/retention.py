@@ -19,6 +19,7 @@ from dagster import (
 from guestguard_dagster.jobs.alerts import tell_operators
 from guestguard_dagster.jobs.dead_letters import DEAD_LETTER_JOBS
 from guestguard_dagster.jobs.delivery_checks import delivery_checks
+from guestguard_dagster.jobs.ledger import replay_ledger
 from guestguard_dagster.jobs.memos import send_memos
 from guestguard_dagster.jobs.notifications import DRAINS
 from guestguard_dagster.jobs.provider_callbacks import apply_provider_callbacks
@@ -38,6 +39,7 @@ _JOBS_WITHOUT_ASSETS = [
             send_scheduled,
             *DRAINS.values(),
             *DEAD_LETTER_JOBS,
+            replay_ledger,
             apply_provider_callbacks,
             send_memos,
             tell_operators,

@@ -15,11 +15,13 @@ from dagster import (
 )
 
 from guestguard_dagster.delivery.asking import RunAsk, group_into_runs
+from guestguard_dagster.delivery.ledger import Verdict, keep
 from guestguard_dagster.delivery.pauses import paused_channels, wake_from_replaced_accounts
 from guestguard_dagster.jobs.queues import SEND_SLOTS
 from guestguard_dagster.jobs.send_scheduled import requested_ids, send_scheduled
 from guestguard_dagster.jobs.send_tags import send_tags
 from guestguard_dagster.resources.database import DatabaseResource
+from guestguard_dagster.resources.nats import NatsResource
 from guestguard_dagster.resources.senders import SendersResource
 from guestguard_dagster.storage.asks import AskRepo
 from guestguard_dagster.storage.breakers import BreakerRepo
@@ -37,9 +39,15 @@ _NOT_STARTED_YET = [DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED, Dagst
     description="Asks for send runs: a little ahead of time, so that a run is there when its messages are due.",
 )
 def due_messages(
-    context: SensorEvaluationContext, database: DatabaseResource, senders: SendersResource
+    context: SensorEvaluationContext, database: DatabaseResource, senders: SendersResource, nats: NatsResource
 ) -> SensorResult | SkipReason:
     TickRepo(database.get()).note(due_messages.name)
+    with nats.open_ledger() as ledger:
+        standing = keep(database.get(), ledger)
+    if not standing.may_send:
+        return SkipReason(standing.sentence)
+    if standing.sentence and standing.verdict is not Verdict.NOT_KEPT:
+        context.log.warning(standing.sentence)
     asks = AskRepo(database.get())
     queued, running = _send_runs(context.instance)
     asks.renew(queued)

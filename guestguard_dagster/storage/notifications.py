@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import ARRAY, BigInteger, Connection, Row, and_, any_, bindparam, func, select
 
@@ -27,6 +27,7 @@ from guestguard_dagster.domain.notifications import (
 )
 from guestguard_dagster.storage.database import Database, sql
 from guestguard_dagster.storage.guests import Answer, record_answers
+from guestguard_dagster.storage.ledger import settle_what_had_left
 from guestguard_dagster.storage.paging import page_behind
 from guestguard_dagster.storage.rows import EVENT_COLUMNS, GUEST_COLUMNS, USER_COLUMNS
 from guestguard_dagster.storage.schema import (
@@ -189,7 +190,7 @@ class _Recording:
                 answer, others = each.payload.answered(each.arrival.published_at), answers[each.payload.guest_id]
                 changes = [other.at for other in others if other.differs_from(answer)]
             original = original_of(each.identity, each.arrival.published_at, same, changes=changes)
-            id = uuid4()
+            id = each.arrival.notification_id
             if original is None:
                 same.append((each.arrival.published_at, id))
             fate = _fate(original, each.not_needed)
@@ -321,6 +322,7 @@ class _Recording:
                 "batch_size": _BATCH_SIZE,
             },
         )
+        settle_what_had_left(self._connection, [each["id"] for each in self._news])
         record_answers(self._connection, self._answers)
 
 
