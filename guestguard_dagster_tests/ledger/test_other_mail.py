@@ -155,7 +155,7 @@ def test_operators_get_the_alert_about_it_while_nothing_else_leaves(
     assert check(restored.database, ledger).verdict is Verdict.BEHIND
     with restored.database.transaction() as connection:
         memos.post(connection, [new])
-    restored.send(queue_id=alert.drain_id)
+    restored.send(queue_id=alert.queue_id)
     assert arrived.mails == {(None, old.id): 1, (None, REPORT.id): 1, (None, new.id): 1}
     replay(restored.database, ledger)
     restored.send()
