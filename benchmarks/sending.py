@@ -50,7 +50,7 @@ def send(stage: Stage, recipients: int, provider: dict[str, str], *, runs: int =
         with ThreadPoolExecutor(runs) as together:
             answers = list(together.map(lambda process: process.communicate(f"{message.id}\n")[0], processes))
         ended = read_message(database, message.id)
-        sent = MessageRepo(database).delivery_stats(message.id).by_status.get("sent", 0)
+        sent = MessageRepo(database).delivery_stats([message.id])[message.id].by_status.get("sent", 0)
     if ended.status is not MessageStatus.SENT or sent != recipients or not (ended.started_at and ended.finished_at):
         raise BenchImpossible(f"{sent} of {recipients} recipients were sent to:\n{stage.last_words()}")
     peak = max(int(answer) for answer in answers) / 1024

@@ -11,6 +11,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
+from guestguard_dagster.delivery.ending import end_settled
 from guestguard_dagster.domain.callbacks import CallbackNews, OptKeyword, Provider, ProviderEvent, counts_for
 from guestguard_dagster.domain.deliveries import DeliveryNews
 from guestguard_dagster.domain.messages import MessageChannel
@@ -20,7 +21,6 @@ from guestguard_dagster.storage.callbacks import CallbackRepo, StoredCallback
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.errors import DeliveryNotFound
 from guestguard_dagster.storage.messages import MessageRepo
-from guestguard_dagster.storage.progress import ProgressRepo
 from guestguard_dagster.storage.suppressions import NotAPhoneNumber, SuppressionRepo
 from guestguard_dagster.streams.errors import StreamFailed
 from guestguard_dagster.streams.messages import StreamMessage
@@ -76,7 +76,6 @@ class CallbackApplier:
     def __init__(self, database: Database, *, sending_number: str | None) -> None:
         self._callbacks = CallbackRepo(database)
         self._messages = MessageRepo(database)
-        self._progress = ProgressRepo(database)
         self._suppressions = SuppressionRepo(database)
         self._sending_number = sending_number
 
@@ -130,7 +129,7 @@ class CallbackApplier:
             return Applied.NOT_OURS
         if delivery.message_id is not None and not delivery.status.is_settled:
             # It may have been the last one that its message waited for.
-            self._progress.finish([delivery.message_id])
+            end_settled(self._messages, [delivery.message_id])
         return Applied.CHANGED_NOTHING if status is delivery.status else Applied.MOVED
 
     def _suppress(self, provider: Provider, told: CallbackNews) -> None:

@@ -81,7 +81,7 @@ class _Dispatch:
                 for lane in self._lanes.values():
                     lanes.callback(lane.close)
         if self._stop.is_set():
-            self._room.asks.let_go([*self._open, *self._waiting])
+            self._room.asks.requeue([*self._open, *self._waiting])
         outcomes = sum((lane.outcomes for lane in self._lanes.values()), Counter[str]())
         return DispatchReport(outcomes, boot_seconds() - started, dict(self._put_off))
 
@@ -169,13 +169,13 @@ class _Dispatch:
         for message_id, context in contexts.items():
             if context.may_leave and context.quiet_until is not None:
                 until = context.quiet_until
-                self._leave(lane, [message_id], until - context.read_at, quiet_reason(context, until))
+                self._leave(lane, [message_id], until - context.read_at, quiet_reason(context.event, until))
         return [message_id for message_id, context in contexts.items() if context.may_leave_now]
 
     def _leave(self, lane: Lane, message_ids: Sequence[UUID], wait: timedelta, reason: str) -> None:
         if not message_ids:
             return
-        self._room.asks.put_off(message_ids, wait=wait, reason=reason)
+        self._room.asks.defer(message_ids, wait=wait, reason=reason)
         lane.leave(message_ids)
         self._put_off[reason] += len(message_ids)
         for message_id in message_ids:

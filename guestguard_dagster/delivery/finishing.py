@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from guestguard_dagster.delivery.ending import end_settled
 from guestguard_dagster.delivery.mailroom import Mailroom
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.messages import MessageStatus
@@ -25,5 +26,5 @@ def record_deliveries(room: Mailroom, message_ids: Sequence[UUID]) -> int:
 
 def mark_sent(room: Mailroom, message_ids: Sequence[UUID]) -> FinishReport:
     """End the messages that are done; the others are left for the next run."""
-    room.progress.finish(message_ids)
+    end_settled(room.messages, message_ids)
     return FinishReport(room.progress.statuses(message_ids), room.progress.outcomes(message_ids))

@@ -8,11 +8,10 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 
 from guestguard_dagster.domain.deliveries import (
     HANDED_OFF_STATUSES,
-    UNSETTLED_STATUSES,
     DeliveryCount,
     DeliveryNews,
     DeliveryStats,
@@ -20,6 +19,7 @@ from guestguard_dagster.domain.deliveries import (
     Recipient,
     RecipientCount,
     RetryFilter,
+    SkipReason,
 )
 from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.domain.messages import MessageAudience, MessageChannel
@@ -33,20 +33,20 @@ from guestguard_dagster.storage.suppressions import guest_address, guest_is_supp
 _UNKNOWN_RESTS_FOR = timedelta(hours=1)
 
 
-def stats(connection: Connection, message_id: UUID) -> DeliveryStats:
-    kinds = (deliveries.c.status, deliveries.c.reason, deliveries.c.retryable)
+def stats(connection: Connection, message_ids: Collection[UUID]) -> dict[UUID, DeliveryStats]:
+    kinds = (deliveries.c.message_id, deliveries.c.status, deliveries.c.reason, deliveries.c.retryable)
     query = (
         select(*kinds, func.count().label("deliveries"))
-        .where(deliveries.c.message_id == message_id)
+        .where(deliveries.c.message_id.in_(message_ids))
         .group_by(*kinds)
         .order_by(*kinds)
     )
-    return DeliveryStats(
-        tuple(
+    counts: dict[UUID, list[DeliveryCount]] = {message_id: [] for message_id in message_ids}
+    for row in connection.execute(query):
+        counts[row.message_id].append(
             DeliveryCount(DeliveryStatus(row.status), row.reason, row.retryable, row.deliveries)
-            for row in connection.execute(query)
         )
-    )
+    return {message_id: DeliveryStats(tuple(entries)) for message_id, entries in counts.items()}
 
 
 def page(
@@ -106,15 +106,6 @@ def count(
     return RecipientCount(**connection.execute(query).one()._asdict())
 
 
-def any_unsettled(connection: Connection, message_id: UUID) -> bool:
-    # One condition per status, as each has its own partial index.
-    open_rows = [
-        exists().where(deliveries.c.message_id == message_id, deliveries.c.status == status)
-        for status in UNSETTLED_STATUSES
-    ]
-    return bool(connection.execute(select(or_(*open_rows))).scalar_one())
-
-
 def record(connection: Connection, delivery_id: int, news: DeliveryNews) -> DeliveryStatus:
     """Move one delivery by the news, if its state allows the move; returns its status then."""
     locked = select(deliveries.c.status).where(deliveries.c.id == delivery_id).with_for_update(key_share=True)
@@ -171,7 +162,10 @@ def reopen(connection: Connection, message_id: UUID, which: RetryFilter) -> int:
 
 def may_be_retried(which: RetryFilter) -> ColumnElement[bool]:
     """The rows of message_deliveries that a retry would open."""
-    wanted = and_(deliveries.c.status == DeliveryStatus.FAILED, deliveries.c.retryable)
+    wanted = or_(
+        and_(deliveries.c.status == DeliveryStatus.FAILED, deliveries.c.retryable),
+        and_(deliveries.c.status == DeliveryStatus.SKIPPED, deliveries.c.reason == SkipReason.LOG_BACKEND),
+    )
     if which.error_classes is not None:
         wanted = and_(wanted, deliveries.c.error_class.in_(which.error_classes))
     if which.unknown_too:

@@ -8,6 +8,7 @@ from threading import Event
 import pytest
 from sqlalchemy import text
 
+from guestguard_dagster.delivery.asking import request_runs
 from guestguard_dagster.delivery.dispatching import dispatch
 from guestguard_dagster.delivery.mailroom import Mailroom
 from guestguard_dagster.delivery.pauses import paused_channels, wake_from_replaced_accounts
@@ -55,8 +56,8 @@ def breaker_of(room: Mailroom) -> Breaker | None:
 
 
 def asks(room: Mailroom) -> list[Ask]:
-    """What a tick of the sensor takes."""
-    return room.asks.take(limit=100, pauses=paused_channels(room.breakers, room.senders))
+    """What a tick of the sensor requests runs for."""
+    return request_runs(room.messages, room.asks, paused_channels(room.breakers, room.senders), most=100)
 
 
 def open_time_is_over(database: Database) -> None:

@@ -9,6 +9,7 @@ from threading import Barrier, Event
 import pytest
 
 from guestguard_dagster.delivery import claiming
+from guestguard_dagster.delivery.asking import request_runs
 from guestguard_dagster.delivery.claiming import ClaimReport, claim
 from guestguard_dagster.delivery.dispatching import dispatch
 from guestguard_dagster.delivery.mailroom import Mailroom
@@ -45,7 +46,7 @@ def test_of_many_processes_exactly_one_claims(open_room: RoomOpener, database: D
 
     def try_to_claim(room: Mailroom) -> bool:
         start.wait()
-        return room.messages.claim_due([message.id]) == [message.id]
+        return room.messages.claim_for_sending([message.id]) == [message.id]
 
     with ThreadPoolExecutor(len(rooms)) as pool:
         assert sum(pool.map(try_to_claim, rooms)) == 1
@@ -146,7 +147,7 @@ class TestUntilItsInstant:
     def test_the_run_keeps_others_from_being_asked(
         self, run: Future[object], room: Mailroom, database: Database, message: Message
     ) -> None:
-        assert room.asks.take(limit=10) == []
+        assert request_runs(room.messages, room.asks, {}, most=10) == []
         MessageRepo(database).cancel(message.id)
         run.result()
 
@@ -239,7 +240,7 @@ class TestAWideGroup:
         make_guests(database, event, 3)
         message = make_message(database, event)
         other = open_room(smtp_settings(mail_server))
-        other.messages.claim_due([message.id])
+        other.messages.claim_for_sending([message.id])
         send(room, [message.id])
         assert status_of(database, message) is MessageStatus.SENT
 

@@ -3,12 +3,12 @@
 from datetime import time, timedelta
 from threading import Event as Stop
 
+from guestguard_dagster.delivery.asking import request_runs
 from guestguard_dagster.delivery.claiming import claim
 from guestguard_dagster.delivery.dispatching import dispatch
 from guestguard_dagster.delivery.mailroom import Mailroom
 from guestguard_dagster.domain.events import Event
 from guestguard_dagster.domain.messages import MessageStatus
-from guestguard_dagster.storage.asks import AskRepo
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster_tests.delivery.steps import send
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message, set_columns
@@ -45,7 +45,7 @@ def test_a_message_due_in_quiet_hours_waits_for_their_end(
     assert waiting.not_before - database.now() > _NOW_UNTIL - timedelta(minutes=1)
     assert waiting.waiting_reason is not None
     assert waiting.waiting_reason.startswith("quiet hours until ")
-    assert not AskRepo(database).take(limit=10)
+    assert not request_runs(room.messages, room.asks, {}, most=10)
 
 
 def test_a_message_that_quiet_hours_keep_beyond_the_start_expires(room: Mailroom, database: Database) -> None:

@@ -170,7 +170,7 @@ def test_a_run_that_is_stopped_ends_its_group_and_leaves_the_rest(
     room = open_room(senders=watched.senders())
     message = a_message(database, 120)
     prepare(room, [message.id])
-    room.asks.take(limit=10)
+    room.asks.take([message.id])
     stop = Event()
     watched.after = stop.set
 
@@ -178,7 +178,7 @@ def test_a_run_that_is_stopped_ends_its_group_and_leaves_the_rest(
 
     assert statuses_of(database, message) == {"sent": 50, "pending": 70}
     assert len(mail_server.accepted) == 50
-    assert [ask.message_id for ask in room.asks.take(limit=10)] == [message.id], "the next tick asks at once"
+    assert [ask.message_id for ask in room.asks.take([message.id])] == [message.id], "the next tick asks at once"
     watched.after = lambda: None
     send(room, [message.id])
     assert set(mail_server.recipients().values()) == {1}

@@ -50,13 +50,13 @@ def test_the_due_messages_are_listed_and_claimed_and_no_others(database: Databas
     messages, free, kept = MessageRepo(database), free_to_leave(database), kept_back(database)
     assert messages.list_due() == free
     assert messages.list_due(limit=2) == free[:2]
-    claimed = messages.claim_due([message.id for message in kept + free] + [uuid4()])
+    claimed = messages.claim_for_sending([message.id for message in kept + free] + [uuid4()])
     assert set(claimed) == {message.id for message in free}
     assert messages.list_due() == []
     for message in kept:
         assert read_message(database, message.id) == message
-        assert messages.claim_for_sending(message.id) is None
-    assert messages.claim_due([]) == []
+        assert messages.claim_for_sending([message.id]) == []
+    assert messages.claim_for_sending([]) == []
 
 
 def test_looking_ahead_shows_what_comes_due_soon(database: Database) -> None:
@@ -73,9 +73,8 @@ def test_a_claimed_message_is_sending_since_now_and_waits_for_nothing(database: 
         database, make_event(database), not_before=database.now() - A_MINUTE, waiting_reason="provider paused"
     )
     before = database.now()
-    claimed = MessageRepo(database).claim_for_sending(message.id)
-    assert claimed is not None
-    assert claimed == read_message(database, message.id)
+    assert MessageRepo(database).claim_for_sending([message.id]) == [message.id]
+    claimed = read_message(database, message.id)
     assert claimed.status is MessageStatus.SENDING
     assert claimed.started_at is not None
     assert before <= claimed.started_at <= database.now()
@@ -96,23 +95,23 @@ def test_what_could_only_leave_after_the_start_expires(database: Database) -> No
     ]
     other = make_message(database, event, send_in=-2 * A_MINUTE)
 
-    assert set(messages.expire_started([late.id, held.id, *(message.id for message in spared)])) == {late.id, held.id}
+    assert set(messages.expire_late([late.id, held.id, *(message.id for message in spared)])) == {late.id, held.id}
     expired = read_message(database, late.id)
     assert (expired.status, expired.status_reason) == (MessageStatus.CANCELLED, CancelReason.EVENT_STARTED)
     assert (expired.asked_until, expired.version) == (None, late.version + 1)
-    assert messages.expire_started() == [other.id]
+    assert messages.expire_late() == [other.id]
     for message in spared:
         assert read_message(database, message.id) == message
-    assert messages.expire_started() == []
+    assert messages.expire_late() == []
 
 
 def test_a_host_can_still_send_now_what_came_too_late(database: Database) -> None:
     messages = MessageRepo(database)
     late = make_message(database, started_event(database), send_in=-2 * A_MINUTE)
-    assert messages.claim_for_sending(late.id) is None
+    assert messages.claim_for_sending([late.id]) == []
     messages.promote_to_scheduled(late.id)
-    assert messages.expire_started() == []
-    assert messages.claim_for_sending(late.id) is not None
+    assert messages.expire_late() == []
+    assert messages.claim_for_sending([late.id]) == [late.id]
 
 
 def test_a_held_message_leaves_only_once_it_is_resumed(database: Database) -> None:
@@ -122,10 +121,10 @@ def test_a_held_message_leaves_only_once_it_is_resumed(database: Database) -> No
     assert messages.hold([message.id], reason="again") == []
     held = read_message(database, message.id)
     assert held.held_reason == "run terminated by an operator"
-    assert messages.claim_for_sending(message.id) is None
+    assert messages.claim_for_sending([message.id]) == []
     resumed = messages.resume(message.id)
     assert (resumed.held_at, resumed.held_reason, resumed.asked_until) == (None, None, None)
-    assert messages.claim_for_sending(message.id) is not None
+    assert messages.claim_for_sending([message.id]) == [message.id]
     assert messages.hold([message.id], reason="midway") == [message.id]
 
 
@@ -173,9 +172,9 @@ def test_a_message_whose_event_moves_past_it_is_late_only_for_the_new_start(data
     messages, event = MessageRepo(database), make_event(database)
     message = make_message(database, event, send_in=-2 * A_MINUTE)
     set_columns(database, event, starts_at=database.now() - A_MINUTE)
-    assert messages.claim_for_sending(message.id) is None
+    assert messages.claim_for_sending([message.id]) == []
     set_columns(database, event, starts_at=database.now() + A_MINUTE)
-    assert messages.claim_for_sending(message.id) is not None
+    assert messages.claim_for_sending([message.id]) == [message.id]
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -155,7 +155,7 @@ def test_a_draft_is_scheduled_by_an_edit_that_gives_or_finds_its_time(database: 
     assert (scheduled.status, scheduled.send_at) == (MessageStatus.SCHEDULED, send_at)
     back = messages.update(draft.id, MessageChanges(status=MessageStatus.DRAFT), expected_version=2)
     assert back.status is MessageStatus.DRAFT
-    assert messages.claim_for_sending(draft.id) is None
+    assert messages.claim_for_sending([draft.id]) == []
 
 
 def test_an_edit_of_what_somebody_changed_meanwhile_is_refused(database: Database) -> None:
@@ -214,7 +214,7 @@ def test_send_now_schedules_a_message_for_this_instant(database: Database) -> No
         assert before <= promoted.send_at <= database.now()
         assert (promoted.asked_until, promoted.not_before) == (None, None)
         assert promoted.version == message.version + 1
-        assert messages.claim_for_sending(message.id) is not None
+        assert messages.claim_for_sending([message.id]) == [message.id]
 
 
 def test_a_missing_message_is_named_by_id(database: Database) -> None:
@@ -226,11 +226,10 @@ def test_a_missing_message_is_named_by_id(database: Database) -> None:
         lambda: messages.promote_to_scheduled(missing),
         lambda: messages.resume(missing),
         lambda: messages.retry_failed(missing),
-        lambda: messages.mark_sent(missing),
     ):
         with pytest.raises(MessageNotFound, match=str(missing)):
             asked()
-    assert messages.claim_for_sending(missing) is None
+    assert messages.claim_for_sending([missing]) == messages.mark_sent([missing]) == []
 
 
 def test_a_message_in_a_log_line_shows_no_body(database: Database) -> None:
