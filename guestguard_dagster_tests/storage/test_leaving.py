@@ -1,6 +1,7 @@
 """When a message may leave: what is due, who claims it, what came too late, what is held."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -10,11 +11,14 @@ from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy import text
 
 from guestguard_dagster.domain.events import Event
-from guestguard_dagster.domain.messages import CancelReason, Message, MessageStatus
+from guestguard_dagster.domain.messages import CancelReason, Message, MessageKind, MessageStatus
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.errors import MessageNotHoldable
-from guestguard_dagster.storage.messages import MessageRepo
+from guestguard_dagster.storage.events import EventRepo
+from guestguard_dagster.storage.locks import lock_event, lock_message, lock_messages_of
+from guestguard_dagster.storage.messages import MessageRepo, edit_message
 from guestguard_dagster_tests.factories import make_event, make_message, read_message, set_columns
+from guestguard_dagster_tests.storage.racing import wait_until_blocked
 
 A_MINUTE = timedelta(minutes=1)
 
@@ -103,6 +107,78 @@ def test_what_could_only_leave_after_the_start_expires(database: Database) -> No
     for message in spared:
         assert read_message(database, message.id) == message
     assert messages.expire_late() == []
+
+
+def a_reminder(database: Database, **columns: Any) -> Message:
+    """ "Tomorrow is the day", meant for yesterday; its event starts in three hours, or was moved to later."""
+    event = make_event(database, starts_in=timedelta(hours=3), timezone="Europe/Berlin")
+    return make_message(database, event, kind=MessageKind.REMINDER_1_DAY, send_in=-timedelta(hours=25), **columns)
+
+
+def test_a_reminder_whose_words_no_longer_hold_is_cancelled_and_never_claimed(database: Database) -> None:
+    messages = MessageRepo(database)
+    late = a_reminder(database)
+    held = a_reminder(database, held_at=database.now(), held_reason="terminated")
+    spared = [
+        a_reminder(database, status=MessageStatus.DRAFT),
+        a_reminder(database, status=MessageStatus.SENDING),
+        make_message(database, make_event(database), send_in=-timedelta(hours=25)),
+    ]
+
+    assert messages.claim_for_sending([late.id, held.id]) == []
+    assert set(messages.expire_late()) == {late.id, held.id}
+
+    for message in (late, held):
+        expired = read_message(database, message.id)
+        assert (expired.status, expired.status_reason) == (MessageStatus.CANCELLED, CancelReason.TIME_PASSED)
+    for message in spared:
+        assert read_message(database, message.id) == message
+
+
+@pytest.mark.parametrize("edit", ["host", "event"])
+def test_what_somebody_edited_since_it_was_read_is_not_cancelled(database: Database, edit: str) -> None:
+    messages, message = MessageRepo(database), a_reminder(database)
+    seen = messages.departures([message.id])[message.id]
+    if edit == "host":
+        messages.promote_to_scheduled(message.id)
+    else:
+        EventRepo(database).move(message.event_id, starts_at=database.now() + timedelta(days=3))
+
+    assert messages.expire([(seen, CancelReason.TIME_PASSED)]) == []
+
+    assert read_message(database, message.id).status is MessageStatus.SCHEDULED
+
+
+def test_a_cancellation_that_waits_for_a_hosts_edit_obeys_it(database: Database) -> None:
+    messages, message = MessageRepo(database), a_reminder(database)
+    seen = messages.departures([message.id])[message.id]
+    with ThreadPoolExecutor(1) as threads:
+        with database.transaction() as connection:
+            lock_message(connection, message.id)
+            edit_message(connection, message.id, send_at=database.now())
+            expiring = threads.submit(messages.expire, [(seen, CancelReason.TIME_PASSED)])
+            wait_until_blocked(database)
+        assert expiring.result() == []
+    assert read_message(database, message.id).status is MessageStatus.SCHEDULED
+
+
+def test_a_move_of_the_event_that_a_cancellation_waits_for_keeps_also_a_broadcast(database: Database) -> None:
+    messages, event = MessageRepo(database), started_event(database)
+    late = make_message(database, event, send_in=-2 * A_MINUTE)
+    seen = messages.departures([late.id])[late.id]
+    with ThreadPoolExecutor(1) as threads:
+        with database.transaction() as connection:
+            lock_event(connection, event.id)
+            lock_messages_of(connection, event.id)
+            expiring = threads.submit(messages.expire, [(seen, CancelReason.EVENT_STARTED)])
+            wait_until_blocked(database)
+            connection.execute(
+                text(
+                    "UPDATE guestguard.events SET starts_at = now() + interval '1 day', updated_at = clock_timestamp()"
+                )
+            )
+        assert expiring.result() == []
+    assert messages.claim_for_sending([late.id]) == [late.id]
 
 
 def test_a_host_can_still_send_now_what_came_too_late(database: Database) -> None:

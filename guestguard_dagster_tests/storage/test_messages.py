@@ -10,6 +10,7 @@ from guestguard_dagster.domain.events import Event
 from guestguard_dagster.domain.messages import (
     EDITABLE_STATUSES,
     CancelReason,
+    HoldOwner,
     Message,
     MessageAudience,
     MessageChanges,
@@ -22,6 +23,7 @@ from guestguard_dagster.domain.placeholders import TemplateRefused
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.errors import (
     EventNotFound,
+    MessageHeld,
     MessageNotEditable,
     MessageNotFound,
     ReminderExists,
@@ -215,6 +217,23 @@ def test_send_now_schedules_a_message_for_this_instant(database: Database) -> No
         assert (promoted.asked_until, promoted.not_before) == (None, None)
         assert promoted.version == message.version + 1
         assert messages.claim_for_sending([message.id]) == [message.id]
+
+
+@pytest.mark.parametrize(("owner", "words"), [(HoldOwner.HOST, "a host"), (HoldOwner.RUN, "a terminated run")])
+def test_send_now_on_a_held_message_says_so_and_changes_nothing(
+    database: Database, owner: HoldOwner, words: str
+) -> None:
+    messages = MessageRepo(database)
+    message = make_message(database, make_event(database), send_in=A_DAY)
+    messages.hold([message.id], reason="stopped by Hanna Host", by=owner)
+    held = read_message(database, message.id)
+
+    with pytest.raises(MessageHeld, match=rf"{message.id} is on hold by {words} \(stopped by Hanna Host\); resume it"):
+        messages.promote_to_scheduled(message.id)
+
+    assert read_message(database, message.id) == held
+    messages.resume(message.id)
+    assert messages.promote_to_scheduled(message.id).held_by is None
 
 
 def test_a_missing_message_is_named_by_id(database: Database) -> None:
