@@ -90,26 +90,23 @@ def test_holds_of_before_are_carried_over_with_their_owners(empty_database_url: 
     with Database(empty_database_url) as database:
         migrate(database, to="0010")
         reasons = (
-            (
-                "an operator terminated run 0a1b-2c; resume the message, or re-execute the run, to send the rest",
-                "now()",
-            ),
-            ("stopped by Hanna Host", "now()"),
-            ("an operator terminated run long-ago; resume it", "NULL"),
+            ("an operator terminated run 0a1b-2c; resume the message, or re-execute the run, to send the rest", True),
+            ("stopped by Hanna Host", True),
+            ("an operator terminated run long-ago; resume it", False),
         )
         with database.transaction() as connection:
             event = connection.exec_driver_sql(
                 "INSERT INTO guestguard.events (name, venue, starts_at, timezone) "
                 "VALUES ('Party', 'Here', now() + interval '1 day', 'UTC') RETURNING id"
             ).scalar_one()
-            for reason, held_at in reasons:
+            for reason, held in reasons:
                 connection.execute(
                     text(
                         "INSERT INTO guestguard.scheduled_messages (event_id, kind, channel, audience, subject, body, "
                         "status, send_at, held_at, held_reason) VALUES (:event, 'broadcast', 'email', 'everyone', "
-                        f"'', '', 'sending', now(), {held_at}, :reason)"
+                        "'', '', 'sending', now(), CASE WHEN :held THEN now() END, :reason)"
                     ),
-                    {"event": event, "reason": reason},
+                    {"event": event, "held": held, "reason": reason},
                 )
         migrate(database)
         with database.transaction() as connection:
