@@ -11,6 +11,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
+from guestguard_dagster.delivery.ending import end_settled
 from guestguard_dagster.domain.callbacks import (
     CallbackContent,
     CalledDelivery,
@@ -28,7 +29,6 @@ from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.errors import DeliveryNotFound
 from guestguard_dagster.storage.installation import InstallationRepo
 from guestguard_dagster.storage.messages import MessageRepo
-from guestguard_dagster.storage.progress import ProgressRepo
 from guestguard_dagster.storage.suppressions import NotAPhoneNumber, SuppressionRepo
 from guestguard_dagster.streams.errors import StreamFailed
 from guestguard_dagster.streams.messages import StreamMessage
@@ -89,7 +89,6 @@ class CallbackApplier:
         self._callbacks = CallbackRepo(database)
         self._installation = InstallationRepo(database)
         self._messages = MessageRepo(database)
-        self._progress = ProgressRepo(database)
         self._suppressions = SuppressionRepo(database)
         self._sending_number = sending_number
 
@@ -152,7 +151,7 @@ class CallbackApplier:
             return Applied.NOT_OURS
         if delivery.message_id is not None and not delivery.status.is_settled:
             # It may have been the last one that its message waited for.
-            self._progress.finish([delivery.message_id])
+            end_settled(self._messages, [delivery.message_id])
         return Applied.CHANGED_NOTHING if status is delivery.status else Applied.MOVED
 
     def _suppress(self, provider: Provider, content: CallbackContent) -> None:

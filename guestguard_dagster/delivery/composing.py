@@ -293,6 +293,8 @@ def _reason_to_skip(facts: RecipientFacts, context: MessageContext) -> SkipReaso
         return SkipReason.EVENT_CANCELLED
     if context.event_has_overtaken:
         return SkipReason.EVENT_STARTED
+    if context.words_have_expired:
+        return SkipReason.TIME_PASSED
     if facts.removed:
         return SkipReason.GUEST_REMOVED
     audience = context.message.audience

@@ -19,6 +19,7 @@ from guestguard_dagster.domain.deliveries import (
     DeliveryNews,
     DeliveryStatus,
     RetryFilter,
+    SkipReason,
 )
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.storage.database import sql
@@ -314,7 +315,10 @@ _ATTEMPT_COLUMNS = [
 
 def may_be_retried(which: RetryFilter) -> ColumnElement[bool]:
     """The rows of message_deliveries that a retry would open."""
-    wanted = and_(deliveries.c.status == DeliveryStatus.FAILED, deliveries.c.retryable)
+    wanted = or_(
+        and_(deliveries.c.status == DeliveryStatus.FAILED, deliveries.c.retryable),
+        and_(deliveries.c.status == DeliveryStatus.SKIPPED, deliveries.c.reason == SkipReason.LOG_BACKEND),
+    )
     if which.error_classes is not None:
         wanted = and_(wanted, deliveries.c.error_class.in_(which.error_classes))
     if which.unknown_too:

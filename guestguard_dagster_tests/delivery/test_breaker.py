@@ -8,6 +8,7 @@ from threading import Event
 import pytest
 from sqlalchemy import func, text, update
 
+from guestguard_dagster.delivery.asking import request_runs
 from guestguard_dagster.delivery.dispatching import dispatch
 from guestguard_dagster.delivery.pauses import paused_channels, wake_from_replaced_accounts
 from guestguard_dagster.delivery.send_context import SendContext
@@ -56,8 +57,8 @@ def breaker_of(sending: SendContext) -> Breaker | None:
 
 
 def asks(sending: SendContext) -> list[Ask]:
-    """What a tick of the sensor takes."""
-    return sending.asks.take(limit=100, pauses=paused_channels(sending.breakers, sending.senders))
+    """What a tick of the sensor requests runs for."""
+    return request_runs(sending.messages, sending.asks, paused_channels(sending.breakers, sending.senders), most=100)
 
 
 def open_time_is_over(database: Database) -> None:

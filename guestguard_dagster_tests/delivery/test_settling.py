@@ -27,6 +27,7 @@ def all_facts(draw: st.DrawFn) -> RecipientFacts:
     return RecipientFacts(
         delivery_id=draw(st.integers(min_value=1)),
         queue_id=uuid4(),
+        recipient_id=uuid4(),
         guest_id=uuid4(),
         round=draw(st.integers(min_value=1, max_value=5)),
         attempts=draw(st.integers(min_value=0, max_value=100)),

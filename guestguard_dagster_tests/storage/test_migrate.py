@@ -135,6 +135,37 @@ def test_addresses_of_before_take_their_canonical_form_and_no_suppression_is_los
             assert users.scalars().all() == ["Host@example.com", "HOST@exam\u00adple.com"]
 
 
+def test_holds_of_before_are_carried_over_with_their_owners(empty_database_url: str) -> None:
+    """What only the reason said until now: whose hold it is."""
+    with Database(empty_database_url) as database:
+        migrate(database, to="0010")
+        reasons = (
+            ("an operator terminated run 0a1b-2c; resume the message, or re-execute the run, to send the rest", True),
+            ("stopped by Hanna Host", True),
+            ("an operator terminated run long-ago; resume it", False),
+        )
+        with database.transaction() as connection:
+            event = connection.exec_driver_sql(
+                "INSERT INTO guestguard.events (name, venue, starts_at, timezone) "
+                "VALUES ('Party', 'Here', now() + interval '1 day', 'UTC') RETURNING id"
+            ).scalar_one()
+            for reason, held in reasons:
+                connection.execute(
+                    text(
+                        "INSERT INTO guestguard.scheduled_messages (event_id, kind, channel, audience, subject, body, "
+                        "status, send_at, held_at, held_reason) VALUES (:event, 'broadcast', 'email', 'everyone', "
+                        "'', '', 'sending', now(), CASE WHEN :held THEN now() END, :reason)"
+                    ),
+                    {"event": event, "held": held, "reason": reason},
+                )
+        migrate(database)
+        with database.transaction() as connection:
+            owners = connection.exec_driver_sql(
+                "SELECT held_by, held_run_id FROM guestguard.scheduled_messages ORDER BY held_at IS NULL, held_by DESC"
+            ).all()
+    assert [tuple(row) for row in owners] == [("run", "0a1b-2c"), ("host", None), (None, None)]
+
+
 def test_a_new_migration_would_have_nothing_to_do(database: Database) -> None:
     with database.transaction() as connection:
         command.check(alembic_config(connection))
