@@ -8,7 +8,7 @@ from benchmarks.yardstick.running import WAYS_TO_RENDER, YardstickSettings
 @dataclass(frozen=True, slots=True)
 class Scale:
     recipients: int
-    # whether half a second of Dagster's own work per run is spread over so many mails that the cost of one can be judged
+    # whether the half second of Dagster's own work per run is spread over enough mails to judge the cost of one
     judges_cost: bool
     # every one of these settings of the yardstick is tried on so many mails, and the best one measured
     yardstick_settings: tuple[YardstickSettings, ...]
