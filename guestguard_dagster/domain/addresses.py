@@ -75,7 +75,9 @@ def email_key(address: str) -> str:
     if within := _WITH_NAME.fullmatch(address):
         return email_key(within[1])
     visible = unicodedata.normalize("NFKC", address.translate(_INVISIBLE))
-    return "".join(each for each in visible if unicodedata.category(each) not in _UNSTORABLE_CATEGORIES).strip().lower()
+    storable = "".join(each for each in visible if unicodedata.category(each) not in _UNSTORABLE_CATEGORIES)
+    key = storable.strip().lower()
+    return key if key == address else email_key(key)
 
 
 def has_plain_dots(local_part: str) -> bool:
