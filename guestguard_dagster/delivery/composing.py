@@ -3,7 +3,7 @@
 The same code screens recipients for the preflight and for the hand-off.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from uuid import UUID
@@ -82,11 +82,16 @@ class _Ready(NamedTuple):
     template: MailTemplate | TextTemplate
 
 
+# a recipient, and the address that the channel reaches them by
+_Addressed = tuple[RecipientFacts, str | None]
+_NONE: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class _Screened:
     ready: list[_Ready]
     refusals: list[Refusal]
-    stopped: frozenset[UUID]
+    stopped: set[UUID]
     broken: dict[UUID, str]
 
 
@@ -139,7 +144,7 @@ class MessageComposer:
     def compose(self, recipients: Sequence[RecipientFacts]) -> Composed:
         """Check and render these rows as things stand now."""
         screened = self._screen(recipients)
-        composed = Composed([], screened.refusals, screened.stopped)
+        composed = Composed([], screened.refusals, frozenset(screened.stopped))
         for ready in screened.ready:
             try:
                 composed.items.append((ready.facts, self._render(ready)))
@@ -161,29 +166,53 @@ class MessageComposer:
                 fit += 1
             except TextTooLong as problem:
                 refusals.append(_too_long(ready, problem))
-        return CheckReport(fit, refusals, screened.broken, screened.stopped)
+        return CheckReport(fit, refusals, screened.broken, frozenset(screened.stopped))
 
     def _screen(self, recipients: Sequence[RecipientFacts]) -> _Screened:
+        screened = _Screened([], [], set(), {})
+        leaving = list(self._of_messages_that_may_leave(recipients, screened))
+        suppressed = self._suppressed_scopes(leaving)
+        for context, members in leaving:
+            self._screen_message(screened, context, members, suppressed[context.message.channel])
+        return screened
+
+    def _of_messages_that_may_leave(
+        self, recipients: Sequence[RecipientFacts], screened: _Screened
+    ) -> Iterator[tuple[MessageContext, list[_Addressed]]]:
+        """Message by message; those that are held, or wait, are noted in `screened`."""
         contexts = self._contexts_of({facts.queue_id for facts in recipients})
-        stopped = frozenset(
-            facts.queue_id
-            for facts in recipients
-            if (context := contexts.get(facts.queue_id)) is None or not context.may_leave_now
-        )
-        recipients = [facts for facts in recipients if facts.queue_id not in stopped]
-        suppressed = self._suppressed_scopes(recipients, contexts)
-        screened = _Screened([], [], stopped, {})
+        by_message: dict[int, list[RecipientFacts]] = {}
         for facts in recipients:
-            context = contexts[facts.queue_id]
-            address = _address(facts, context)
-            reason = _reason_to_skip(facts, context) or (SkipReason.NO_ADDRESS if address is None else None)
+            by_message.setdefault(facts.queue_id.int, []).append(facts)
+        for members in by_message.values():
+            queue_id = members[0].queue_id
+            context = contexts.get(queue_id)
+            if context is None or not context.may_leave_now:
+                screened.stopped.add(queue_id)
+            else:
+                yield context, [(facts, _address(facts, context)) for facts in members]
+
+    def _screen_message(
+        self,
+        screened: _Screened,
+        context: MessageContext,
+        members: Sequence[_Addressed],
+        suppressed: Mapping[str, frozenset[str]],
+    ) -> None:
+        for_all = _reason_to_skip_all(context)
+        scopes = self._scopes(context)
+        problem, template = self._template_or_problem(context)
+        for facts, address in members:
+            reason = for_all or _reason_to_skip(facts, context) or (SkipReason.NO_ADDRESS if address is None else None)
             if reason is not None or address is None:
                 screened.refusals.append(Refusal(facts.delivery_id, DeliveryStatus.SKIPPED, str(reason)))
-            elif address in suppressed and suppressed[address] & self._scopes(context):
+            elif suppressed and not suppressed.get(address, _NONE).isdisjoint(scopes):
                 screened.refusals.append(Refusal(facts.delivery_id, DeliveryStatus.SUPPRESSED, "suppressed"))
+            elif template is None:
+                screened.broken[facts.queue_id] = problem
+                screened.refusals.append(Refusal(facts.delivery_id, DeliveryStatus.FAILED, problem))
             else:
-                self._add_with_template(screened, facts, address, context)
-        return screened
+                screened.ready.append(_Ready(facts, address, context, template))
 
     def _contexts_of(self, message_ids: set[UUID]) -> dict[UUID, MessageContext]:
         if boot_seconds() - self._contexts_read_at > _CONTEXTS_HOLD_SECONDS:
@@ -192,16 +221,11 @@ class MessageComposer:
             self._contexts |= self._sending.contexts.load(list(unread))
         return self._contexts
 
-    def _add_with_template(
-        self, screened: _Screened, facts: RecipientFacts, address: str, context: MessageContext
-    ) -> None:
+    def _template_or_problem(self, context: MessageContext) -> tuple[str, MailTemplate | TextTemplate | None]:
         try:
-            if facts.queue_id not in screened.broken:
-                screened.ready.append(_Ready(facts, address, context, self._template(context)))
-                return
+            return "", self._template(context)
         except TemplateRefused as problem:
-            screened.broken[facts.queue_id] = f"template refused: {problem}"
-        screened.refusals.append(Refusal(facts.delivery_id, DeliveryStatus.FAILED, screened.broken[facts.queue_id]))
+            return f"template refused: {problem}", None
 
     def _render(self, ready: _Ready) -> Mail | Text:
         facts, address, context, template = ready
@@ -253,17 +277,16 @@ class MessageComposer:
         return template
 
     def _suppressed_scopes(
-        self, recipients: Sequence[RecipientFacts], contexts: Mapping[UUID, MessageContext]
-    ) -> dict[str, frozenset[str]]:
+        self, leaving: Sequence[tuple[MessageContext, Sequence[_Addressed]]]
+    ) -> dict[MessageChannel, dict[str, frozenset[str]]]:
         addresses: dict[MessageChannel, set[str]] = {}
-        for facts in recipients:
-            context = contexts[facts.queue_id]
-            if address := _address(facts, context):
-                addresses.setdefault(context.message.channel, set()).add(address)
-        scopes: dict[str, frozenset[str]] = {}
-        for channel, known in addresses.items():
-            scopes |= self._sending.suppressions.scopes_among(channel, known)
-        return scopes
+        for context, members in leaving:
+            known = addresses.setdefault(context.message.channel, set())
+            known.update(address for _, address in members if address is not None)
+        return {
+            channel: self._sending.suppressions.scopes_among(channel, known) if known else {}
+            for channel, known in addresses.items()
+        }
 
     def _scopes(self, context: MessageContext) -> set[str]:
         scopes = {EVERY_HOST, for_host(context.host.id)}
@@ -288,13 +311,17 @@ def _address(facts: RecipientFacts, context: MessageContext) -> str | None:
     return to_e164(facts.phone, context.event.phone_region) if facts.phone else None
 
 
-def _reason_to_skip(facts: RecipientFacts, context: MessageContext) -> SkipReason | None:
+def _reason_to_skip_all(context: MessageContext) -> SkipReason | None:
     if context.event_is_off:
         return SkipReason.EVENT_CANCELLED
     if context.event_has_overtaken:
         return SkipReason.EVENT_STARTED
     if context.words_have_expired:
         return SkipReason.TIME_PASSED
+    return None
+
+
+def _reason_to_skip(facts: RecipientFacts, context: MessageContext) -> SkipReason | None:
     if facts.removed:
         return SkipReason.GUEST_REMOVED
     audience = context.message.audience

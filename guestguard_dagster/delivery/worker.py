@@ -24,6 +24,7 @@ from guestguard_dagster.delivery.leasing import REPEAT_WITHIN, LeaseClock
 from guestguard_dagster.delivery.provider_gate import Blocked, ProviderGate, batch_size_of
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.delivery.settling import draw_jitter, settle, settle_repeat, weigh
+from guestguard_dagster.domain.addresses import email_key
 from guestguard_dagster.domain.ledger import LedgerEntry
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
@@ -70,7 +71,7 @@ class Worker:
         # the last answers said that the turn that was reserved for what comes next does not hold
         self._has_lost_turn = False
         self._composed_at = 0.0
-        # addresses that were suppressed since something was composed, folded
+        # the keys of addresses that were suppressed since something was composed
         self._suppressed: set[str] = set()
         # A batch that was formed for another provider, or another rate, is cut.
         self._largest_batch = batch_size_of(self._sender)
@@ -230,7 +231,7 @@ class Worker:
         if boot_seconds() - self._composed_at > _FACTS_HOLD_SECONDS:
             return False
         return not self._suppressed or not any(
-            item.address.casefold() in self._suppressed for _, item in ready.items.values()
+            email_key(item.address) in self._suppressed for _, item in ready.items.values()
         )
 
     def _leaves(self, token: UUID, wave: Sequence[Ready]) -> bool:
@@ -378,7 +379,7 @@ class Worker:
                 address = batch.addresses.get(settlement.delivery_id)
                 if settlement.outcome.suppress and address:
                     retry_database(partial(self._suppress, address, settlement.outcome.suppress), self._stop)
-                    self._suppressed.add(address.casefold())
+                    self._suppressed.add(email_key(address))
             if any(settlement.is_open for settlement in batch.settlements):
                 self.wake([batch.batch.queue_id])
         self.outcomes.update(outcome.outcome for outcome in outcomes)

@@ -16,6 +16,11 @@ _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _DOT_ATOM = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _ATOM_CHARACTERS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\x80-\U0010ffff-]+")
 _DOMAIN = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
+# What most addresses look like, and all are once they are canonical: nothing is left to do.
+_IS_CANONICAL = re.compile(
+    rf"(?=.{{3,{_LONGEST_ADDRESS}}}$)(?=[^@]{{1,{_LONGEST_LOCAL_PART}}}@){_ATOM}(?:\.{_ATOM})*"
+    r"@(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+)
 _WITH_NAME = re.compile(r".*<([^<>@]+@[^<>]+)>\s*", re.DOTALL)
 
 _AT_SIGNS = str.maketrans({"\uff20": "@", "\ufe6b": "@"})
@@ -41,6 +46,8 @@ def canonical_email(address: str) -> str:
     characters and without quotes; its case stays if it is ASCII, and is lower beyond that. What is canonical stays as
     it is. Raises AddressInvalid.
     """
+    if _IS_CANONICAL.fullmatch(address):
+        return address
     local_part, at, domain = address.strip().translate(_AT_SIGNS).rpartition("@")
     if not (local_part and at and domain):
         raise AddressInvalid("the email address lacks its @, or one of the two sides of it")
