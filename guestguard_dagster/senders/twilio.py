@@ -68,9 +68,7 @@ class TwilioSender:
         self._workers = ThreadPoolExecutor(max_workers=_PARALLEL_REQUESTS, thread_name_prefix="twilio")
 
     def prepare(self, items: Sequence[Text]) -> list[HandOff]:
-        return [
-            HandOff(tuple(text.delivery_id for text in items), CALLBACK_PATH, body=None, payload=tuple(items))
-        ]
+        return [HandOff(tuple(text.delivery_id for text in items), CALLBACK_PATH, body=None, payload=tuple(items))]
 
     def hand_off(self, request: HandOff, permit: Permit) -> list[Outcome | None]:
         if not isinstance(request.payload, tuple):
