@@ -153,11 +153,11 @@ class MessageComposer:
         return composed
 
     def check(self, recipients: Sequence[RecipientFacts]) -> CheckReport:
-        """What `compose` would refuse of these rows now.
+        """What `compose` would refuse of these rows now, suppressions aside: they are asked for when a row leaves.
 
         A mail is not filled in for that: once its template is compiled, it takes any guest's name and link.
         """
-        screened = self._screen(recipients)
+        screened = self._screen(recipients, asks_suppressions=False)
         fit, refusals = 0, screened.refusals
         for ready in screened.ready:
             try:
@@ -168,12 +168,12 @@ class MessageComposer:
                 refusals.append(_too_long(ready, problem))
         return CheckReport(fit, refusals, screened.broken, frozenset(screened.stopped))
 
-    def _screen(self, recipients: Sequence[RecipientFacts]) -> _Screened:
+    def _screen(self, recipients: Sequence[RecipientFacts], *, asks_suppressions: bool = True) -> _Screened:
         screened = _Screened([], [], set(), {})
         leaving = list(self._of_messages_that_may_leave(recipients, screened))
-        suppressed = self._suppressed_scopes(leaving)
+        suppressed = self._suppressed_scopes(leaving) if asks_suppressions else {}
         for context, members in leaving:
-            self._screen_message(screened, context, members, suppressed[context.message.channel])
+            self._screen_message(screened, context, members, suppressed.get(context.message.channel, {}))
         return screened
 
     def _of_messages_that_may_leave(

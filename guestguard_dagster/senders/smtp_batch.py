@@ -51,7 +51,7 @@ class SmtpBatch:
                 session.drop()
                 self._give_back(session)
             for opening in self._openings:
-                self._connections.give_back_when_open(opening)
+                self._connections.leave(opening)
             self._selector.close()
         return self._outcomes
 

@@ -66,8 +66,9 @@ class SmtpConnections:
             else:
                 self._count_less()
 
-    def give_back_when_open(self, opening: "Future[SmtpSession]") -> None:
-        opening.add_done_callback(lambda opened: None if opened.exception() else self.give_back(opened.result()))
+    def leave(self, opening: "Future[SmtpSession]") -> None:
+        """Nobody waits for this session any more: it is kept for the next hand-off."""
+        opening.add_done_callback(self._keep)
 
     def were_refused_another(self) -> bool:
         """The server would not have one more; False when none is open at all."""
@@ -88,6 +89,12 @@ class SmtpConnections:
         self._openers.shutdown()
         while self._idle:
             self._idle.pop().quit()
+
+    def _keep(self, opened: "Future[SmtpSession]") -> None:
+        if opened.exception() is None:
+            self.give_back(opened.result())
+        else:
+            self.were_refused_another()
 
     def _open(self) -> SmtpSession:
         try:

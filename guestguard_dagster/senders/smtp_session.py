@@ -192,9 +192,9 @@ class SmtpSession:
                 content_awaited = stage is Stage.DATA and reply.code == 354
                 if refusal is not None or content_awaited or (stage is not Stage.DATA and reply.is_completion):
                     continue
-                if is_announced and stage is Stage.SENDER:
-                    # It may be the early input that the server refuses: the mail deserves a session of its own.
-                    raise smtplib.SMTPServerDisconnected("the mail that was announced ahead is refused")
+                if stage is Stage.SENDER and (is_announced or (self.was_used and reply.code < 500)):
+                    # It may be the early input that is refused, or one mail more: a session of its own will tell.
+                    raise smtplib.SMTPServerDisconnected("MAIL is refused on a session that carried mail before")
                 refusal = reply, stage
                 if reply.ends_the_session or not self._pipelining:
                     break

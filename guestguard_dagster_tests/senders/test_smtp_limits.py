@@ -82,6 +82,20 @@ def test_an_additional_connection_that_takes_no_mail_costs_none(start: Start) ->
     assert set(server.recipients().values()) == {1}
 
 
+@pytest.mark.parametrize(
+    "words", ["452 4.5.3 too many mails on this connection", "421 4.7.0 enough of this connection"]
+)
+def test_a_limit_for_one_connection_costs_a_connection_and_no_wait(
+    start: Start, features: SmtpFeatures, words: str
+) -> None:
+    server, sender = start(features)
+    for _ in range(2):
+        server.faults.add(reply("mail", words, after=3))
+        assert classes(hand_off_all(sender, mails(6))) == [SENT] * 6
+    assert server.connections == 3
+    assert set(server.recipients().values()) == {2}
+
+
 @pytest.mark.parametrize("over_limit", ["450 4.7.1 Error: too much mail", "421 4.7.0 try again later", "451 slow down"])
 @pytest.mark.parametrize("connections", [1, 4])
 @pytest.mark.parametrize("pipelining", [True, False])
