@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import insert, select, update
 
-from guestguard_dagster.domain.deliveries import DeliveryStatus
+from guestguard_dagster.domain.deliveries import BatchState, DeliveryStatus
 from guestguard_dagster.domain.events import CollaboratorRole, Event, Guest, RsvpStatus, User
 from guestguard_dagster.domain.messages import Message, MessageAudience, MessageChannel, MessageKind, MessageStatus
 from guestguard_dagster.storage.database import Database
@@ -25,6 +25,7 @@ from guestguard_dagster.storage.rows import (
     user_from,
 )
 from guestguard_dagster.storage.schema import (
+    delivery_batches,
     event_collaborators,
     events,
     guests,
@@ -136,14 +137,29 @@ def make_deliveries(
     status: DeliveryStatus = DeliveryStatus.PENDING,
     **columns: Any,
 ) -> list[int]:
-    """One delivery row per guest, as the frozen audience; returns their ids in the order of the guests."""
+    """One delivery per guest, as the frozen audience, in one batch; returns their ids in the order of the guests.
+
+    Those that are `sending` are so by their batch, whose lease has run out.
+    """
+    state = {DeliveryStatus.PENDING: BatchState.PENDING, DeliveryStatus.SENDING: BatchState.SENDING}
+    is_sending = status is DeliveryStatus.SENDING
+    batch = {
+        "queue_id": message.id,
+        "message_id": message.id,
+        "state": state.get(status, BatchState.DONE),
+        "size": len(recipients),
+        "lease_expires_at": columns.pop("lease_expires_at", database.now() if is_sending else None),
+    }
+    with database.transaction() as connection:
+        batch_id = connection.execute(insert(delivery_batches).values(batch).returning(delivery_batches.c.id)).scalar()
     rows = [
         {
             "message_id": message.id,
             "event_id": message.event_id,
             "guest_id": guest.id,
             "channel": message.channel,
-            "status": status,
+            "status": DeliveryStatus.PENDING if is_sending else status,
+            "batch_id": batch_id,
         }
         | columns
         for guest in recipients

@@ -6,11 +6,11 @@ from datetime import timedelta
 from threading import Event
 from uuid import UUID
 
-from guestguard_dagster.delivery.mailroom import Mailroom
 from guestguard_dagster.delivery.quiet import claim_due
+from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.messages import MessageStatus
 from guestguard_dagster.storage.asks import LOOK_AHEAD
-from guestguard_dagster.storage.contexts import SendContext
+from guestguard_dagster.storage.contexts import MessageContext
 
 _LOOK_AGAIN = timedelta(seconds=5)
 _SHORTEST_WAIT = timedelta(milliseconds=20)
@@ -39,30 +39,30 @@ class ClaimReport:
     expired: tuple[UUID, ...]
 
 
-def claim(room: Mailroom, message_ids: Sequence[UUID], stop: Event) -> ClaimReport:
+def claim(sending: SendContext, message_ids: Sequence[UUID], stop: Event) -> ClaimReport:
     """Wait for the first due instant and claim what is due then; `dispatch` claims the rest when it is due."""
     expired: list[UUID] = []
     while True:
-        expired += room.messages.expire_started(message_ids)
-        expired += claim_due(room, message_ids)
-        schedule = read_schedule(room, message_ids)
+        expired += sending.messages.expire_started(message_ids)
+        expired += claim_due(sending, message_ids)
+        schedule = read_schedule(sending, message_ids)
         if stop.is_set() or schedule.sending or schedule.first_due_in is None:
             break
-        room.asks.renew(schedule.waiting)
+        sending.asks.renew(schedule.waiting)
         stop.wait(min(max(schedule.first_due_in, _SHORTEST_WAIT), _LOOK_AGAIN).total_seconds())
     return ClaimReport(schedule.sending, schedule.waiting, schedule.left, tuple(expired))
 
 
-def read_schedule(room: Mailroom, message_ids: Sequence[UUID]) -> Schedule:
+def read_schedule(sending: SendContext, message_ids: Sequence[UUID]) -> Schedule:
     """Read the rows again: a host may have edited, held or cancelled a message while the run waited for it."""
-    contexts = room.contexts.load(message_ids)
-    sending = [id for id, context in contexts.items() if context.message.status is MessageStatus.SENDING]
+    contexts = sending.contexts.load(message_ids)
+    being_sent = [id for id, context in contexts.items() if context.message.status is MessageStatus.SENDING]
     due_in = {id: wait for id, context in contexts.items() if (wait := _due_in(context)) is not None}
-    left = [id for id in message_ids if id not in due_in and id not in sending]
-    return Schedule(tuple(sending), tuple(due_in), tuple(left), min(due_in.values(), default=None))
+    left = [id for id in message_ids if id not in due_in and id not in being_sent]
+    return Schedule(tuple(being_sent), tuple(due_in), tuple(left), min(due_in.values(), default=None))
 
 
-def _due_in(context: SendContext) -> timedelta | None:
+def _due_in(context: MessageContext) -> timedelta | None:
     """How long until this message may be claimed, or None if it is not this run's to wait for."""
     message = context.message
     if message.status is not MessageStatus.SCHEDULED or message.send_at is None or message.held_at is not None:

@@ -22,11 +22,12 @@ from guestguard_dagster.rendering.shell import Branding
 from guestguard_dagster.rendering.sms import TextTemplate, TextTooLong
 from guestguard_dagster.senders.base import Mail, Text
 from guestguard_dagster.settings import Settings
-from guestguard_dagster.storage.contexts import SendContext
-from guestguard_dagster.storage.deliveries import RecipientFacts, Refusal
+from guestguard_dagster.storage.contexts import MessageContext
+from guestguard_dagster.storage.deliveries import Refusal
+from guestguard_dagster.storage.recipient_facts import RecipientFacts
 
 if TYPE_CHECKING:
-    from guestguard_dagster.delivery.mailroom import Mailroom
+    from guestguard_dagster.delivery.send_context import SendContext
 
 
 _CONTEXTS_HOLD_SECONDS = 1.0
@@ -77,7 +78,7 @@ class _Ready(NamedTuple):
 
     facts: RecipientFacts
     address: str
-    context: SendContext
+    context: MessageContext
     template: MailTemplate | TextTemplate
 
 
@@ -91,11 +92,23 @@ class _Screened:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """So many rows `fit`; the others are in `refusals`. `broken` says which messages fit nobody, and why."""
+    """So many rows `fit`; the others are in `refusals`, but for those of messages that are `stopped`.
+
+    `broken` says which messages fit nobody, and why.
+    """
 
     fit: int
     refusals: list[Refusal]
     broken: dict[UUID, str]
+    stopped: frozenset[UUID]
+
+    def __add__(self, other: "CheckReport") -> "CheckReport":
+        return CheckReport(
+            self.fit + other.fit,
+            self.refusals + other.refusals,
+            self.broken | other.broken,
+            self.stopped | other.stopped,
+        )
 
 
 class Composer(Protocol):
@@ -114,10 +127,10 @@ class MessageComposer:
     Messages and events are read once a second: the commit before a hand-off refuses what may no longer leave.
     """
 
-    def __init__(self, room: "Mailroom") -> None:
-        self._room = room
+    def __init__(self, sending: "SendContext") -> None:
+        self._sending = sending
         self._compiled: dict[UUID, _Compiled] = {}
-        self._contexts: dict[UUID, SendContext] = {}
+        self._contexts: dict[UUID, MessageContext] = {}
         self._contexts_read_at = 0.0
 
     def forget(self) -> None:
@@ -148,20 +161,20 @@ class MessageComposer:
                 fit += 1
             except TextTooLong as problem:
                 refusals.append(_too_long(ready, problem))
-        return CheckReport(fit, refusals, screened.broken)
+        return CheckReport(fit, refusals, screened.broken, screened.stopped)
 
     def _screen(self, recipients: Sequence[RecipientFacts]) -> _Screened:
-        contexts = self._contexts_of({facts.source_id for facts in recipients})
+        contexts = self._contexts_of({facts.queue_id for facts in recipients})
         stopped = frozenset(
-            facts.source_id
+            facts.queue_id
             for facts in recipients
-            if (context := contexts.get(facts.source_id)) is None or not context.may_leave_now
+            if (context := contexts.get(facts.queue_id)) is None or not context.may_leave_now
         )
-        recipients = [facts for facts in recipients if facts.source_id not in stopped]
+        recipients = [facts for facts in recipients if facts.queue_id not in stopped]
         suppressed = self._suppressed_scopes(recipients, contexts)
         screened = _Screened([], [], stopped, {})
         for facts in recipients:
-            context = contexts[facts.source_id]
+            context = contexts[facts.queue_id]
             address = _address(facts, context)
             reason = _reason_to_skip(facts, context) or (SkipReason.NO_ADDRESS if address is None else None)
             if reason is not None or address is None:
@@ -172,51 +185,53 @@ class MessageComposer:
                 self._add_with_template(screened, facts, address, context)
         return screened
 
-    def _contexts_of(self, message_ids: set[UUID]) -> dict[UUID, SendContext]:
+    def _contexts_of(self, message_ids: set[UUID]) -> dict[UUID, MessageContext]:
         if boot_seconds() - self._contexts_read_at > _CONTEXTS_HOLD_SECONDS:
             self._contexts, self._contexts_read_at = {}, boot_seconds()
         if unread := message_ids - self._contexts.keys():
-            self._contexts |= self._room.contexts.load(list(unread))
+            self._contexts |= self._sending.contexts.load(list(unread))
         return self._contexts
 
     def _add_with_template(
-        self, screened: _Screened, facts: RecipientFacts, address: str, context: SendContext
+        self, screened: _Screened, facts: RecipientFacts, address: str, context: MessageContext
     ) -> None:
         try:
-            if facts.source_id not in screened.broken:
+            if facts.queue_id not in screened.broken:
                 screened.ready.append(_Ready(facts, address, context, self._template(context)))
                 return
         except TemplateRefused as problem:
-            screened.broken[facts.source_id] = f"template refused: {problem}"
-        screened.refusals.append(Refusal(facts.delivery_id, DeliveryStatus.FAILED, screened.broken[facts.source_id]))
+            screened.broken[facts.queue_id] = f"template refused: {problem}"
+        screened.refusals.append(Refusal(facts.delivery_id, DeliveryStatus.FAILED, screened.broken[facts.queue_id]))
 
     def _render(self, ready: _Ready) -> Mail | Text:
         facts, address, context, template = ready
-        link = self._room.links.rsvp(facts)
+        link = self._sending.links.rsvp(facts)
         if isinstance(template, TextTemplate):
             return Text(
                 delivery_id=facts.delivery_id,
                 round=facts.round,
                 to_phone=address,
                 body=template.render(guest_name=facts.guest_name, rsvp_link=link),
+                installation=self._sending.installation.id,
                 valid_until=context.event.starts_at if not context.leaves_after_start else None,
             )
-        unsubscribe = self._room.links.unsubscribe(facts.guest_id, context.event.id) if facts.guest_id else None
+        unsubscribe = self._sending.links.unsubscribe(facts.guest_id, context.event.id) if facts.guest_id else None
         rendered = template.render(guest_name=facts.guest_name, rsvp_link=link, unsubscribe_url=unsubscribe)
         return Mail(
             delivery_id=facts.delivery_id,
             round=facts.round,
             to_email=address,
             to_name=facts.guest_name,
-            from_name=from_name(context.event, context.host, self._room.senders.from_name),
+            from_name=from_name(context.event, context.host, self._sending.senders.from_name),
             reply_to=context.host.email,
             subject=rendered.subject,
             text=rendered.text,
             html=rendered.html,
+            installation=self._sending.installation.id,
             unsubscribe_url=unsubscribe,
         )
 
-    def _template(self, context: SendContext) -> MailTemplate | TextTemplate:
+    def _template(self, context: MessageContext) -> MailTemplate | TextTemplate:
         message, event = context.message, context.event
         made_of = (message.version, event.updated_at, context.host)
         known = self._compiled.get(message.id)
@@ -238,21 +253,21 @@ class MessageComposer:
         return template
 
     def _suppressed_scopes(
-        self, recipients: Sequence[RecipientFacts], contexts: Mapping[UUID, SendContext]
+        self, recipients: Sequence[RecipientFacts], contexts: Mapping[UUID, MessageContext]
     ) -> dict[str, frozenset[str]]:
         addresses: dict[MessageChannel, set[str]] = {}
         for facts in recipients:
-            context = contexts[facts.source_id]
+            context = contexts[facts.queue_id]
             if address := _address(facts, context):
                 addresses.setdefault(context.message.channel, set()).add(address)
         scopes: dict[str, frozenset[str]] = {}
         for channel, known in addresses.items():
-            scopes |= self._room.suppressions.scopes_among(channel, known)
+            scopes |= self._sending.suppressions.scopes_among(channel, known)
         return scopes
 
-    def _scopes(self, context: SendContext) -> set[str]:
+    def _scopes(self, context: MessageContext) -> set[str]:
         scopes = {EVERY_HOST, for_host(context.host.id)}
-        number = self._room.senders.sending_number
+        number = self._sending.senders.sending_number
         if context.message.channel is MessageChannel.SMS and number is not None:
             scopes.add(for_sending_number(number))
         return scopes
@@ -267,13 +282,13 @@ def _too_long(ready: _Ready, problem: TextTooLong) -> Refusal:
     return Refusal(ready.facts.delivery_id, DeliveryStatus.FAILED, str(problem))
 
 
-def _address(facts: RecipientFacts, context: SendContext) -> str | None:
+def _address(facts: RecipientFacts, context: MessageContext) -> str | None:
     if context.message.channel is MessageChannel.EMAIL:
         return facts.email or None
     return to_e164(facts.phone, context.event.phone_region) if facts.phone else None
 
 
-def _reason_to_skip(facts: RecipientFacts, context: SendContext) -> SkipReason | None:
+def _reason_to_skip(facts: RecipientFacts, context: MessageContext) -> SkipReason | None:
     if context.event_is_off:
         return SkipReason.EVENT_CANCELLED
     if context.event_has_overtaken:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.delivery.leasing import REPEAT_WITHIN
+from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.messages import MessageStatus
 
@@ -18,12 +19,16 @@ class FinishReport:
     outcomes: Counter[DeliveryStatus]
 
 
-def record_deliveries(room: Mailroom, message_ids: Sequence[UUID]) -> int:
-    """Let every recorded attempt count, also those whose row missed it; returns how many rows moved."""
-    return room.recovery.reconcile(message_ids)
+def record_deliveries(sending: SendContext, message_ids: Sequence[UUID]) -> int:
+    """Settle what a crash left: hand-offs that were interrupted and that cannot be repeated become `unknown`.
+
+    Returns how many deliveries that were.
+    """
+    accounts = {sender.account for sender in (sending.senders.email, sending.senders.sms) if sender.repeatable}
+    return sending.batches.end_interrupted(message_ids, accounts=accounts, within=REPEAT_WITHIN)
 
 
-def mark_sent(room: Mailroom, message_ids: Sequence[UUID]) -> FinishReport:
+def mark_sent(sending: SendContext, message_ids: Sequence[UUID]) -> FinishReport:
     """End the messages that are done; the others are left for the next run."""
-    room.progress.finish(message_ids)
-    return FinishReport(room.progress.statuses(message_ids), room.progress.outcomes(message_ids))
+    sending.progress.finish(message_ids)
+    return FinishReport(sending.progress.statuses(message_ids), sending.progress.outcomes(message_ids))

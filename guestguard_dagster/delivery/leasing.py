@@ -4,11 +4,15 @@ from datetime import timedelta
 from threading import Event
 
 from guestguard_dagster.clock import boot_seconds
-from guestguard_dagster.senders.base import LeaseLost
+from guestguard_dagster.senders.base import LeaseLost, TimeIsUp
 
 LEASE_TIME = timedelta(seconds=60)
+# Idempotency keys live 24 hours at the provider; an hour is left for clocks and slow calls.
+REPEAT_WITHIN = timedelta(hours=23)
 # of the lease: room for clocks that run apart, and for the way to the provider
 _SAFETY_MARGIN = 1 / 12
+# A hand-off takes no longer, however slow the server is: a host's Stop is seen, and other messages have their turn.
+_LONGEST_HAND_OFF_SECONDS = 1.5
 
 
 class LeaseClock:
@@ -16,11 +20,14 @@ class LeaseClock:
 
     def __init__(self, stop: Event, duration: timedelta) -> None:
         self._stop = stop
-        self._deadline = boot_seconds() + duration.total_seconds() * (1 - _SAFETY_MARGIN)
+        self._lease_ends_at = boot_seconds() + duration.total_seconds() * (1 - _SAFETY_MARGIN)
+        self._turn_ends_at = boot_seconds() + _LONGEST_HAND_OFF_SECONDS
 
     def permit(self) -> None:
-        """Raise LeaseLost when nothing more may leave: the lease could have run out, or the run is being stopped."""
-        if boot_seconds() >= self._deadline:
-            raise LeaseLost("the lease on these deliveries could have run out; they are left to the next run")
+        """Raise LeaseLost when nothing more may leave: the lease could have run out, or the turn is over."""
+        if boot_seconds() >= self._lease_ends_at:
+            raise LeaseLost("the lease on this batch could have run out; it is left to the next run")
+        if boot_seconds() >= self._turn_ends_at:
+            raise TimeIsUp("this hand-off has taken its time; what has not left yet leaves with a batch of its own")
         if self._stop.is_set():
             raise LeaseLost("the run is being stopped; what has not left yet stays pending")

@@ -17,11 +17,12 @@ from guestguard_dagster.rendering.calendar import CALENDAR_FILENAME, CALENDAR_TY
 from guestguard_dagster.rendering.mail import RenderedMail
 from guestguard_dagster.rendering.notices import Confirmation, FraudAlert, Invitation
 from guestguard_dagster.senders.base import Attachment, Mail
-from guestguard_dagster.storage.deliveries import RecipientFacts, Refusal
+from guestguard_dagster.storage.deliveries import Refusal
 from guestguard_dagster.storage.notifications import NotificationContext
+from guestguard_dagster.storage.recipient_facts import RecipientFacts
 
 if TYPE_CHECKING:
-    from guestguard_dagster.delivery.mailroom import Mailroom
+    from guestguard_dagster.delivery.send_context import SendContext
 
 _TEMPLATES_KEPT = 256
 
@@ -29,15 +30,15 @@ _TEMPLATES_KEPT = 256
 class NotificationComposer:
     """Composes notifications for one run; keeps the compiled templates of the latest events."""
 
-    def __init__(self, room: "Mailroom") -> None:
-        self._room = room
+    def __init__(self, sending: "SendContext") -> None:
+        self._sending = sending
         self._calendar = lru_cache(_TEMPLATES_KEPT)(_calendar)
         self._confirmation = lru_cache(_TEMPLATES_KEPT)(_confirmation)
         self._fraud_alert = lru_cache(_TEMPLATES_KEPT)(_fraud_alert)
 
     def compose(self, recipients: Sequence[RecipientFacts]) -> Composed:
         """Check and render these rows as things stand now."""
-        contexts = self._room.notifications.contexts([facts.delivery_id for facts in recipients])
+        contexts = self._sending.notifications.contexts([facts.delivery_id for facts in recipients])
         suppressed = self._suppressed_scopes(contexts)
         composed = Composed([], [], frozenset())
         for facts in recipients:
@@ -76,11 +77,13 @@ class NotificationComposer:
             guest_name=facts.guest_name,
             answer=payload.response,
             plus_ones=payload.plus_ones,
-            rsvp_link=self._room.links.rsvp(facts),
+            rsvp_link=self._sending.links.rsvp(facts),
         )
         attachments = (self._calendar(event, host),) if payload.is_attending else ()
-        sender = from_name(event, host, self._room.senders.from_name)
-        return _mail_of(facts, address, facts.guest_name, sender, host.email, rendered, attachments=attachments)
+        sender = from_name(event, host, self._sending.senders.from_name)
+        return _mail_of(
+            self._sending, facts, address, facts.guest_name, sender, host.email, rendered, attachments=attachments
+        )
 
     def _alert(self, facts: RecipientFacts, address: str, context: NotificationContext, payload: FraudScored) -> Mail:
         event, host = context.event, context.host
@@ -88,28 +91,29 @@ class NotificationComposer:
             payload=payload,
             guest_name=context.guest.name if context.guest else None,
             seen_at=context.published_at,
-            event_link=self._room.links.event(event.id),
+            event_link=self._sending.links.event(event.id),
         )
-        return _mail_of(facts, address, host.name, self._room.senders.from_name, None, rendered)
+        return _mail_of(self._sending, facts, address, host.name, self._sending.senders.from_name, None, rendered)
 
     def _invite(
         self, facts: RecipientFacts, address: str, context: NotificationContext, payload: InvitationSend
     ) -> Mail:
         event, host = context.event, context.host
-        unsubscribe = self._room.links.unsubscribe(facts.guest_id, event.id) if facts.guest_id else None
+        unsubscribe = self._sending.links.unsubscribe(facts.guest_id, event.id) if facts.guest_id else None
         name = payload.guest_name or facts.guest_name
         rendered = Invitation.compile(event, payload, host_name=host.name).render(
-            guest_name=name, link=payload.link or self._room.links.rsvp(facts), unsubscribe_url=unsubscribe
+            guest_name=name, link=payload.link or self._sending.links.rsvp(facts), unsubscribe_url=unsubscribe
         )
-        sender = from_name(event, host, self._room.senders.from_name)
-        return _mail_of(facts, address, name, sender, host.email, rendered, unsubscribe_url=unsubscribe)
+        sender = from_name(event, host, self._sending.senders.from_name)
+        return _mail_of(self._sending, facts, address, name, sender, host.email, rendered, unsubscribe_url=unsubscribe)
 
     def _suppressed_scopes(self, contexts: Mapping[int, NotificationContext]) -> dict[str, frozenset[str]]:
         addresses = {_address(context) for context in contexts.values()} - {""}
-        return self._room.suppressions.scopes_among(MessageChannel.EMAIL, addresses) if addresses else {}
+        return self._sending.suppressions.scopes_among(MessageChannel.EMAIL, addresses) if addresses else {}
 
 
 def _mail_of(
+    sending: "SendContext",
     facts: RecipientFacts,
     address: str,
     to_name: str,
@@ -130,6 +134,7 @@ def _mail_of(
         subject=rendered.subject,
         text=rendered.text,
         html=rendered.html,
+        installation=sending.installation.id,
         unsubscribe_url=unsubscribe_url,
         attachments=attachments,
     )

@@ -1,62 +1,92 @@
-"""Before anything leaves, every pending recipient is checked: a broken template fails its message, and nothing of it is
-sent; a recipient whom it does not fit fails alone."""
+"""Before anything of a message leaves, every pending recipient is checked: a broken template fails its message, and
+nothing of it is sent; a recipient whom it does not fit fails alone."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from guestguard_dagster.delivery.composing import MessageComposer
-from guestguard_dagster.delivery.mailroom import Mailroom
-from guestguard_dagster.domain.deliveries import DeliveryStatus
-from guestguard_dagster.storage.deliveries import RecipientFacts
+from guestguard_dagster.clock import boot_seconds
+from guestguard_dagster.delivery.composing import CheckReport, MessageComposer
+from guestguard_dagster.delivery.hand_off import refusal_of
+from guestguard_dagster.delivery.send_context import SendContext
+from guestguard_dagster.senders.grouping import groups_of
+from guestguard_dagster.storage.audiences import Findings, Stage
+from guestguard_dagster.storage.database import DatabaseFailed
+from guestguard_dagster.storage.recipient_facts import RecipientFacts
 
-_PAGE = 2000
-_MESSAGES_PER_PAGE = 50
+_MESSAGES_PER_STEP = 20
+_RECIPIENTS_PER_STEP = 4000
+_SMALL_AUDIENCE = 200
+# What takes longer is checked while other messages leave.
+_LONGEST_SECONDS = 0.5
 
 
 @dataclass(slots=True)
 class PreflightReport:
-    """`fit` recipients may leave; `refused` ones were settled, by reason; `broken` messages failed whole."""
+    """`fit` recipients may leave; `refused` ones were settled, by reason; `broken` messages fit nobody."""
 
     fit: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     broken: dict[UUID, str] = field(default_factory=dict)
 
 
-def preflight(room: Mailroom, message_ids: Sequence[UUID], composer: MessageComposer | None = None) -> PreflightReport:
-    """Check everything of the `sending` messages that were not checked yet. What was checked once is not again."""
-    composer = composer or MessageComposer(room)
-    report = PreflightReport()
-    unchecked = [
-        message_id
-        for message_id, context in room.contexts.load(message_ids).items()
-        if context.may_leave_now and context.message.audience_frozen_at and not context.message.preflighted_at
-    ]
-    cursors = dict.fromkeys(unchecked, 0)
-    while cursors:
-        window = {message_id: cursors.pop(message_id) for message_id in list(cursors)[:_MESSAGES_PER_PAGE]}
-        per_source = max(1, _PAGE // len(window))
-        page = room.audiences.pending_page(window, per_source=per_source)
-        _check(room, page, composer, report)
-        found = Counter(facts.source_id for facts in page)
-        last = {facts.source_id: facts.delivery_id for facts in page}
-        cursors |= {id: last[id] for id in window if found[id] == per_source and id not in report.broken}
-    if unchecked:
-        room.progress.mark_preflighted(unchecked)
-    return report
+class Preflight:
+    """Checks messages that are frozen and were not checked yet. What was checked once is not again."""
+
+    def __init__(self, sending: SendContext, composer: MessageComposer) -> None:
+        self._sending = sending
+        self._composer = composer
+        self.report = PreflightReport()
+
+    def step(self, message_ids: Sequence[UUID], *, ends_at: float) -> bool:
+        """Check a page of each of these messages, until `ends_at` (boot_seconds); False when nothing was to do."""
+        worked_on = 0
+        for step in groups_of(message_ids, _MESSAGES_PER_STEP):
+            page = max(_RECIPIENTS_PER_STEP // len(step), _SMALL_AUDIENCE)
+            worked_on += self._sending.audiences.check(step, page=page, find=self._find)
+            if boot_seconds() >= ends_at:
+                break
+        return worked_on > 0
+
+    def _find(self, recipients: Sequence[RecipientFacts]) -> Findings:
+        checked = self._check(recipients)
+        self.report.broken.update(checked.broken)
+        self.report.refused.update(refusal.reason for refusal in checked.refusals)
+        self.report.fit += checked.fit
+        return checked.refusals, checked.stopped
+
+    def _check(self, recipients: Sequence[RecipientFacts]) -> CheckReport:
+        try:
+            return self._composer.check(recipients)
+        except DatabaseFailed:
+            raise
+        except Exception:
+            return self._check_one_by_one(recipients)
+
+    def _check_one_by_one(self, recipients: Sequence[RecipientFacts]) -> CheckReport:
+        report = CheckReport(0, [], {}, frozenset())
+        for facts in recipients:
+            try:
+                report += self._composer.check([facts])
+            except DatabaseFailed:
+                raise
+            except Exception as error:
+                report += CheckReport(0, [refusal_of(facts.delivery_id, error)], {}, frozenset())
+        return report
 
 
-def _check(
-    room: Mailroom,
-    page: Sequence[RecipientFacts],
-    composer: MessageComposer,
-    report: PreflightReport,
-) -> None:
-    checked = composer.check(page)
-    for message_id, problem in checked.broken.items():
-        room.audiences.refuse_all_pending(message_id, DeliveryStatus.FAILED, problem)
-    report.broken.update(checked.broken)
-    room.audiences.refuse_pending(checked.refusals)
-    report.refused.update(refusal.reason for refusal in checked.refusals)
-    report.fit += checked.fit
+def preflight(
+    sending: SendContext, message_ids: Sequence[UUID], composer: MessageComposer | None = None
+) -> PreflightReport:
+    """Check for half a second, so small messages wholly; `dispatch` goes on with the others between batches."""
+    checking = Preflight(sending, composer or MessageComposer(sending))
+    ends_at = boot_seconds() + _LONGEST_SECONDS
+    while boot_seconds() < ends_at and checking.step(_unchecked(sending, message_ids), ends_at=ends_at):
+        pass
+    return checking.report
+
+
+def _unchecked(sending: SendContext, message_ids: Sequence[UUID]) -> list[UUID]:
+    stages = sending.audiences.stages(message_ids)
+    return [message_id for message_id, stage in stages.items() if stage is Stage.UNCHECKED]

@@ -33,6 +33,18 @@ class DeliveryStatus(StrEnum):
         return target in _DELIVERY_MOVES[self]
 
 
+class BatchState(StrEnum):
+    """How far a batch is: deliveries that are leased, marked and handed off together."""
+
+    PENDING = "pending"
+    LEASED = "leased"
+    SENDING = "sending"
+    DONE = "done"
+
+
+# That a delivery is `sending` is known by its batch.
+STORED_STATUSES = tuple(status for status in DeliveryStatus if status is not DeliveryStatus.SENDING)
+
 UNSETTLED_STATUSES = frozenset({DeliveryStatus.PENDING, DeliveryStatus.SENDING})
 
 # Everything that proves a hand-off: the guest has, or had, the mail.

@@ -5,7 +5,7 @@ from enum import StrEnum
 from uuid import UUID, uuid5
 
 _MEMOS = UUID("f6a1c1d6-0a53-4a55-9f2d-0e4b3f1c7a08")
-_DRAINS = UUID("0b7a4f0e-4c1f-4e0b-8c3e-1f0f7a5f6f52")
+_QUEUES = UUID("0b7a4f0e-4c1f-4e0b-8c3e-1f0f7a5f6f52")
 
 
 class MemoKind(StrEnum):
@@ -13,9 +13,9 @@ class MemoKind(StrEnum):
     ALERT = "alert"
 
     @property
-    def drain_id(self) -> UUID:
-        """The source under which the engine works off all memos of this kind."""
-        return uuid5(_DRAINS, self.value)
+    def queue_id(self) -> UUID:
+        """The queue of all memos of this kind."""
+        return uuid5(_QUEUES, self.value)
 
 
 @dataclass(frozen=True, slots=True)

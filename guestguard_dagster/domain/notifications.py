@@ -36,7 +36,7 @@ _LONGEST_RISK = 40
 _LONGEST_ID = 200
 _LONGEST_ADDRESS = 320
 
-_DRAINS = UUID("6d0ac6b4-6f5c-4c0e-9a0c-64b0ad3d9d5e")
+_QUEUES = UUID("6d0ac6b4-6f5c-4c0e-9a0c-64b0ad3d9d5e")
 _NO_ID = UUID(int=0)
 _NOTIFICATIONS = UUID("7d3f0f8e-5a0c-4b7e-9a51-3d9c1f2f6b10")
 
@@ -52,9 +52,9 @@ class NotificationType(StrEnum):
         return _LABELS[self]
 
     @property
-    def drain_id(self) -> UUID:
-        """The source under which the engine works off all notifications of this type."""
-        return uuid5(_DRAINS, self.value)
+    def queue_id(self) -> UUID:
+        """The queue of all notifications of this type."""
+        return uuid5(_QUEUES, self.value)
 
 
 _LABELS: Mapping[NotificationType, str] = {

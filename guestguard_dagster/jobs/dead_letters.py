@@ -22,9 +22,9 @@ from dagster import (
 )
 from pydantic import Field
 
+from guestguard_dagster.delivery.event_intake import Rules, receive, replay
 from guestguard_dagster.delivery.ledger import check
-from guestguard_dagster.delivery.mailroom import Mailroom
-from guestguard_dagster.delivery.notifying import Rules, receive, replay
+from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.jobs.ledger import instant
 from guestguard_dagster.jobs.queues import EVENT_QUEUE
@@ -95,8 +95,8 @@ def try_again(
     context: OpExecutionContext, config: DeadLettersToChange, database: DatabaseResource, senders: SendersResource
 ) -> None:
     settings = senders.settings()
-    room = Mailroom.open(database.get(), senders.get(), settings, run_id=context.run_id)
-    used, kept = replay(room, Rules.from_settings(settings), config.selection())
+    sending = SendContext.open(database.get(), senders.get(), settings, run_id=context.run_id)
+    used, kept = replay(sending, Rules.from_settings(settings), config.selection())
     context.add_output_metadata({"replayed": len(used), "still dead": len(kept), "table": _table(kept)})
 
 
@@ -113,7 +113,7 @@ def read_again(
         standing = check(database.get(), ledger)
     if not standing.may_send:
         raise Failure(standing.sentence)
-    room = Mailroom.open(database.get(), senders.get(), settings, run_id=context.run_id)
+    sending = SendContext.open(database.get(), senders.get(), settings, run_id=context.run_id)
     with nats.open() as stream:
         declaration = stream.declaration
         arrivals = stream.read(config.first_sequence, config.last_sequence)
@@ -121,7 +121,7 @@ def read_again(
     for kind in NotificationType:
         subject = declaration.consumers[kind].subject
         mine = [arrival for arrival in arrivals if arrival.subject == subject]
-        received = receive(room, Rules.from_settings(settings), kind, mine)
+        received = receive(sending, Rules.from_settings(settings), kind, mine)
         fates += Counter({str(fate): count for fate, count in received.fates.items()})
         fates["refused"] += len(received.refused)
     context.add_output_metadata({"events": len(arrivals), **numbers("events", fates)})

@@ -2,9 +2,9 @@
 
 from dagster import OpExecutionContext, in_process_executor, job, op
 
-from guestguard_dagster.delivery.mailing_memos import mail_memos
-from guestguard_dagster.delivery.mailroom import Mailroom
-from guestguard_dagster.delivery.shield import run_shielded
+from guestguard_dagster.delivery.graceful_stop import run_until_stopped
+from guestguard_dagster.delivery.send_context import SendContext
+from guestguard_dagster.delivery.system_mail import mail_memos
 from guestguard_dagster.jobs.queues import EVENT_QUEUE
 from guestguard_dagster.jobs.send_report import numbers
 from guestguard_dagster.resources.database import DatabaseResource
@@ -13,8 +13,8 @@ from guestguard_dagster.resources.senders import SendersResource
 
 @op(description="Hand off the memos that may leave now.")
 def hand_off_memos(context: OpExecutionContext, database: DatabaseResource, senders: SendersResource) -> None:
-    room = Mailroom.open(database.get(), senders.get(), senders.settings(), run_id=context.run_id)
-    report = run_shielded(lambda stop: mail_memos(room, stop))
+    sending = SendContext.open(database.get(), senders.get(), senders.settings(), run_id=context.run_id)
+    report = run_until_stopped(lambda stop: mail_memos(sending, stop))
     if report.blocked:
         context.log.warning(report.blocked)
     context.add_output_metadata({**numbers("memos", report.outcomes), "memos that wait": report.left})

@@ -10,10 +10,10 @@ from typing import Any
 
 from dagster import JobDefinition, OpDefinition, OpExecutionContext, in_process_executor, job, op
 
-from guestguard_dagster.delivery.draining import DrainReport, drain
-from guestguard_dagster.delivery.mailroom import Mailroom
-from guestguard_dagster.delivery.notifying import Rules
-from guestguard_dagster.delivery.shield import run_shielded
+from guestguard_dagster.delivery.event_intake import Rules
+from guestguard_dagster.delivery.graceful_stop import run_until_stopped
+from guestguard_dagster.delivery.notification_sending import NotificationReport
+from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.jobs.queues import EVENT_QUEUE
 from guestguard_dagster.jobs.send_report import numbers
@@ -29,7 +29,7 @@ def _drain_op(kind: NotificationType) -> OpDefinition:
         context: OpExecutionContext, database: DatabaseResource, senders: SendersResource, nats: NatsResource
     ) -> None:
         settings = senders.settings()
-        room = Mailroom.open(database.get(), senders.get(), settings, run_id=context.run_id)
+        sending = SendContext.open(database.get(), senders.get(), settings, run_id=context.run_id)
         linger = timedelta(seconds=settings.nats_linger_seconds)
         with nats.open() as stream:
             try:
@@ -39,7 +39,7 @@ def _drain_op(kind: NotificationType) -> OpDefinition:
             for sentence in drift:
                 context.log.warning(sentence)
             rules = Rules.from_settings(settings)
-            report = run_shielded(lambda stop: drain(room, stream, rules, kind, stop, linger=linger))
+            report = run_until_stopped(lambda stop: receive_and_send(sending, stream, rules, kind, stop, linger=linger))
         for sentence in filter(None, (report.blocked, report.stream_problem)):
             context.log.warning(sentence)
         context.add_output_metadata(_metadata(report, drift))
@@ -47,7 +47,7 @@ def _drain_op(kind: NotificationType) -> OpDefinition:
     return receive_and_send
 
 
-def _metadata(report: DrainReport, drift: tuple[str, ...]) -> Mapping[str, Any]:
+def _metadata(report: NotificationReport, drift: tuple[str, ...]) -> Mapping[str, Any]:
     sent = report.outcomes["sent"]
     return {
         **numbers("events", report.events),

@@ -8,15 +8,15 @@ from uuid import UUID
 from dagster import MetadataValue, TableColumn, TableMetadataValue, TableRecord, TableSchema
 
 from guestguard_dagster.delivery.finishing import FinishReport
-from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.delivery.send_context import SendContext
 
 _MOST_ROWS = 500
 _COLUMNS = ("event", "kind", "status", "recipients", "due", "why", "message", "link")
 
 
-def messages_table(room: Mailroom, message_ids: Sequence[UUID], public_base_url: str) -> TableMetadataValue:
+def messages_table(sending: SendContext, message_ids: Sequence[UUID], public_base_url: str) -> TableMetadataValue:
     """One row per message as it stands now; the first 500 of a run."""
-    contexts = room.contexts.load(list(message_ids[:_MOST_ROWS]))
+    contexts = sending.contexts.load(list(message_ids[:_MOST_ROWS]))
     records = [
         TableRecord(
             {

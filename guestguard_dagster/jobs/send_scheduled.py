@@ -28,8 +28,8 @@ from pydantic import Field
 
 from guestguard_dagster.delivery import audience, claiming, dispatching, finishing
 from guestguard_dagster.delivery import preflight as checking
-from guestguard_dagster.delivery.mailroom import Mailroom
-from guestguard_dagster.delivery.shield import run_shielded
+from guestguard_dagster.delivery.graceful_stop import run_until_stopped
+from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.jobs.queues import SEND_QUEUE
 from guestguard_dagster.jobs.send_report import messages_table, numbers, outcomes_metadata
 from guestguard_dagster.resources.database import DatabaseResource
@@ -54,18 +54,18 @@ def requested_ids(run: DagsterRun) -> list[UUID]:
 
 
 @contextmanager
-def _open_mailroom(
+def _open_sending(
     context: OpExecutionContext, request: SendRequest, database: DatabaseResource, senders: SendersResource
-) -> Iterator[Mailroom]:
-    room = Mailroom.open(database.get(), senders.get(), senders.settings(), run_id=context.run_id)
-    room.runs.record(context.run_id, request.ids(), lifts_hold=_an_operator_started(context))
+) -> Iterator[SendContext]:
+    sending = SendContext.open(database.get(), senders.get(), senders.settings(), run_id=context.run_id)
+    sending.runs.record(context.run_id, request.ids(), lifts_hold=_an_operator_started(context))
     try:
-        yield room
+        yield sending
     except BaseException as error:
         if _is_being_terminated(context):
-            room.runs.hold(context.run_id, request.ids(), reason=TERMINATED.format(run_id=context.run_id))
+            sending.runs.hold(context.run_id, request.ids(), reason=TERMINATED.format(run_id=context.run_id))
         elif not isinstance(error, Exception):
-            room.asks.let_go(request.ids())  # a restart: the next tick may ask at once
+            sending.asks.let_go(request.ids())  # a restart: the next tick may ask at once
         raise
 
 
@@ -83,8 +83,8 @@ def _is_being_terminated(context: OpExecutionContext) -> bool:
 def claim(
     context: OpExecutionContext, config: SendRequest, database: DatabaseResource, senders: SendersResource
 ) -> None:
-    with _open_mailroom(context, config, database, senders) as room:
-        report = claiming.claim(room, config.ids(), Event())
+    with _open_sending(context, config, database, senders) as sending:
+        report = claiming.claim(sending, config.ids(), Event())
         context.log.info(
             f"{len(report.sending)} being sent, {len(report.waiting)} not due yet, "
             f"{len(report.expired)} came too late, {len(report.left)} left alone"
@@ -95,7 +95,7 @@ def claim(
                 "waiting": len(report.waiting),
                 "expired": len(report.expired),
                 "left alone": len(report.left),
-                "messages": messages_table(room, config.ids(), senders.settings().public_base_url),
+                "messages": messages_table(sending, config.ids(), senders.settings().public_base_url),
             }
         )
 
@@ -108,8 +108,8 @@ def claim(
 def load_recipients(
     context: OpExecutionContext, config: SendRequest, database: DatabaseResource, senders: SendersResource
 ) -> None:
-    with _open_mailroom(context, config, database, senders) as room:
-        report = audience.load_recipients(room, config.ids())
+    with _open_sending(context, config, database, senders) as sending:
+        report = audience.load_recipients(sending, config.ids())
         context.add_output_metadata({"messages": len(report.recipients), "recipients": report.total})
 
 
@@ -121,8 +121,8 @@ def load_recipients(
 def render(
     context: OpExecutionContext, config: SendRequest, database: DatabaseResource, senders: SendersResource
 ) -> None:
-    with _open_mailroom(context, config, database, senders) as room:
-        report = checking.preflight(room, config.ids())
+    with _open_sending(context, config, database, senders) as sending:
+        report = checking.preflight(sending, config.ids())
         for message_id, problem in report.broken.items():
             context.log.error(f"message {message_id} cannot be rendered, nothing of it is sent: {problem}")
         context.add_output_metadata(
@@ -142,16 +142,16 @@ def render(
 def dispatch(
     context: OpExecutionContext, config: SendRequest, database: DatabaseResource, senders: SendersResource
 ) -> None:
-    with _open_mailroom(context, config, database, senders) as room:
-        report = run_shielded(lambda stop: dispatching.dispatch(room, config.ids(), stop))
-        for reason, messages in report.put_off.items():
+    with _open_sending(context, config, database, senders) as sending:
+        report = run_until_stopped(lambda stop: dispatching.dispatch(sending, config.ids(), stop))
+        for reason, messages in report.deferred.items():
             context.log.warning(f"{messages} messages wait: {reason}")
         context.add_output_metadata(
             {
                 **numbers("recipients", report.outcomes),
                 "recipients per second": MetadataValue.float(round(report.rate, 1)),
                 "seconds": MetadataValue.float(round(report.seconds, 3)),
-                **numbers("messages waiting:", report.put_off),
+                **numbers("messages waiting:", report.deferred),
             }
         )
 
@@ -164,8 +164,8 @@ def dispatch(
 def record_deliveries(
     context: OpExecutionContext, config: SendRequest, database: DatabaseResource, senders: SendersResource
 ) -> None:
-    with _open_mailroom(context, config, database, senders) as room:
-        context.add_output_metadata({"reconciled": finishing.record_deliveries(room, config.ids())})
+    with _open_sending(context, config, database, senders) as sending:
+        context.add_output_metadata({"reconciled": finishing.record_deliveries(sending, config.ids())})
 
 
 @op(
@@ -176,12 +176,12 @@ def record_deliveries(
 def mark_sent(
     context: OpExecutionContext, config: SendRequest, database: DatabaseResource, senders: SendersResource
 ) -> None:
-    with _open_mailroom(context, config, database, senders) as room:
-        report = finishing.mark_sent(room, config.ids())
+    with _open_sending(context, config, database, senders) as sending:
+        report = finishing.mark_sent(sending, config.ids())
         context.add_output_metadata(
             {
                 **outcomes_metadata(report),
-                "messages": messages_table(room, config.ids(), senders.settings().public_base_url),
+                "messages": messages_table(sending, config.ids(), senders.settings().public_base_url),
             }
         )
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from resend.exceptions import NoContentError, ResendError
 
+from guestguard_dagster.domain.callbacks import tags_of
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.domain.plain_text import clean_value
 from guestguard_dagster.rendering.addresses import AddressInvalid, ascii_address
@@ -17,7 +18,6 @@ from guestguard_dagster.senders import resend_answers
 from guestguard_dagster.senders.base import HandOff, LeaseLost, Mail, Permit, RateLimit
 from guestguard_dagster.senders.composing import usable_reply_to
 from guestguard_dagster.senders.grouping import groups_of
-from guestguard_dagster.senders.resend_callbacks import DELIVERY_TAG
 from guestguard_dagster.senders.resend_sdk import BATCH_ENDPOINT, SINGLE_ENDPOINT, ResendAccount
 
 LARGEST_BATCH = 100
@@ -34,7 +34,7 @@ class ResendSender:
     """One Resend API key. Repeatable: the same HandOff is the same request, and Resend sends it once."""
 
     provider = "resend"
-    group_size = LARGEST_BATCH
+    batch_size = LARGEST_BATCH
     repeatable = True
     overlaps = True
 
@@ -45,6 +45,7 @@ class ResendSender:
         self.rate_limit = RateLimit(requests_per_second, "request")
         self._resend = account
         self._from_email = ascii_address(from_email)
+        self._from_domain = self._from_email.rpartition("@")[2]
         self._hide = (account.api_key,)
 
     def prepare(self, items: Sequence[Mail]) -> list[HandOff]:
@@ -90,13 +91,13 @@ class ResendSender:
         try:
             answer = self._resend.post(request.endpoint, body, str(request.key))
         except ResendError as error:
-            return [resend_answers.of_error(error, self._hide)] * members
+            return [resend_answers.of_error(error, self._from_domain, self._hide)] * members
         except NoContentError:
             return [resend_answers.of_unreadable_answer()] * members
         if not isinstance(answer, dict):
             return [resend_answers.of_unreadable_answer()] * members
         if request.endpoint == BATCH_ENDPOINT:
-            return resend_answers.of_batch(answer, members, self._hide)
+            return resend_answers.of_batch(answer, members, self._from_domain, self._hide)
         return [resend_answers.of_single(answer)]
 
     def _entry(self, mail: Mail) -> dict[str, object]:
@@ -106,7 +107,9 @@ class ResendSender:
             "subject": mail.subject,
             "html": mail.html,
             "text": mail.text,
-            "tags": [{"name": DELIVERY_TAG, "value": str(mail.delivery_id)}],
+            "tags": [
+                {"name": name, "value": value} for name, value in tags_of(mail.delivery_id, mail.installation).items()
+            ],
         }
         reply_to = usable_reply_to(mail.reply_to)
         if reply_to is not None:

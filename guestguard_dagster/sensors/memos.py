@@ -13,14 +13,14 @@ from dagster import (
     sensor,
 )
 
-from guestguard_dagster.delivery.mailing_memos import MEMO_SOURCES
 from guestguard_dagster.delivery.pauses import paused_channels
+from guestguard_dagster.delivery.system_mail import SYSTEM_MAIL_QUEUES
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.jobs.memos import send_memos
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.senders import SendersResource
+from guestguard_dagster.storage.batches import BatchRepo
 from guestguard_dagster.storage.breakers import BreakerRepo
-from guestguard_dagster.storage.deliveries import DeliveryRepo
 
 _IN_FLIGHT = [
     DagsterRunStatus.QUEUED,
@@ -40,7 +40,7 @@ _IN_FLIGHT = [
 def memos(
     context: SensorEvaluationContext, database: DatabaseResource, senders: SendersResource
 ) -> SensorResult | SkipReason:
-    waiting = DeliveryRepo(database.get()).unsettled(MEMO_SOURCES)
+    waiting = BatchRepo(database.get()).unsettled(SYSTEM_MAIL_QUEUES)
     if not any(row.wake_in <= timedelta() for row in waiting):
         return SkipReason("no report and no alert waits" if not waiting else "what waits is tried again later")
     pause = paused_channels(BreakerRepo(database.get()), senders.get()).get(MessageChannel.EMAIL)

@@ -26,8 +26,8 @@ from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.nats import NatsResource
 from guestguard_dagster.resources.senders import SendersResource
 from guestguard_dagster.settings import SettingsInvalid
+from guestguard_dagster.storage.batches import BatchRepo
 from guestguard_dagster.storage.breakers import BreakerRepo
-from guestguard_dagster.storage.deliveries import DeliveryRepo
 from guestguard_dagster.storage.runs import RunRepo
 from guestguard_dagster.streams.errors import StreamFailed
 from guestguard_dagster.streams.jetstream import Survey
@@ -105,11 +105,9 @@ def _is_alive(record: RunRecord, runs: RunRepo) -> bool:
 
 def _unfinished(database: DatabaseResource, senders: SendersResource) -> set[NotificationType]:
     """The types with a row that is free to leave now. While the provider takes nothing, one of them may probe."""
-    kinds = {kind.drain_id: kind for kind in NotificationType}
+    kinds = {kind.queue_id: kind for kind in NotificationType}
     free = [
-        kinds[row.source_id]
-        for row in DeliveryRepo(database.get()).unsettled(list(kinds))
-        if row.wake_in <= timedelta()
+        kinds[row.queue_id] for row in BatchRepo(database.get()).unsettled(list(kinds)) if row.wake_in <= timedelta()
     ]
     if not free:
         return set()

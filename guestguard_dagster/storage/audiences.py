@@ -1,117 +1,200 @@
-"""Audiences: written down once, when a message starts to leave, and looked through before anything of it does."""
+"""Audiences: written down once, when a message starts to leave, and looked through before anything of it does.
 
-from collections.abc import Mapping, Sequence
+Both go in the order of guest ids, chunk by chunk, each chunk in a transaction that has locked its messages: a large
+audience holds nobody up, any number of runs may share the work, and a run that dies loses one chunk.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from uuid import UUID
 
 from sqlalchemy import Connection
 
-from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.storage.database import Database, sql
-from guestguard_dagster.storage.deliveries import FACTS, FREE, GUEST, RecipientFacts, Refusal, facts_from
+from guestguard_dagster.storage.deliveries import Refusal, refuse
+from guestguard_dagster.storage.recipient_facts import GUEST, RecipientFacts, facts
+
+_FACTS = facts(queue="d.message_id")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSizes:
+    """How many recipients a batch has at most, by channel."""
+
+    email: int
+    sms: int
+
+
+class Stage(StrEnum):
+    """How far the audience of a message that is being sent is."""
+
+    UNFROZEN = "unfrozen"
+    UNCHECKED = "unchecked"
+    READY = "ready"
+
+
+# What a check of some recipients finds: who is settled without a hand-off, and the messages that are stopped meanwhile.
+Findings = tuple[Sequence[Refusal], Collection[UUID]]
 
 
 class AudienceRepo:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def freeze(self, message_ids: Sequence[UUID]) -> dict[UUID, int]:
-        """Write audiences down once: one row per guest, the count and the instant, in one transaction.
-
-        Returns the recipients of each message that is `sending`. A frozen audience stays as it is.
-        """
-        with self._database.transaction() as connection:
-            sending = connection.execute(
-                sql(
-                    "SELECT id, audience_frozen_at, recipient_count FROM guestguard.scheduled_messages "
-                    "WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'sending' ORDER BY id FOR UPDATE"
-                ),
-                {"ids": list(message_ids)},
-            ).all()
-            unfrozen = [row.id for row in sending if row.audience_frozen_at is None]
-            counts = {row.id: int(row.recipient_count) for row in sending if row.audience_frozen_at is not None}
-            return counts | self._write_down(connection, unfrozen) if unfrozen else counts
-
-    def _write_down(self, connection: Connection, message_ids: Sequence[UUID]) -> dict[UUID, int]:
-        connection.execute(
-            sql(
-                """
-                INSERT INTO guestguard.message_deliveries (message_id, event_id, guest_id, channel)
-                SELECT m.id, g.event_id, g.id, m.channel
-                FROM guestguard.scheduled_messages m
-                JOIN guestguard.guests g ON g.event_id = m.event_id AND g.removed_at IS NULL
-                    AND (m.audience = 'everyone' OR g.rsvp_status = m.audience)
-                WHERE m.id = ANY(CAST(:ids AS uuid[]))
-                ORDER BY m.id, g.id
-                """
-            ),
-            {"ids": list(message_ids)},
-        )
-        frozen = connection.execute(
-            sql(
-                """
-                UPDATE guestguard.scheduled_messages m
-                SET audience_frozen_at = clock_timestamp(), updated_at = clock_timestamp(),
-                    recipient_count = (SELECT count(*) FROM guestguard.message_deliveries d WHERE d.message_id = m.id)
-                WHERE m.id = ANY(CAST(:ids AS uuid[]))
-                RETURNING m.id, m.recipient_count
-                """
-            ),
-            {"ids": list(message_ids)},
-        )
-        return {row.id: row.recipient_count for row in frozen}
-
-    def pending_page(self, cursors: Mapping[UUID, int], *, per_source: int) -> list[RecipientFacts]:
-        """The next pending rows of each source behind its cursor (a delivery id), whoever holds them."""
+    def stages(self, message_ids: Sequence[UUID]) -> dict[UUID, Stage]:
+        """How far each of these messages is that is `sending`, and that nobody holds."""
         with self._database.transaction() as connection:
             rows = connection.execute(
                 sql(
-                    f"""
-                    SELECT {FACTS}
-                    FROM unnest(CAST(:ids AS uuid[]), CAST(:afters AS bigint[])) AS m (id, after)
-                    CROSS JOIN LATERAL (
-                        SELECT * FROM guestguard.message_deliveries d
-                        WHERE d.source_id = m.id AND d.status = 'pending' AND (d.source_id, d.id) > (m.id, m.after)
-                        ORDER BY d.id LIMIT :per_source
-                    ) d
-                    {GUEST}
-                    ORDER BY d.id
+                    """
+                    SELECT id, CASE WHEN audience_frozen_at IS NULL THEN 'unfrozen'
+                        WHEN preflighted_at IS NULL THEN 'unchecked' ELSE 'ready' END AS stage
+                    FROM guestguard.scheduled_messages
+                    WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'sending' AND held_at IS NULL
                     """
                 ),
-                {"ids": list(cursors), "afters": list(cursors.values()), "per_source": per_source},
+                {"ids": list(message_ids)},
             )
-            return [facts_from(row) for row in rows]
+            return {row.id: Stage(row.stage) for row in rows}
 
-    def refuse_pending(self, refusals: Sequence[Refusal]) -> None:
-        """Settle pending rows that nobody holds: what the preflight found to be unsendable."""
-        if not refusals:
-            return
+    def load_recipients(self, message_ids: Sequence[UUID], *, chunk: int, sizes: BatchSizes) -> int:
+        """Freeze the next `chunk` guests of each of these messages that is being sent and not wholly frozen.
+
+        One delivery per guest, in batches. Messages that somebody else has locked are left for the next step. Returns
+        how many messages were worked on.
+        """
         with self._database.transaction() as connection:
+            locked = _lock(connection, message_ids, "audience_frozen_at IS NULL")
+            if not locked:
+                return 0
+            values = {"ids": locked, "chunk": chunk, "email_size": sizes.email, "sms_size": sizes.sms}
+            rows = connection.execute(sql(_FREEZE), values).all()
+            finished = [row.id for row in rows if row.audience_frozen_at is not None]
+            if finished:
+                connection.execute(sql(_COUNT), {"ids": finished})
+            return len(locked)
+
+    def check(
+        self, message_ids: Sequence[UUID], *, page: int, find: Callable[[Sequence[RecipientFacts]], Findings]
+    ) -> int:
+        """Let `find` look at the next `page` pending recipients of each of these messages, and settle whom it refuses.
+
+        Only messages that are frozen and not wholly checked; those that somebody else has locked are left for the next
+        step. Returns how many messages were worked on.
+        """
+        with self._database.transaction() as connection:
+            locked = _lock(connection, message_ids, "audience_frozen_at IS NOT NULL AND preflighted_at IS NULL")
+            if not locked:
+                return 0
+            rows = connection.execute(sql(_PAGE), {"ids": locked, "page": page})
+            pages: dict[UUID, list[RecipientFacts]] = {message_id: [] for message_id in locked}
+            for recipient in map(RecipientFacts._make, rows):
+                pages[recipient.queue_id].append(recipient)
+            refusals, stopped = find([recipient for members in pages.values() for recipient in members])
+            refuse(connection, refusals)
+            checked = {message_id: members for message_id, members in pages.items() if message_id not in stopped}
             connection.execute(
-                sql(
-                    f"""
-                    UPDATE guestguard.message_deliveries d
-                    SET status = r.status, reason = r.reason, settled_at = clock_timestamp(),
-                        updated_at = clock_timestamp()
-                    FROM unnest(CAST(:ids AS bigint[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]))
-                        AS r (id, status, reason)
-                    WHERE d.id = r.id AND d.status = 'pending' AND {FREE}
-                    """
-                ),
+                sql(_ADVANCE),
                 {
-                    "ids": [refusal.delivery_id for refusal in refusals],
-                    "statuses": [refusal.status for refusal in refusals],
-                    "reasons": [refusal.reason for refusal in refusals],
+                    "ids": list(checked),
+                    "lasts": [members[-1].guest_id if members else None for members in checked.values()],
+                    "are_last": [len(members) < page for members in checked.values()],
                 },
             )
+            return len(checked)
 
-    def refuse_all_pending(self, message_id: UUID, status: DeliveryStatus, reason: str) -> int:
-        """Settle every pending row of a message alike, e.g. because its template is broken; returns how many."""
+    def recipients_of(self, message_ids: Sequence[UUID]) -> dict[UUID, int]:
+        """How many recipients each of these messages has, as far as its audience is frozen."""
         with self._database.transaction() as connection:
-            return connection.execute(
+            rows = connection.execute(
                 sql(
-                    f"UPDATE guestguard.message_deliveries d SET status = :status, reason = :reason, "
-                    "settled_at = clock_timestamp(), updated_at = clock_timestamp() "
-                    f"WHERE d.message_id = :message_id AND d.status = 'pending' AND {FREE}"
+                    "SELECT id, recipient_count FROM guestguard.scheduled_messages "
+                    "WHERE id = ANY(CAST(:ids AS uuid[])) AND recipient_count IS NOT NULL"
                 ),
-                {"message_id": message_id, "status": status, "reason": reason},
-            ).rowcount
+                {"ids": list(message_ids)},
+            )
+            return {row.id: row.recipient_count for row in rows}
+
+
+def _lock(connection: Connection, message_ids: Sequence[UUID], condition: str) -> list[UUID]:
+    return list(
+        connection.execute(
+            sql(
+                "SELECT id FROM guestguard.scheduled_messages "
+                f"WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'sending' AND held_at IS NULL AND {condition} "
+                "ORDER BY id FOR NO KEY UPDATE SKIP LOCKED"
+            ),
+            {"ids": list(message_ids)},
+        ).scalars()
+    )
+
+
+# Whoever has a row already, because a ledger said that the mail had left, keeps it.
+_FREEZE = """
+    WITH chosen AS MATERIALIZED (
+        SELECT m.id AS message_id, m.channel, g.event_id, g.id AS guest_id, size,
+            row_number() OVER (PARTITION BY m.id ORDER BY g.id) - 1 AS place
+        FROM guestguard.scheduled_messages m
+        CROSS JOIN LATERAL (SELECT CASE m.channel WHEN 'email' THEN :email_size ELSE :sms_size END) AS s (size)
+        CROSS JOIN LATERAL (
+            SELECT g.id, g.event_id FROM guestguard.guests g
+            WHERE g.event_id = m.event_id AND g.removed_at IS NULL
+              AND (m.audience = 'everyone' OR g.rsvp_status = m.audience)
+              AND (m.frozen_through IS NULL OR g.id > m.frozen_through)
+            ORDER BY g.id LIMIT :chunk
+        ) g
+        WHERE m.id = ANY(CAST(:ids AS uuid[]))
+    ), formed AS (
+        INSERT INTO guestguard.delivery_batches (queue_id, message_id, size)
+        SELECT message_id, message_id, count(*) FROM chosen
+        GROUP BY message_id, place / size ORDER BY message_id, place / size
+        RETURNING id, message_id
+    ), numbered AS (
+        SELECT id, message_id, row_number() OVER (PARTITION BY message_id ORDER BY id) - 1 AS number FROM formed
+    ), written AS (
+        INSERT INTO guestguard.message_deliveries (message_id, event_id, guest_id, channel, batch_id)
+        SELECT c.message_id, c.event_id, c.guest_id, c.channel, b.id
+        FROM chosen c JOIN numbered b ON b.message_id = c.message_id AND b.number = c.place / c.size
+        ORDER BY b.id, c.place
+        ON CONFLICT (message_id, guest_id, channel) DO NOTHING
+    ), counted AS (
+        SELECT message_id, count(*) AS rows, (array_agg(guest_id ORDER BY place DESC))[1] AS last
+        FROM chosen GROUP BY message_id
+    )
+    UPDATE guestguard.scheduled_messages m
+    SET frozen_through = COALESCE(c.last, m.frozen_through), updated_at = clock_timestamp(),
+        recipient_count = COALESCE(m.recipient_count, 0) + COALESCE(c.rows, 0),
+        audience_frozen_at = CASE WHEN COALESCE(c.rows, 0) < :chunk THEN clock_timestamp() END
+    FROM unnest(CAST(:ids AS uuid[])) AS wanted (id) LEFT JOIN counted c ON c.message_id = wanted.id
+    WHERE m.id = wanted.id
+    RETURNING m.id, COALESCE(c.rows, 0) AS frozen, m.audience_frozen_at
+"""
+
+_COUNT = """
+    UPDATE guestguard.scheduled_messages m
+    SET recipient_count = (SELECT count(*) FROM guestguard.message_deliveries d WHERE d.message_id = m.id)
+    WHERE m.id = ANY(CAST(:ids AS uuid[]))
+"""
+
+_ADVANCE = """
+    UPDATE guestguard.scheduled_messages m
+    SET checked_through = COALESCE(p.last, m.checked_through),
+        preflighted_at = CASE WHEN p.is_last THEN clock_timestamp() END, updated_at = clock_timestamp()
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:lasts AS uuid[]), CAST(:are_last AS bool[])) AS p (id, last, is_last)
+    WHERE m.id = p.id
+"""
+
+_PAGE = f"""
+    SELECT {_FACTS}
+    FROM guestguard.scheduled_messages m
+    CROSS JOIN LATERAL (
+        SELECT * FROM guestguard.message_deliveries d
+        WHERE d.message_id = m.id AND d.status = 'pending'
+          AND (m.checked_through IS NULL OR d.guest_id > m.checked_through)
+        ORDER BY d.guest_id LIMIT :page
+    ) d
+    {GUEST}
+    WHERE m.id = ANY(CAST(:ids AS uuid[]))
+    ORDER BY d.message_id, d.guest_id
+"""

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from guestguard_dagster.domain.memos import MemoKind
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.domain.suppressions import for_sending_number
 from guestguard_dagster.storage.database import Database, sql
@@ -23,7 +22,7 @@ LATE = timedelta(minutes=5)
 # A dead run's lease runs out within a minute; then its rows are settled by the next run.
 STUCK = timedelta(minutes=10)
 
-_UNSUBSCRIBED_SPARED = (NotificationType.CONFIRMATION.drain_id, NotificationType.FRAUD_ALERT.drain_id)
+_UNSUBSCRIBED_SPARED = (NotificationType.CONFIRMATION, NotificationType.FRAUD_ALERT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +82,11 @@ class AuditRepo:
             """
             WITH handed_off AS (
                 SELECT d.id, d.message_id, d.event_id, d.guest_id, d.channel, d.handed_off_at,
-                    d.message_id IS NOT NULL OR NOT d.drain_id = ANY(CAST(:spared AS uuid[])) AS heeds_unsubscribe,
+                    d.memo_id IS NULL AND COALESCE(n.type <> ALL(:spared), true) AS follows_unsubscribe,
                     CASE
                         WHEN d.memo_id IS NOT NULL THEN memo.address
-                        WHEN d.drain_id = :fraud_alert THEN host.email
-                        WHEN d.drain_id = :invitation THEN n.payload ->> 'guest_email'
+                        WHEN n.type = 'fraud_alert' THEN host.email
+                        WHEN n.type = 'invitation' THEN n.payload ->> 'guest_email'
                         WHEN d.channel = 'email' THEN g.email
                         ELSE g.phone
                     END AS address, owner.user_id AS host_id
@@ -107,27 +106,27 @@ class AuditRepo:
                 AND s.created_at < h.handed_off_at - CAST(:takes AS interval)
                 AND (s.lifted_at IS NULL OR s.lifted_at > h.handed_off_at)
             WHERE s.scope = 'all'
-                OR (s.scope = 'host:' || h.host_id AND h.heeds_unsubscribe)
+                OR (s.scope = 'host:' || h.host_id AND h.follows_unsubscribe)
                 OR (s.scope = :number_scope AND h.channel = 'sms')
             """,
             {
                 "since": since,
                 "takes": _HAND_OFF_TAKES,
-                "spared": [*_UNSUBSCRIBED_SPARED, *(kind.drain_id for kind in MemoKind)],
-                "fraud_alert": NotificationType.FRAUD_ALERT.drain_id,
-                "invitation": NotificationType.INVITATION.drain_id,
+                "spared": list(_UNSUBSCRIBED_SPARED),
                 "number_scope": for_sending_number(sending_number) if sending_number else None,
             },
         )
 
     def stuck_hand_offs(self) -> Audit:
-        """Deliveries that are `sending` although their lease ran out long ago, and nobody asked that they wait."""
+        """Batches that are `sending` although their lease ran out long ago, and nobody asked that they wait."""
         return self._audit(
             """
-            SELECT d.id AS delivery, d.message_id AS message, d.event_id AS event, d.provider, d.lease_expires_at
-            FROM guestguard.message_deliveries d
-            LEFT JOIN guestguard.scheduled_messages m ON m.id = d.message_id
-            WHERE d.status = 'sending' AND d.lease_expires_at < clock_timestamp() - CAST(:stuck AS interval)
+            SELECT b.id AS batch, b.message_id AS message, m.event_id AS event, b.size AS deliveries, b.provider,
+                b.lease_expires_at
+            FROM guestguard.delivery_batches b
+            LEFT JOIN guestguard.scheduled_messages m ON m.id = b.message_id
+            WHERE b.state <> 'done' AND b.state = 'sending'
+                AND b.lease_expires_at < clock_timestamp() - CAST(:stuck AS interval)
                 AND m.held_at IS NULL AND (m.not_before IS NULL OR m.not_before <= clock_timestamp())
             """,
             {"stuck": STUCK},
@@ -146,10 +145,10 @@ class AuditRepo:
                     OR m.asked_until < clock_timestamp() - CAST(:late AS interval))
             UNION ALL
             SELECT COALESCE(d.notification_id, d.memo_id), d.event_id, d.status,
-                GREATEST(d.created_at, d.next_attempt_at), NULL
-            FROM guestguard.message_deliveries d
-            WHERE d.message_id IS NULL AND d.status = 'pending'
-                AND GREATEST(d.created_at, d.next_attempt_at, d.lease_expires_at)
+                GREATEST(d.created_at, b.not_before), NULL
+            FROM guestguard.delivery_batches b JOIN guestguard.message_deliveries d ON d.batch_id = b.id
+            WHERE b.message_id IS NULL AND b.state IN ('pending', 'leased') AND d.status = 'pending'
+                AND GREATEST(b.created_at, b.not_before, b.lease_expires_at)
                     < clock_timestamp() - CAST(:late AS interval)
                 -- while a provider takes nothing, its breaker says so
                 AND NOT EXISTS (SELECT 1 FROM guestguard.breakers)

@@ -42,27 +42,32 @@ class BreakerRepo:
             ).one_or_none()
             return None if row is None else Breaker(*row)
 
-    def open(self, account: str, *, reason: str, at_least: timedelta | None = None) -> Breaker:
-        """Open the breaker, or open it again for twice as long after a failed probe.
+    def open(
+        self,
+        account: str,
+        *,
+        reason: str,
+        first: timedelta = FIRST_OPEN_TIME,
+        longest: timedelta = LONGEST_OPEN_TIME,
+    ) -> Breaker:
+        """Open the breaker for `first`, or open it again for twice as long, up to `longest`, after a failed probe.
 
-        News from hand-offs that were under way when it opened does not lengthen it. `at_least` is the provider's own
-        wish, e.g. until its daily quota is renewed.
+        News from hand-offs that were under way when it opened does not lengthen it.
         """
-        first = max(FIRST_OPEN_TIME, at_least or timedelta())
         with self._database.transaction() as connection:
             row = connection.execute(
                 text(
                     """
                     INSERT INTO guestguard.breakers AS b (account, reason, opened_at, open_until, open_seconds)
                     VALUES (:account, :reason, clock_timestamp(),
-                            clock_timestamp() + make_interval(secs => :first_seconds), :first_seconds)
+                            clock_timestamp() + make_interval(secs => :first), :first)
                     ON CONFLICT (account) DO UPDATE SET
                         reason = :reason,
                         open_seconds = CASE WHEN b.open_until > clock_timestamp() THEN b.open_seconds
-                            ELSE GREATEST(LEAST(b.open_seconds * 2, :longest), :first_seconds) END,
+                            ELSE GREATEST(LEAST(b.open_seconds * 2, :longest), :first) END,
                         open_until = CASE WHEN b.open_until > clock_timestamp() THEN b.open_until
                             ELSE clock_timestamp() + make_interval(
-                                secs => GREATEST(LEAST(b.open_seconds * 2, :longest), :first_seconds)) END,
+                                secs => GREATEST(LEAST(b.open_seconds * 2, :longest), :first)) END,
                         probe_token = NULL, probe_expires_at = NULL
                     RETURNING account, reason, opened_at, open_until,
                         GREATEST(open_until - clock_timestamp(), interval '0')
@@ -71,8 +76,8 @@ class BreakerRepo:
                 {
                     "account": account,
                     "reason": reason,
-                    "first_seconds": int(first.total_seconds()),
-                    "longest": int(LONGEST_OPEN_TIME.total_seconds()),
+                    "first": max(1, round(first.total_seconds())),
+                    "longest": round(longest.total_seconds()),
                 },
             ).one()
             return Breaker(*row)

@@ -64,10 +64,16 @@ _CHANGED = {
         WHERE updated_at >= :since AND updated_at < :until AND message_id IS NULL
         GROUP BY 1 ORDER BY 1
     """,
-    # An attempt carries the time of its answer, and is written down within its lease.
+    # An attempt carries the time of its answer, and is written down within its lease. The newest lives in its delivery.
     Source.ATTEMPTS: """
-        SELECT CAST(attempted_at AT TIME ZONE :zone AS date) AS day, count(*) AS rows FROM guestguard.delivery_attempts
-        WHERE attempted_at >= CAST(:since AS timestamptz) - interval '1 minute' AND attempted_at < :until
+        SELECT CAST(attempted_at AT TIME ZONE :zone AS date) AS day, count(*) AS rows
+        FROM (
+            SELECT attempted_at FROM guestguard.delivery_attempts
+            WHERE attempted_at >= CAST(:since AS timestamptz) - interval '1 minute' AND attempted_at < :until
+            UNION ALL
+            SELECT attempted_at FROM guestguard.message_deliveries
+            WHERE updated_at >= :since AND updated_at < :until AND attempted_at IS NOT NULL
+        ) attempts
         GROUP BY 1 ORDER BY 1
     """,
 }

@@ -21,7 +21,7 @@ from guestguard_dagster.storage.schema import event_collaborators, events, sched
 
 
 @dataclass(frozen=True, slots=True)
-class SendContext:
+class MessageContext:
     """One message with its surroundings; `read_at` is the database's clock when they were read."""
 
     message: Message
@@ -76,7 +76,7 @@ class ContextRepo:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def load(self, message_ids: Sequence[UUID]) -> dict[UUID, SendContext]:
+    def load(self, message_ids: Sequence[UUID]) -> dict[UUID, MessageContext]:
         """The contexts of these messages by id, in one read; ids that do not exist are missing."""
         with self._database.transaction() as connection:
             rows = connection.execute(_CONTEXTS, {"message_ids": list(message_ids)})
@@ -84,13 +84,13 @@ class ContextRepo:
         return {context.message.id: context for context in contexts}
 
 
-def _context(row: Sequence[Any]) -> SendContext:
+def _context(row: Sequence[Any]) -> MessageContext:
     values = iter(row)
 
     def take(columns: Sequence[Column[Any]]) -> dict[str, Any]:
         return {column.name: next(values) for column in columns}
 
-    return SendContext(
+    return MessageContext(
         message=message_of(take(MESSAGE_COLUMNS)),
         event=Event(**take(EVENT_COLUMNS)),
         host=User(**take(USER_COLUMNS)),

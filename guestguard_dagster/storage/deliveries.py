@@ -1,59 +1,38 @@
-"""Delivery rows around a hand-off: lease, mark `sending`, refuse, release, fold outcomes back.
+"""What becomes of deliveries: the one place that writes their status once they are frozen.
 
-A lease is on delivery rows only, for the minute around a hand-off. Rows move forward by the moves of
-`domain.deliveries`; the WHERE clauses here are those moves in SQL.
+A row is written when its outcome is known. Its newest attempt lives in it; an attempt that is followed by another one
+gets a row of its own. Rows move forward by the moves of `domain.deliveries`; the WHERE clauses here are those moves.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, NamedTuple
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, literal, or_, select, update
 
-from guestguard_dagster.domain.deliveries import DeliveryStatus
-from guestguard_dagster.domain.outcomes import Outcome
-from guestguard_dagster.storage.database import Database, sql
+from guestguard_dagster.domain.deliveries import (
+    HANDED_OFF_STATUSES,
+    BatchState,
+    DeliveryNews,
+    DeliveryStatus,
+    RetryFilter,
+)
+from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
+from guestguard_dagster.storage.database import sql
+from guestguard_dagster.storage.errors import DeliveryNotFound
+from guestguard_dagster.storage.schema import delivery_attempts, delivery_batches
+from guestguard_dagster.storage.schema import message_deliveries as deliveries
 
-
-class GroupStale(Exception):
-    """Some row of a leased group is another process's now, or may no longer leave."""
-
-
-class RecipientFacts(NamedTuple):
-    """What is known now about one delivery and its guest. `email`, `phone` and `rsvp_token` never reach a log.
-
-    `source_id` is what the delivery is worked off under: its message's id, or the drain of its kind of notification.
-    Mail to somebody who is not a guest (a host) has no `guest_id`, and none of a guest's facts.
-    """
-
-    delivery_id: int
-    source_id: UUID
-    guest_id: UUID | None
-    round: int
-    attempts: int
-    first_attempt_at: datetime | None
-    guest_name: str
-    email: str | None
-    phone: str | None
-    rsvp_status: str
-    rsvp_token: str
-    removed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The right of one process to hand off `recipients` until the lease expires on the database's clock."""
-
-    token: UUID
-    recipients: tuple[RecipientFacts, ...]
+# By then, a provider that took the mail before the answer was lost has called back or delivered it.
+_UNKNOWN_RESTS_FOR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A leased row that is settled without a hand-off: skipped, suppressed, or failed by its own content."""
+    """A delivery that is settled without a hand-off: skipped, suppressed, or failed by its own content."""
 
     delivery_id: int
     status: DeliveryStatus
@@ -61,21 +40,12 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class FixedBatch:
-    """A request that the provider recognises when it is repeated; `body` is zlib-compressed."""
-
-    id: UUID
-    endpoint: str
-    members: tuple[int, ...]
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Settlement:
-    """What one hand-off means for its row. `outcome` is None when the mail certainly never left.
+    """What one hand-off means for its delivery. `outcome` is None when the mail certainly never left.
 
-    `status` is the row's next state: `pending` again from `next_attempt_at`, `sending` still (a repeat follows from
-    `next_attempt_at`), or settled. `burns_attempt` counts it against the bounded retries.
+    `status` is what it becomes: settled, `pending` again (tried again after `wait`), or `sending` still (its fixed
+    request is repeated after `wait`). `counts` says that it counts as a try that was answered "not now", and
+    `blames_recipient` that a provider-wide answer may have been about this recipient alone.
     """
 
     delivery_id: int
@@ -84,311 +54,293 @@ class Settlement:
     outcome: Outcome | None
     reason: str | None = None
     retryable: bool = False
-    burns_attempt: bool = False
-    next_attempt_in: timedelta | None = None
+    counts: bool = False
+    blames_recipient: bool = False
+    wait: timedelta | None = None
+
+    @property
+    def is_attempt(self) -> bool:
+        """Somebody answered for this recipient."""
+        return self.outcome is not None and self.outcome.outcome is not OutcomeClass.UNAVAILABLE
+
+    @property
+    def is_open(self) -> bool:
+        return not self.status.is_settled
 
 
-@dataclass(frozen=True, slots=True)
-class Unsettled:
-    """What is left of one source. `wake_in` is how long none of its rows can move."""
+class _Alike(NamedTuple):
+    """What is the same for settlements that one statement writes."""
 
-    source_id: UUID
-    pending: int
-    sending: int
-    wake_in: timedelta
+    status: DeliveryStatus
+    reason: str | None
+    retryable: bool
+    counts: bool
+    blames_recipient: bool
+    outcome: OutcomeClass
+    error_class: str | None
+    error_code: str | None
+    error_detail: str | None
 
 
-FACTS = """
-    d.id AS delivery_id, d.source_id, d.guest_id, d.round, d.attempts, d.first_attempt_at,
-    COALESCE(g.name, '') AS guest_name, g.email, g.phone, COALESCE(g.rsvp_status, 'pending') AS rsvp_status,
-    COALESCE(g.rsvp_token, '') AS rsvp_token, g.removed_at IS NOT NULL AS removed
+def live_status() -> ColumnElement[str]:
+    """How a delivery stands, `sending` included; the query joins its batch (LEFT)."""
+    is_sending = and_(deliveries.c.status == DeliveryStatus.PENDING, delivery_batches.c.state == BatchState.SENDING)
+    return case((is_sending, literal(DeliveryStatus.SENDING.value)), else_=deliveries.c.status)
+
+
+def refuse(connection: Connection, refusals: Sequence[Refusal]) -> None:
+    """Settle pending deliveries that are not to be handed off; the caller holds their batches, or their message."""
+    if not refusals:
+        return
+    connection.execute(
+        sql(
+            """
+            UPDATE guestguard.message_deliveries d
+            SET status = r.status, reason = r.reason, retryable = false,
+                settled_at = clock_timestamp(), updated_at = clock_timestamp()
+            FROM unnest(CAST(:ids AS bigint[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]))
+                AS r (id, status, reason)
+            WHERE d.id = r.id AND d.status = 'pending'
+            """
+        ),
+        {
+            "ids": [refusal.delivery_id for refusal in refusals],
+            "statuses": [refusal.status for refusal in refusals],
+            "reasons": [refusal.reason for refusal in refusals],
+        },
+    )
+
+
+def settle(
+    connection: Connection,
+    settlements: Sequence[Settlement],
+    *,
+    held: Collection[int],
+    provider: str,
+    account: str,
+    run_id: str,
+    ago: timedelta,
+) -> None:
+    """Write down what hand-offs brought; the answers came `ago` before now. Safe to repeat.
+
+    A delivery moves when its batch is among `held`, the ids of batches that this transaction ends; or, taken over
+    meanwhile, when the news proves a hand-off that nobody knew of.
+    """
+    alike: defaultdict[_Alike, list[Settlement]] = defaultdict(list)
+    for settlement in settlements:
+        if settlement.is_attempt:
+            alike[_alike(settlement)].append(settlement)
+    for kind, members in alike.items():
+        values = {
+            **kind._asdict(),
+            "ids": [each.delivery_id for each in members],
+            "rounds": [each.round for each in members],
+            "message_ids": [each.outcome and each.outcome.provider_message_id for each in members],
+            "durations": [each.outcome.duration_ms if each.outcome else 0 for each in members],
+            "held": list(held),
+            "provider": provider,
+            "account": account,
+            "ago": ago,
+        }
+        if kind.status in (DeliveryStatus.PENDING, DeliveryStatus.SENDING):
+            connection.execute(sql(_KEEP_TRYING), values | {"run_id": run_id})
+        else:
+            connection.execute(sql(_SETTLE), values)
+
+
+_NEWS = """
+    unnest(CAST(:ids AS bigint[]), CAST(:rounds AS int[]), CAST(:message_ids AS text[]), CAST(:durations AS int[]))
+        AS n (id, round, provider_message_id, duration_ms)
+"""
+_SETTLE = f"""
+    UPDATE guestguard.message_deliveries d
+    SET status = :status, reason = :reason, retryable = :retryable,
+        attempts = d.attempts + CAST(:counts AS int),
+        provider_refusals = d.provider_refusals + CAST(:blames_recipient AS int),
+        attempted_at = clock_timestamp() - CAST(:ago AS interval), outcome = :outcome,
+        error_class = :error_class, error_code = :error_code, error_detail = :error_detail,
+        duration_ms = n.duration_ms, provider = :provider, account = :account,
+        provider_message_id = COALESCE(n.provider_message_id, d.provider_message_id),
+        handed_off_at = CASE WHEN :status = 'sent' THEN clock_timestamp() - CAST(:ago AS interval)
+            ELSE d.handed_off_at END,
+        settled_at = clock_timestamp(), updated_at = clock_timestamp()
+    FROM {_NEWS}
+    WHERE d.id = n.id AND (
+        (d.status = 'pending' AND d.batch_id = ANY(CAST(:held AS bigint[])))
+        OR (:status = 'sent' AND d.status IN ('pending', 'unknown', 'failed'))
+        OR (:status = 'failed' AND d.status = 'unknown' AND d.round = n.round)
+    )
+"""
+# Another attempt follows: this one gets a row of its own.
+_KEEP_TRYING = f"""
+    WITH tried AS (
+        UPDATE guestguard.message_deliveries d
+        SET reason = :reason, attempts = d.attempts + CAST(:counts AS int),
+            provider_refusals = d.provider_refusals + CAST(:blames_recipient AS int),
+            first_attempt_at = COALESCE(d.first_attempt_at, clock_timestamp() - CAST(:ago AS interval)),
+            error_class = :error_class, error_code = :error_code, error_detail = :error_detail,
+            provider = :provider, account = :account, updated_at = clock_timestamp()
+        FROM {_NEWS}
+        WHERE d.id = n.id AND d.status = 'pending' AND d.batch_id = ANY(CAST(:held AS bigint[]))
+        RETURNING d.id, n.round, n.provider_message_id, n.duration_ms
+    )
+    INSERT INTO guestguard.delivery_attempts (delivery_id, round, run_id, provider, account, outcome,
+        provider_message_id, error_class, error_code, error_detail, duration_ms, attempted_at)
+    SELECT id, round, :run_id, :provider, :account, :outcome, provider_message_id,
+        :error_class, :error_code, :error_detail, duration_ms, clock_timestamp() - CAST(:ago AS interval)
+    FROM tried
 """
 
-# One look-up by key for each delivery, whatever the planner believes: OFFSET 0 keeps it from reading all guests
-# instead, which it would as soon as its statistics know a large event.
-GUEST = "LEFT JOIN LATERAL (SELECT * FROM guestguard.guests WHERE id = d.guest_id OFFSET 0) g ON true"
 
-# nobody holds it: no lease, or one that ran out
-FREE = "(d.lease_expires_at IS NULL OR d.lease_expires_at <= clock_timestamp())"
-
-
-class DeliveryRepo:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def lease(self, cursors: Mapping[UUID, int], *, size: int, per_source: int, duration: timedelta) -> Lease:
-        """Lease up to `size` free pending rows, at most `per_source` of each source, behind its cursor (a delivery id).
-
-        Rows that another process has locked or leased are passed over. The rows stay `pending`.
-        """
-        token = uuid4()
-        # A lease that is lost with the machine only means that the rows are free again: no need to wait for the disk.
-        with self._database.transaction(durable=False) as connection:
-            rows = connection.execute(
-                sql(
-                    f"""
-                    WITH picked AS (
-                        SELECT d.id
-                        FROM unnest(CAST(:ids AS uuid[]), CAST(:afters AS bigint[])) AS m (id, after)
-                        CROSS JOIN LATERAL (
-                            SELECT d.id FROM guestguard.message_deliveries d
-                            WHERE d.source_id = m.id AND d.status = 'pending'
-                              AND (d.source_id, d.id) > (m.id, m.after) AND {FREE}
-                              AND (d.next_attempt_at IS NULL OR d.next_attempt_at <= clock_timestamp())
-                            ORDER BY d.id LIMIT :per_source FOR UPDATE SKIP LOCKED
-                        ) d
-                        LIMIT {size:d}  -- in figures: a plan kept for later would take a parameter for a tenth of all
-                    ), leased AS (
-                        UPDATE guestguard.message_deliveries d
-                        SET lease_token = :token, lease_expires_at = clock_timestamp() + :duration
-                        FROM picked WHERE d.id = picked.id
-                        RETURNING d.id, d.source_id, d.guest_id, d.round, d.attempts, d.first_attempt_at
-                    )
-                    SELECT {FACTS} FROM leased d {GUEST}
-                    ORDER BY d.source_id, d.id
-                    """
-                ),
-                {
-                    "ids": list(cursors),
-                    "afters": list(cursors.values()),
-                    "per_source": per_source,
-                    "token": token,
-                    "duration": duration,
-                },
-            )
-            return Lease(token, tuple(facts_from(row) for row in rows))
-
-    def mark_sending(
-        self,
-        connection: Connection,
-        token: UUID,
-        batches: Sequence[tuple[FixedBatch | None, Sequence[int]]],
-        *,
-        provider: str,
-        account: str,
-        duration: timedelta,
-    ) -> None:
-        """Write down that these rows are about to leave; renews their lease. The caller's commit must be durable.
-
-        Each entry of `batches` is a fixed request and its delivery ids (None where a repeat cannot be recognised).
-        Raises GroupStale when at least one row is no longer ours, or may no longer leave (message held, guest removed
-        or no longer in the audience): roll back, and hand nothing off. Safe to repeat when the answer to a commit was
-        lost.
-        """
-        for batch, _ in batches:
-            if batch is not None:
-                connection.execute(
-                    sql(
-                        "INSERT INTO guestguard.provider_batches (id, provider, account, endpoint, members, body) "
-                        "VALUES (:id, :provider, :account, :endpoint, :members, :body) ON CONFLICT DO NOTHING"
-                    ),
-                    {
-                        "id": batch.id,
-                        "provider": provider,
-                        "account": account,
-                        "endpoint": batch.endpoint,
-                        "members": list(batch.members),
-                        "body": batch.body,
-                    },
-                )
-        marks = [
-            {"id": member, "batch_id": str(batch.id) if batch else None}
-            for batch, members in batches
-            for member in members
-        ]
-        marked = connection.execute(
-            sql(
-                """
-                UPDATE guestguard.message_deliveries d
-                SET status = 'sending', provider = :provider, account = :account, batch_id = m.batch_id,
-                    lease_expires_at = clock_timestamp() + :duration, next_attempt_at = NULL,
-                    first_attempt_at = COALESCE(d.first_attempt_at, clock_timestamp()),
-                    updated_at = clock_timestamp()
-                FROM json_to_recordset(CAST(:marks AS json)) AS m (id bigint, batch_id uuid)
-                WHERE d.id = m.id AND d.lease_token = :token AND d.status IN ('pending', 'sending')
-                  AND d.lease_expires_at > clock_timestamp()
-                  AND (d.message_id IS NULL OR EXISTS (
-                      SELECT FROM guestguard.scheduled_messages s
-                      JOIN guestguard.events e ON e.id = s.event_id
-                      JOIN guestguard.guests g ON g.id = d.guest_id
-                      WHERE s.id = d.message_id AND s.status = 'sending' AND s.held_at IS NULL
-                        AND (e.cancelled_at IS NULL OR s.survives_event_cancel)
-                        AND g.removed_at IS NULL AND (s.audience = 'everyone' OR g.rsvp_status = s.audience)
-                  ))
-                """
-            ),
-            {
-                "provider": provider,
-                "account": account,
-                "duration": duration,
-                "token": token,
-                "marks": json.dumps(marks),
-            },
-        ).rowcount
-        if marked != len(marks):
-            raise GroupStale(f"{len(marks) - marked} of {len(marks)} leased deliveries may not leave from here now")
-
-    def refuse(self, connection: Connection, token: UUID, refusals: Sequence[Refusal]) -> None:
-        """Settle leased rows that are not to be handed off."""
-        if not refusals:
-            return
-        connection.execute(
-            sql(
-                """
-                UPDATE guestguard.message_deliveries d
-                SET status = r.status, reason = r.reason, retryable = false, lease_token = NULL,
-                    lease_expires_at = NULL, next_attempt_at = NULL,
-                    settled_at = clock_timestamp(), updated_at = clock_timestamp()
-                FROM unnest(CAST(:ids AS bigint[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]))
-                    AS r (id, status, reason)
-                WHERE d.id = r.id AND d.lease_token = :token AND d.status = 'pending'
-                """
-            ),
-            {
-                "token": token,
-                "ids": [refusal.delivery_id for refusal in refusals],
-                "statuses": [refusal.status for refusal in refusals],
-                "reasons": [refusal.reason for refusal in refusals],
-            },
-        )
-
-    def release(self, token: UUID, *, marked_too: bool = False) -> None:
-        """Give rows back at once instead of letting the lease run out.
-
-        With `marked_too` also those marked `sending`: only for a caller that has written down what of them left.
-        """
-        with self._database.transaction(durable=False) as connection:
-            connection.execute(
-                sql(
-                    "UPDATE guestguard.message_deliveries "
-                    "SET status = 'pending', lease_token = NULL, lease_expires_at = NULL "
-                    "WHERE lease_token = :token AND (status = 'pending' OR (status = 'sending' AND :marked_too))"
-                ),
-                {"token": token, "marked_too": marked_too},
-            )
-
-    def fold(
-        self,
-        connection: Connection,
-        token: UUID,
-        settlements: Sequence[Settlement],
-        *,
-        provider: str,
-        account: str,
-        run_id: str,
-        ago: timedelta,
-    ) -> None:
-        """Record one attempt per answered hand-off, and move the rows. The answers came `ago` before now.
-
-        An attempt is never refused: it is proof. (Only a delivery that was deleted meanwhile takes none.) A row moves
-        when this process still holds it, or when the news proves a hand-off that nobody knew of (`unknown`, `failed` or
-        taken over meanwhile). Safe to repeat when the answer to a commit was lost.
-        """
-        if not settlements:
-            return
-        connection.execute(
-            sql(
-                """
-                WITH news AS MATERIALIZED (
-                    SELECT * FROM json_to_recordset(CAST(:news AS json)) AS n (id bigint, round int, status text,
-                        reason text, retryable bool, burns int, wait interval, outcome text, provider_message_id text,
-                        error_class text, error_code text, error_detail text, duration_ms int)
-                ), attempts AS (
-                    INSERT INTO guestguard.delivery_attempts (delivery_id, lease_token, round, run_id, provider,
-                        account, outcome, provider_message_id, error_class, error_code, error_detail, duration_ms,
-                        attempted_at)
-                    SELECT n.id, :token, n.round, :run_id, :provider,
-                        :account, n.outcome, n.provider_message_id, n.error_class, n.error_code, n.error_detail,
-                        n.duration_ms, clock_timestamp() - CAST(:ago AS interval)
-                    FROM news n
-                    WHERE n.outcome IS NOT NULL
-                      AND EXISTS (SELECT 1 FROM guestguard.message_deliveries d WHERE d.id = n.id)
-                    ON CONFLICT (delivery_id, lease_token) DO NOTHING
-                )
-                UPDATE guestguard.message_deliveries d
-                SET status = n.status, reason = n.reason, retryable = n.retryable,
-                    attempts = d.attempts + n.burns, next_attempt_at = clock_timestamp() + n.wait,
-                    error_class = n.error_class, error_code = n.error_code, error_detail = n.error_detail,
-                    provider_message_id = COALESCE(n.provider_message_id, d.provider_message_id),
-                    lease_token = NULL,
-                    lease_expires_at = CASE WHEN n.status = 'sending' THEN clock_timestamp() + n.wait END,
-                    handed_off_at = CASE WHEN n.status = 'sent' THEN clock_timestamp() - CAST(:ago AS interval)
-                        ELSE d.handed_off_at END,
-                    settled_at = CASE WHEN n.status IN ('pending', 'sending') THEN NULL ELSE clock_timestamp() END,
-                    updated_at = clock_timestamp()
-                FROM news n
-                WHERE d.id = n.id AND (
-                    (d.status = 'sending' AND d.lease_token = :token)
-                    OR (n.status = 'sent' AND d.status IN ('pending', 'sending', 'unknown', 'failed'))
-                    OR (n.status = 'failed' AND d.status = 'unknown' AND d.round = n.round)
-                )
-                """
-            ),
-            {
-                "news": json.dumps([_news(settlement) for settlement in settlements]),
-                "ago": ago,
-                "token": token,
-                "run_id": run_id,
-                "provider": provider,
-                "account": account,
-            },
-        )
-
-    def close_batches(self, connection: Connection, batch_ids: Sequence[UUID]) -> None:
-        """The provider has answered for these batches."""
-        if batch_ids:
-            connection.execute(
-                sql(
-                    "UPDATE guestguard.provider_batches SET answered_at = clock_timestamp() "
-                    "WHERE id = ANY(CAST(:ids AS uuid[]))"
-                ),
-                {"ids": list(batch_ids)},
-            )
-
-    def unsettled(self, source_ids: Sequence[UUID]) -> list[Unsettled]:
-        """What is left of these sources; those with nothing left are not listed."""
-        with self._database.transaction() as connection:
-            rows = connection.execute(
-                sql(
-                    """
-                    SELECT source_id, count(*) FILTER (WHERE status = 'pending') AS pending,
-                           count(*) FILTER (WHERE status = 'sending') AS sending,
-                           min(GREATEST(next_attempt_at, lease_expires_at, clock_timestamp()))
-                               - clock_timestamp() AS wake_in
-                    FROM guestguard.message_deliveries
-                    WHERE source_id = ANY(CAST(:source_ids AS uuid[])) AND status IN ('pending', 'sending')
-                    GROUP BY source_id
-                    """
-                ),
-                {"source_ids": list(source_ids)},
-            )
-            return [Unsettled(row.source_id, row.pending, row.sending, max(row.wake_in, timedelta())) for row in rows]
-
-
-def facts_from(row: Row[Any]) -> RecipientFacts:
-    """One row of the FACTS columns, which are in the order of the fields."""
-    return RecipientFacts._make(row)
-
-
-def _news(settlement: Settlement) -> dict[str, object]:
-    """One settlement as `fold` reads it; without an outcome, nothing was attempted."""
-    wait, outcome = settlement.next_attempt_in, settlement.outcome
-    news: dict[str, object] = {
-        "id": settlement.delivery_id,
-        "round": settlement.round,
-        "status": settlement.status,
-        "reason": settlement.reason,
-        "retryable": settlement.retryable,
-        "burns": int(settlement.burns_attempt),
-        "wait": None if wait is None else f"{wait.total_seconds()} seconds",
+def record(connection: Connection, delivery_id: int, news: DeliveryNews) -> DeliveryStatus:
+    """Move one delivery by the news, if its state allows the move; returns its status then. Raises DeliveryNotFound."""
+    locked = (
+        select(deliveries.c.batch_id, live_status().label("live"))
+        .select_from(deliveries)
+        .join(delivery_batches, delivery_batches.c.id == deliveries.c.batch_id, isouter=True)
+        .where(deliveries.c.id == delivery_id)
+        .with_for_update(key_share=True, of=deliveries)
+    )
+    known = connection.execute(locked).one_or_none()
+    if known is None:
+        raise DeliveryNotFound(delivery_id)
+    status = DeliveryStatus(known.live)
+    if not status.can_become(news.status):
+        return status
+    values: dict[str, Any] = {
+        "status": news.status,
+        "reason": news.reason,
+        "retryable": news.retryable,
+        "error_class": news.error_class,
+        "error_code": news.error_code,
+        "error_detail": news.error_detail,
+        "provider_message_id": func.coalesce(news.provider_message_id, deliveries.c.provider_message_id),
+        "settled_at": func.clock_timestamp(),
+        "updated_at": func.clock_timestamp(),
     }
-    if outcome is not None:
-        news |= {
-            "outcome": outcome.outcome,
-            "provider_message_id": outcome.provider_message_id,
-            "error_class": outcome.error_class,
-            "error_code": outcome.error_code,
-            "error_detail": outcome.detail,
-            "duration_ms": outcome.duration_ms,
-        }
-    return news
+    if news.status in HANDED_OFF_STATUSES:
+        values["handed_off_at"] = func.coalesce(deliveries.c.handed_off_at, func.clock_timestamp())
+    connection.execute(update(deliveries).where(deliveries.c.id == delivery_id).values(values))
+    if status is DeliveryStatus.SENDING:
+        _close_if_settled(connection, known.batch_id)
+    return news.status
+
+
+def _close_if_settled(connection: Connection, batch_id: int) -> None:
+    """Nobody waits for the lease of a batch of which nothing is open any more."""
+    connection.execute(
+        sql(
+            """
+            UPDATE guestguard.delivery_batches b SET state = 'done', lease_token = NULL, lease_expires_at = NULL
+            WHERE b.id = :id AND b.state = 'sending' AND NOT EXISTS (
+                SELECT FROM guestguard.message_deliveries d WHERE d.batch_id = b.id AND d.status = 'pending')
+            """
+        ),
+        {"id": batch_id},
+    )
+
+
+def reopen(connection: Connection, message_id: UUID, which: RetryFilter, *, batch_size: int) -> int:
+    """Start a new round for the deliveries that may be tried again, in new batches of at most `batch_size`.
+
+    Returns how many. The message is locked.
+    """
+    place = func.row_number().over(order_by=deliveries.c.id) - 1
+    chosen = (
+        select(deliveries.c.id, (place // batch_size).label("number"))
+        .where(deliveries.c.message_id == message_id, may_be_retried(which))
+        .cte("chosen")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    connection.execute(
+        insert(delivery_attempts).from_select(
+            _ATTEMPT_COLUMNS,
+            select(
+                deliveries.c.id,
+                deliveries.c.round,
+                delivery_batches.c.run_id,
+                *(deliveries.c[name] for name in _ATTEMPT_COLUMNS[3:-1]),
+                func.coalesce(deliveries.c.duration_ms, 0),
+            )
+            .join(chosen, chosen.c.id == deliveries.c.id)
+            .join(delivery_batches, delivery_batches.c.id == deliveries.c.batch_id, isouter=True)
+            .where(deliveries.c.attempted_at.is_not(None)),
+        )
+    )
+    formed = (
+        insert(delivery_batches)
+        .from_select(
+            ["queue_id", "message_id", "size"],
+            select(literal(message_id), literal(message_id), func.count())
+            .select_from(chosen)
+            .group_by(chosen.c.number)
+            .order_by(chosen.c.number),
+        )
+        .returning(delivery_batches.c.id)
+        .cte("formed")
+    )
+    numbered = select(formed.c.id, (func.row_number().over(order_by=formed.c.id) - 1).label("number")).cte("numbered")
+    statement = (
+        update(deliveries)
+        .where(deliveries.c.id == chosen.c.id, numbered.c.number == chosen.c.number)
+        .values(
+            status=DeliveryStatus.PENDING,
+            batch_id=numbered.c.id,
+            round=deliveries.c.round + 1,
+            reason=None,
+            retryable=False,
+            attempts=0,
+            first_attempt_at=None,
+            provider_refusals=0,
+            attempted_at=None,
+            outcome=None,
+            error_class=None,
+            error_code=None,
+            error_detail=None,
+            duration_ms=None,
+            provider_message_id=None,
+            settled_at=None,
+            updated_at=func.clock_timestamp(),
+        )
+    )
+    return connection.execute(statement).rowcount
+
+
+_ATTEMPT_COLUMNS = [
+    *("delivery_id", "round", "run_id", "provider", "account", "outcome", "provider_message_id"),
+    *("error_class", "error_code", "error_detail", "attempted_at", "duration_ms"),
+]
+
+
+def may_be_retried(which: RetryFilter) -> ColumnElement[bool]:
+    """The rows of message_deliveries that a retry would open."""
+    wanted = and_(deliveries.c.status == DeliveryStatus.FAILED, deliveries.c.retryable)
+    if which.error_classes is not None:
+        wanted = and_(wanted, deliveries.c.error_class.in_(which.error_classes))
+    if which.unknown_too:
+        wanted = or_(wanted, _unknown_for_long())
+    return wanted if which.providers is None else and_(wanted, deliveries.c.provider.in_(which.providers))
+
+
+def _unknown_for_long() -> ColumnElement[bool]:
+    return and_(
+        deliveries.c.status == DeliveryStatus.UNKNOWN,
+        deliveries.c.settled_at <= func.clock_timestamp() - _UNKNOWN_RESTS_FOR,
+    )
+
+
+def _alike(settlement: Settlement) -> _Alike:
+    outcome = settlement.outcome
+    if outcome is None:
+        raise ValueError("a hand-off without an answer is no attempt")
+    return _Alike(
+        settlement.status,
+        settlement.reason,
+        settlement.retryable,
+        settlement.counts,
+        settlement.blames_recipient,
+        outcome.outcome,
+        outcome.error_class,
+        outcome.error_code,
+        outcome.detail,
+    )

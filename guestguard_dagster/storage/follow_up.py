@@ -12,8 +12,9 @@ from guestguard_dagster.domain.deliveries import DeliveryCount, DeliveryStats, D
 from guestguard_dagster.domain.messages import MessageAudience, MessageChannel, MessageKind
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.storage.database import Database, sql
+from guestguard_dagster.storage.deliveries import live_status
 from guestguard_dagster.storage.guests import audience_condition
-from guestguard_dagster.storage.schema import guests, notifications
+from guestguard_dagster.storage.schema import delivery_batches, guests, notifications
 from guestguard_dagster.storage.schema import message_deliveries as deliveries
 from guestguard_dagster.storage.schema import scheduled_messages as messages
 from guestguard_dagster.storage.suppressions import guest_address, guest_is_suppressed
@@ -94,9 +95,12 @@ class FollowUpRepo:
 
     def stats_of(self, message_ids: Collection[UUID]) -> dict[UUID, DeliveryStats]:
         """The deliveries of each of these messages by status and reason; those without any are missing."""
-        kinds = (deliveries.c.message_id, deliveries.c.status, deliveries.c.reason, deliveries.c.retryable)
+        status = live_status().label("status")
+        kinds = (deliveries.c.message_id, status, deliveries.c.reason, deliveries.c.retryable)
         query = (
             select(*kinds, func.count().label("deliveries"))
+            .select_from(deliveries)
+            .join(delivery_batches, delivery_batches.c.id == deliveries.c.batch_id, isouter=True)
             .where(deliveries.c.message_id.in_(message_ids))
             .group_by(*kinds)
             .order_by(*kinds)
@@ -114,7 +118,7 @@ class FollowUpRepo:
             row = connection.execute(
                 sql(
                     """
-                    SELECT count(*) AS total, count(*) FILTER (WHERE status IN ('pending', 'sending')) AS unsettled,
+                    SELECT count(*) AS total, count(*) FILTER (WHERE status = 'pending') AS unsettled,
                            count(*) FILTER (WHERE settled_at > clock_timestamp() - CAST(:window AS interval)) AS recent
                     FROM guestguard.message_deliveries WHERE message_id = :message_id
                     """
@@ -140,7 +144,7 @@ class FollowUpRepo:
                 guests.c.email,
                 guests.c.phone,
                 deliveries.c.channel,
-                deliveries.c.status,
+                live_status().label("status"),
                 deliveries.c.reason,
                 deliveries.c.retryable,
                 deliveries.c.round,
@@ -152,7 +156,8 @@ class FollowUpRepo:
                 deliveries.c.settled_at,
             )
             .join(guests, guests.c.id == deliveries.c.guest_id)
-            .where(deliveries.c.message_id == message_id, deliveries.c.status.in_(statuses), deliveries.c.id > after)
+            .join(delivery_batches, delivery_batches.c.id == deliveries.c.batch_id, isouter=True)
+            .where(deliveries.c.message_id == message_id, live_status().in_(statuses), deliveries.c.id > after)
             .order_by(deliveries.c.id)
             .limit(limit)
         )
@@ -177,7 +182,7 @@ class FollowUpRepo:
                 notifications.c.type.label("notification"),
                 messages.c.subject,
                 deliveries.c.channel,
-                deliveries.c.status,
+                live_status().label("status"),
                 deliveries.c.reason,
                 deliveries.c.created_at,
                 deliveries.c.handed_off_at,
@@ -185,6 +190,7 @@ class FollowUpRepo:
             )
             .join_from(deliveries, messages, messages.c.id == deliveries.c.message_id, isouter=True)
             .join(notifications, notifications.c.id == deliveries.c.notification_id, isouter=True)
+            .join(delivery_batches, delivery_batches.c.id == deliveries.c.batch_id, isouter=True)
             .where(deliveries.c.guest_id == guest_id)
             .order_by(deliveries.c.id.desc())
             .limit(limit)

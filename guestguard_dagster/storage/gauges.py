@@ -38,8 +38,14 @@ class GaugeRepo:
             ).all()
             waiting = connection.execute(
                 sql(
-                    "SELECT channel, status, count(*) AS deliveries FROM guestguard.message_deliveries "
-                    "WHERE status IN ('pending', 'sending') GROUP BY channel, status"
+                    """
+                    SELECT COALESCE(m.channel, 'email') AS channel,
+                        CASE b.state WHEN 'sending' THEN 'sending' ELSE 'pending' END AS status,
+                        sum(b.size) AS deliveries
+                    FROM guestguard.delivery_batches b
+                    LEFT JOIN guestguard.scheduled_messages m ON m.id = b.message_id
+                    WHERE b.state <> 'done' GROUP BY 1, 2
+                    """
                 )
             ).all()
             one = connection.execute(

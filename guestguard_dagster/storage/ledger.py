@@ -17,7 +17,7 @@ NOTHING_IS_STOPPED = "NOT EXISTS (SELECT FROM guestguard.ledger_position WHERE b
 BATCH_MAY_LEAVE = f"""NOT EXISTS (
     SELECT FROM guestguard.ledger_position p
     WHERE p.behind_since IS NOT NULL
-      AND NOT (b.queue_id = '{MemoKind.ALERT.drain_id}' AND b.created_at > p.behind_since)
+      AND NOT (b.queue_id = '{MemoKind.ALERT.queue_id}' AND b.created_at > p.behind_since)
 )"""
 
 # As Position has them.
@@ -26,6 +26,13 @@ POSITION = "stream, stream_created_at, sequence, verified_at, complete_from, beh
 # Why a delivery is `unknown` after a restore.
 LEFT_BEFORE_RESTORE = "left_before_restore"
 MAY_HAVE_LEFT = "may_have_left_before_restore"
+
+# Which database answers: another one after a failover, and after a restore into a new one, also behind a pooler that
+# keeps the client's connection.
+DATABASE_IDENTITY = """(
+    SELECT CAST(pg_postmaster_start_time() AS text) || ' ' || CAST(oid AS text)
+    FROM pg_database WHERE datname = current_database()
+)"""
 
 # After NATS has lost what was in it, so much is written into it again.
 _WRITTEN_AGAIN = timedelta(days=1)
@@ -93,6 +100,12 @@ def settle_what_had_left(connection: Connection, ids: Sequence[UUID | str]) -> N
 class LedgerRepo:
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def look(self) -> tuple[datetime, str]:
+        """The database's clock, and which database it is."""
+        with self._database.transaction() as connection:
+            row = connection.execute(sql(f"SELECT clock_timestamp() AS now, {DATABASE_IDENTITY} AS identity")).one()
+        return row.now, row.identity
 
     def position(self) -> Position | None:
         """None before the first check."""
@@ -271,14 +284,16 @@ class LedgerRepo:
         is_all = len(entries) < limit
         return Unrecorded(entries, until if is_all else entries[-1].handed_off_at, is_all)
 
-    def mark_recorded(self, batch_ids: Collection[int]) -> None:
+    def mark_recorded(self, entries: Collection[LedgerEntry]) -> None:
+        """These are in the ledger. A batch that was given back meanwhile has another key, and leaves with that one."""
         with self._database.transaction() as connection:
             connection.execute(
                 sql(
-                    "UPDATE guestguard.delivery_batches SET recorded_at = clock_timestamp() "
-                    "WHERE id = ANY(CAST(:ids AS bigint[])) AND recorded_at IS NULL"
+                    "UPDATE guestguard.delivery_batches b SET recorded_at = clock_timestamp() "
+                    "FROM unnest(CAST(:ids AS bigint[]), CAST(:keys AS uuid[])) AS e (id, key) "
+                    "WHERE b.id = e.id AND b.key = e.key AND b.recorded_at IS NULL"
                 ),
-                {"ids": list(batch_ids)},
+                {"ids": [entry.batch_id for entry in entries], "keys": [entry.key for entry in entries]},
             )
 
     def tidy(self, *, keep: timedelta) -> None:

@@ -1,6 +1,7 @@
 """Memos: written once per occasion and address, each with the delivery that the engine works off."""
 
 from collections.abc import Collection, Sequence
+from itertools import groupby
 
 from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as insert_or_skip
@@ -9,7 +10,7 @@ from guestguard_dagster.domain.memos import Memo, MemoKind
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.ledger import settle_what_had_left
-from guestguard_dagster.storage.schema import memos, message_deliveries
+from guestguard_dagster.storage.schema import delivery_batches, memos, message_deliveries
 
 
 def post(connection: Connection, new: Sequence[Memo]) -> int:
@@ -31,13 +32,13 @@ def post(connection: Connection, new: Sequence[Memo]) -> int:
         for memo in new
     ]
     written = connection.execute(statement, rows).all()
-    if written:
+    for kind, of_kind in groupby(sorted(written, key=lambda row: row.kind), lambda row: MemoKind(row.kind)):
+        ids = [row.id for row in of_kind]
+        batch = insert(delivery_batches).values(queue_id=kind.queue_id, size=len(ids)).returning(delivery_batches.c.id)
+        batch_id = connection.execute(batch).scalar_one()
         connection.execute(
             insert(message_deliveries),
-            [
-                {"memo_id": row.id, "drain_id": MemoKind(row.kind).drain_id, "channel": MessageChannel.EMAIL}
-                for row in written
-            ],
+            [{"memo_id": id, "channel": MessageChannel.EMAIL, "batch_id": batch_id} for id in ids],
         )
         settle_what_had_left(connection, [row.id for row in written])
     return len(written)

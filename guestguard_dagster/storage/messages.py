@@ -48,7 +48,7 @@ from guestguard_dagster.domain.messages import (
     MessageStatus,
 )
 from guestguard_dagster.domain.placeholders import require_template
-from guestguard_dagster.storage import recipients
+from guestguard_dagster.storage import deliveries, recipients
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.errors import (
     EventCancelled,
@@ -65,6 +65,9 @@ from guestguard_dagster.storage.paging import page_behind
 from guestguard_dagster.storage.rows import MESSAGE_COLUMNS, message_from
 from guestguard_dagster.storage.schema import events
 from guestguard_dagster.storage.schema import scheduled_messages as messages
+
+# Small enough for every provider; a sender takes what it is given.
+RETRY_BATCH_SIZE = 50
 
 _RETRYABLE_STATUSES = frozenset({MessageStatus.SENT, MessageStatus.FAILED})
 _HOLDABLE_STATUSES = frozenset({MessageStatus.SCHEDULED, MessageStatus.SENDING})
@@ -267,13 +270,14 @@ class MessageRepo:
             cancelled = select(events.c.cancelled_at).where(events.c.id == message.event_id)
             if connection.execute(cancelled).scalar_one() is not None and not message.survives_event_cancel:
                 raise EventCancelled(message.event_id)
-            reopened = recipients.reopen(connection, message_id, which)
+            reopened = deliveries.reopen(connection, message_id, which, batch_size=RETRY_BATCH_SIZE)
             if reopened:
                 edit_message(
                     connection,
                     message_id,
                     status=MessageStatus.SENDING,
                     status_reason=None,
+                    checked_through=None,
                     preflighted_at=None,
                     finished_at=None,
                 )
@@ -284,7 +288,7 @@ class MessageRepo:
     def record_delivery(self, delivery_id: int, news: DeliveryNews) -> DeliveryStatus:
         """Let news move one delivery forward, never back; returns its status then. Raises DeliveryNotFound."""
         with self._database.transaction() as connection:
-            return recipients.record(connection, delivery_id, news)
+            return deliveries.record(connection, delivery_id, news)
 
     def delivery_stats(self, message_id: UUID) -> DeliveryStats:
         """The deliveries of a message by status and reason; empty when its audience is not frozen yet."""

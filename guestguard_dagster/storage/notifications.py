@@ -38,6 +38,9 @@ from guestguard_dagster.storage.schema import (
     users,
 )
 
+# Small enough for every provider; a sender takes what it is given.
+_BATCH_SIZE = 50
+
 
 class Fate(StrEnum):
     """What became of an event that was read."""
@@ -271,12 +274,27 @@ class _Recording:
                     SELECT id, :kind, event_id, guest_id, status, reason, duplicate_of,
                         stream, sequence, published_at, identity, payload
                     FROM news ORDER BY sequence
+                ), chosen AS MATERIALIZED (
+                    SELECT id, event_id, guest_id, (row_number() OVER (ORDER BY sequence) - 1) / :batch_size AS number
+                    FROM news WHERE status = 'pending'
+                ), formed AS (
+                    INSERT INTO guestguard.delivery_batches (queue_id, size)
+                    SELECT :queue_id, count(*) FROM chosen GROUP BY number ORDER BY number
+                    RETURNING id
+                ), numbered AS (
+                    SELECT id, row_number() OVER (ORDER BY id) - 1 AS number FROM formed
                 )
-                INSERT INTO guestguard.message_deliveries (notification_id, drain_id, event_id, guest_id, channel)
-                SELECT id, :drain_id, event_id, guest_id, 'email' FROM news WHERE status = 'pending' ORDER BY sequence
+                INSERT INTO guestguard.message_deliveries (notification_id, event_id, guest_id, channel, batch_id)
+                SELECT chosen.id, event_id, guest_id, 'email', numbered.id
+                FROM chosen JOIN numbered USING (number) ORDER BY numbered.id, chosen.id
                 """
             ),
-            {"news": json.dumps(self._news), "kind": self._kind, "drain_id": self._kind.drain_id},
+            {
+                "news": json.dumps(self._news),
+                "kind": self._kind,
+                "queue_id": self._kind.queue_id,
+                "batch_size": _BATCH_SIZE,
+            },
         )
         settle_what_had_left(self._connection, [each["id"] for each in self._news])
         record_answers(self._connection, self._answers)

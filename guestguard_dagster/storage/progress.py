@@ -37,10 +37,8 @@ class ProgressRepo:
                     WITH done AS (
                         SELECT m.id, m.channel FROM guestguard.scheduled_messages m
                         WHERE m.id = ANY(CAST(:ids AS uuid[]))
-                          AND NOT EXISTS (SELECT 1 FROM guestguard.message_deliveries d
-                                          WHERE d.message_id = m.id AND d.status = 'pending')
-                          AND NOT EXISTS (SELECT 1 FROM guestguard.message_deliveries d
-                                          WHERE d.message_id = m.id AND d.status = 'sending')
+                          AND NOT EXISTS (SELECT FROM guestguard.delivery_batches b
+                                          WHERE b.queue_id = m.id AND b.state <> 'done')
                     ), counted AS (
                         SELECT done.id,
                             count(*) FILTER (WHERE d.status IN
@@ -50,7 +48,7 @@ class ProgressRepo:
                             min(d.reason) FILTER (WHERE d.status = 'failed') AS failed_reason,
                             min(done.channel) AS channel
                         FROM done LEFT JOIN guestguard.message_deliveries d ON d.message_id = done.id
-                        GROUP BY done.id
+                        GROUP BY done.id HAVING count(*) FILTER (WHERE d.status = 'pending') = 0
                     )
                     UPDATE guestguard.scheduled_messages m
                     SET status = CASE WHEN c.left_us = 0 AND c.failed + c.logged > 0 THEN 'failed' ELSE 'sent' END,
@@ -67,17 +65,6 @@ class ProgressRepo:
             )
             return {row.id: MessageStatus(row.status) for row in rows}
 
-    def mark_preflighted(self, message_ids: Sequence[UUID]) -> None:
-        """Every recipient of these messages was rendered once; another run need not do it again."""
-        with self._database.transaction() as connection:
-            connection.execute(
-                text(
-                    "UPDATE guestguard.scheduled_messages SET preflighted_at = clock_timestamp(), "
-                    "updated_at = clock_timestamp() WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'sending'"
-                ),
-                {"ids": list(message_ids)},
-            )
-
     def statuses(self, message_ids: Sequence[UUID]) -> dict[UUID, MessageStatus]:
         """How each of these messages stands; ids that do not exist are missing."""
         with self._database.transaction() as connection:
@@ -92,8 +79,10 @@ class ProgressRepo:
         with self._database.transaction() as connection:
             rows = connection.execute(
                 text(
-                    "SELECT status, count(*) AS recipients FROM guestguard.message_deliveries "
-                    "WHERE message_id = ANY(CAST(:ids AS uuid[])) GROUP BY status"
+                    "SELECT CASE WHEN d.status = 'pending' AND b.state = 'sending' THEN 'sending' ELSE d.status END "
+                    "AS status, count(*) AS recipients FROM guestguard.message_deliveries d "
+                    "LEFT JOIN guestguard.delivery_batches b ON b.id = d.batch_id "
+                    "WHERE d.message_id = ANY(CAST(:ids AS uuid[])) GROUP BY 1"
                 ),
                 {"ids": list(message_ids)},
             )

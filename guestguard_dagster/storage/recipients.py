@@ -1,42 +1,36 @@
 """How the deliveries of one message stand, and whom it would reach: what hosts and operators ask and decide.
 
-Every function works within the caller's transaction. What the engine does with deliveries is in `storage.deliveries`.
+Every function works within the caller's transaction. What becomes of deliveries is written in `storage.deliveries`.
 """
 
 from collections.abc import Collection
-from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select, update
+from sqlalchemy import Connection, and_, exists, func, select
 
 from guestguard_dagster.domain.deliveries import (
-    HANDED_OFF_STATUSES,
-    UNSETTLED_STATUSES,
+    BatchState,
     DeliveryCount,
-    DeliveryNews,
     DeliveryStats,
     DeliveryStatus,
     Recipient,
     RecipientCount,
-    RetryFilter,
 )
 from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.domain.messages import MessageAudience, MessageChannel
-from guestguard_dagster.storage.errors import DeliveryNotFound
+from guestguard_dagster.storage.deliveries import live_status
 from guestguard_dagster.storage.guests import audience_condition
-from guestguard_dagster.storage.schema import guests
+from guestguard_dagster.storage.schema import delivery_batches, guests
 from guestguard_dagster.storage.schema import message_deliveries as deliveries
 from guestguard_dagster.storage.suppressions import guest_address, guest_is_suppressed
 
-# By then, a provider that took the mail before the answer was lost has called back or delivered it.
-_UNKNOWN_RESTS_FOR = timedelta(hours=1)
-
 
 def stats(connection: Connection, message_id: UUID) -> DeliveryStats:
-    kinds = (deliveries.c.status, deliveries.c.reason, deliveries.c.retryable)
+    kinds = (live_status().label("status"), deliveries.c.reason, deliveries.c.retryable)
     query = (
         select(*kinds, func.count().label("deliveries"))
+        .select_from(deliveries)
+        .join(delivery_batches, delivery_batches.c.id == deliveries.c.batch_id, isouter=True)
         .where(deliveries.c.message_id == message_id)
         .group_by(*kinds)
         .order_by(*kinds)
@@ -58,7 +52,7 @@ def page(
             deliveries.c.id.label("delivery_id"),
             deliveries.c.guest_id,
             deliveries.c.channel,
-            deliveries.c.status,
+            live_status().label("status"),
             deliveries.c.reason,
             deliveries.c.round,
             guests.c.name,
@@ -69,7 +63,8 @@ def page(
             guests.c.removed_at,
         )
         .join(guests, guests.c.id == deliveries.c.guest_id)
-        .where(deliveries.c.message_id == message_id, deliveries.c.status.in_(statuses))
+        .join(delivery_batches, delivery_batches.c.id == deliveries.c.batch_id, isouter=True)
+        .where(deliveries.c.message_id == message_id, live_status().in_(statuses))
         .order_by(deliveries.c.guest_id)
         .limit(limit)
     )
@@ -107,78 +102,6 @@ def count(
 
 
 def any_unsettled(connection: Connection, message_id: UUID) -> bool:
-    # One condition per status, as each has its own partial index.
-    open_rows = [
-        exists().where(deliveries.c.message_id == message_id, deliveries.c.status == status)
-        for status in UNSETTLED_STATUSES
-    ]
-    return bool(connection.execute(select(or_(*open_rows))).scalar_one())
-
-
-def record(connection: Connection, delivery_id: int, news: DeliveryNews) -> DeliveryStatus:
-    """Move one delivery by the news, if its state allows the move; returns its status then."""
-    locked = select(deliveries.c.status).where(deliveries.c.id == delivery_id).with_for_update(key_share=True)
-    known = connection.execute(locked).scalar_one_or_none()
-    if known is None:
-        raise DeliveryNotFound(delivery_id)
-    if not DeliveryStatus(known).can_become(news.status):
-        return DeliveryStatus(known)
-    values: dict[str, Any] = {
-        "status": news.status,
-        "reason": news.reason,
-        "retryable": news.retryable,
-        "error_class": news.error_class,
-        "error_code": news.error_code,
-        "error_detail": news.error_detail,
-        "provider_message_id": func.coalesce(news.provider_message_id, deliveries.c.provider_message_id),
-        "settled_at": func.clock_timestamp() if news.status.is_settled else None,
-        "updated_at": func.clock_timestamp(),
-    }
-    if news.status in HANDED_OFF_STATUSES:
-        values["handed_off_at"] = func.coalesce(deliveries.c.handed_off_at, func.clock_timestamp())
-    if news.status.is_settled:
-        values |= {"lease_token": None, "lease_expires_at": None, "next_attempt_at": None}
-    connection.execute(update(deliveries).where(deliveries.c.id == delivery_id).values(values))
-    return news.status
-
-
-def reopen(connection: Connection, message_id: UUID, which: RetryFilter) -> int:
-    """Start a new round for the deliveries that may be tried again; returns how many. The message is locked."""
-    statement = (
-        update(deliveries)
-        .where(deliveries.c.message_id == message_id, may_be_retried(which))
-        .values(
-            status=DeliveryStatus.PENDING,
-            round=deliveries.c.round + 1,
-            reason=None,
-            retryable=False,
-            attempts=0,
-            first_attempt_at=None,
-            next_attempt_at=None,
-            error_class=None,
-            error_code=None,
-            error_detail=None,
-            provider_message_id=None,
-            batch_id=None,
-            lease_token=None,
-            lease_expires_at=None,
-            settled_at=None,
-            updated_at=func.clock_timestamp(),
-        )
-    )
-    return connection.execute(statement).rowcount
-
-
-def may_be_retried(which: RetryFilter) -> ColumnElement[bool]:
-    """The rows of message_deliveries that a retry would open."""
-    wanted = and_(deliveries.c.status == DeliveryStatus.FAILED, deliveries.c.retryable)
-    if which.error_classes is not None:
-        wanted = and_(wanted, deliveries.c.error_class.in_(which.error_classes))
-    if which.unknown_too:
-        wanted = or_(wanted, _unknown_for_long())
-    return wanted if which.providers is None else and_(wanted, deliveries.c.provider.in_(which.providers))
-
-
-def _unknown_for_long() -> ColumnElement[bool]:
-    rested = func.greatest(deliveries.c.settled_at, deliveries.c.lease_expires_at)
-    return and_(deliveries.c.status == DeliveryStatus.UNKNOWN, rested <= func.clock_timestamp() - _UNKNOWN_RESTS_FOR)
+    """Whether some delivery of a frozen message is not settled. The message is locked."""
+    is_open = exists().where(delivery_batches.c.queue_id == message_id, delivery_batches.c.state != BatchState.DONE)
+    return bool(connection.execute(select(is_open)).scalar_one())

@@ -54,9 +54,9 @@ _CALLBACKS = _Chunks(
     """,
 )
 _BODIES = """
-    UPDATE guestguard.provider_batches SET body = NULL WHERE id IN (
-        SELECT id FROM guestguard.provider_batches WHERE body IS NOT NULL AND first_called_at < :before
-        ORDER BY first_called_at LIMIT :chunk
+    UPDATE guestguard.delivery_batches SET body = NULL WHERE id IN (
+        SELECT id FROM guestguard.delivery_batches WHERE body IS NOT NULL AND handed_off_at < :before
+        ORDER BY handed_off_at LIMIT :chunk
     )
 """
 _PUBLISHED = """

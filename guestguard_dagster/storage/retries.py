@@ -10,7 +10,7 @@ from guestguard_dagster.domain.days import Days
 from guestguard_dagster.domain.deliveries import DeliveryStatus, RetryFilter
 from guestguard_dagster.domain.messages import MessageAudience, MessageChannel, MessageKind, MessageStatus
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.recipients import may_be_retried
+from guestguard_dagster.storage.deliveries import may_be_retried
 from guestguard_dagster.storage.schema import events, guests
 from guestguard_dagster.storage.schema import message_deliveries as deliveries
 from guestguard_dagster.storage.schema import scheduled_messages as messages

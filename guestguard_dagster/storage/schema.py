@@ -12,7 +12,6 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    Computed,
     DateTime,
     ForeignKey,
     Identity,
@@ -31,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from guestguard_dagster.domain.deliveries import DeliveryStatus
+from guestguard_dagster.domain.deliveries import STORED_STATUSES, BatchState, DeliveryStatus
 from guestguard_dagster.domain.events import CollaboratorRole, RsvpStatus
 from guestguard_dagster.domain.memos import MemoKind
 from guestguard_dagster.domain.messages import MessageAudience, MessageChannel, MessageKind, MessageStatus
@@ -146,6 +145,8 @@ guests = Table(
     _created_at(),
     _one_of("rsvp_status", RsvpStatus),
     Index("ix_guests_event_id_rsvp_status", "event_id", "rsvp_status"),
+    # an audience is frozen in chunks, in the order of ids
+    Index("ix_guests_event_id_id", "event_id", "id"),
 )
 
 scheduled_messages = Table(
@@ -172,8 +173,11 @@ scheduled_messages = Table(
     Column("waiting_reason", Text),
     _instant("held_at"),
     Column("held_reason", Text),
+    # The audience is frozen, and then checked, in the order of guest ids: how far, and when all of it was.
+    Column("frozen_through", Uuid),
     _instant("audience_frozen_at"),
     Column("recipient_count", Integer),
+    Column("checked_through", Uuid),
     _instant("preflighted_at"),
     _instant("started_at"),
     _instant("finished_at"),
@@ -218,24 +222,6 @@ run_heartbeats = Table(
     Column("host", Text, nullable=False),
     Column("pid", Integer, nullable=False),
     Column("beat_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-)
-
-provider_batches = Table(
-    "provider_batches",
-    metadata,
-    # Also the idempotency key that the provider is given.
-    _id(),
-    Column("provider", Text, nullable=False),
-    Column("account", Text, nullable=False),
-    # Which endpoint the fixed request goes to, as the sender names it.
-    Column("endpoint", Text, nullable=False),
-    # delivery ids in the order of the request's entries
-    Column("members", ARRAY(BigInteger), nullable=False),
-    # the request exactly as sent, zlib-compressed; emptied by retention
-    Column("body", LargeBinary),
-    Column("first_called_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    _instant("answered_at"),
-    Index("ix_provider_batches_with_body", "first_called_at", postgresql_where=text("body IS NOT NULL")),
 )
 
 notifications = Table(
@@ -312,6 +298,47 @@ memos = Table(
     Index("uq_memos_occasion_address_folded", "occasion", text("lower(address)"), unique=True),
 )
 
+# What the engine works on: deliveries that are leased, marked and handed off together.
+delivery_batches = Table(
+    "delivery_batches",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    # the idempotency key that the provider is given; a restored database never uses one for a second time
+    Column("key", Uuid, nullable=False, server_default=func.gen_random_uuid()),
+    # the message, or the queue of a kind of notification or system mail
+    Column("queue_id", Uuid, nullable=False),
+    Column("message_id", Uuid, ForeignKey(scheduled_messages.c.id, ondelete="CASCADE")),
+    Column("state", Text, nullable=False, server_default=BatchState.PENDING),
+    # members when it was formed; those of them that are settled, or moved to another batch, are not subtracted
+    Column("size", Integer, nullable=False),
+    _instant("not_before"),
+    Column("lease_token", Uuid),
+    _instant("lease_expires_at"),
+    Column("provider", Text),
+    Column("account", Text),
+    Column("run_id", Text),
+    # The fixed request, where the provider recognises a repeat: its endpoint, delivery ids in the order of its entries,
+    # and the bytes as sent, zlib-compressed; emptied by retention.
+    Column("endpoint", Text),
+    Column("members", ARRAY(BigInteger)),
+    Column("body", LargeBinary),
+    # when it was first marked `sending`
+    _instant("handed_off_at"),
+    # since when its entry is known to lie in the ledger
+    _instant("recorded_at"),
+    _created_at(),
+    _one_of("state", BatchState),
+    Index("ix_delivery_batches_open", "queue_id", "not_before", "id", postgresql_where=text("state <> 'done'")),
+    Index("ix_delivery_batches_message_id", "message_id", postgresql_where=text("message_id IS NOT NULL")),
+    Index(
+        "ix_delivery_batches_unrecorded",
+        "handed_off_at",
+        postgresql_where=text("handed_off_at IS NOT NULL AND recorded_at IS NULL"),
+    ),
+    Index("ix_delivery_batches_with_body", "handed_off_at", postgresql_where=text("body IS NOT NULL")),
+    postgresql_with={"fillfactor": "70"},
+)
+
 message_deliveries = Table(
     "message_deliveries",
     metadata,
@@ -319,47 +346,46 @@ message_deliveries = Table(
     Column("message_id", Uuid, ForeignKey(scheduled_messages.c.id, ondelete="CASCADE")),
     Column("notification_id", Uuid, ForeignKey(notifications.c.id, ondelete="CASCADE")),
     Column("memo_id", Uuid, ForeignKey(memos.c.id, ondelete="CASCADE")),
-    # For a notification or a memo: the drain of its kind, which all of that kind are worked off under.
-    Column("drain_id", Uuid),
-    # What the engine leases by: the message, or the drain.
-    Column("source_id", Uuid, Computed("COALESCE(message_id, drain_id)", persisted=True), nullable=False),
-    # null for a memo
-    Column("event_id", Uuid, ForeignKey(events.c.id, ondelete="CASCADE")),
+    # Null for a memo. No foreign key: the message's, or the notification's, goes with its event.
+    Column("event_id", Uuid),
     # null for mail to somebody who is not a guest: an event's host
     Column("guest_id", Uuid, ForeignKey(guests.c.id, ondelete="CASCADE"), index=True),
     Column("channel", Text, nullable=False),
+    # The batch that it leaves with, or left with. No foreign key: it would cost as much as the row itself.
+    Column("batch_id", BigInteger),
+    # `sending` is read from the batch: a row is written when it is frozen and when its outcome is known.
     Column("status", Text, nullable=False, server_default=DeliveryStatus.PENDING),
     Column("reason", Text),
     Column("retryable", Boolean, nullable=False, server_default=text("false")),
     Column("round", Integer, nullable=False, server_default="1"),
-    # hand-offs of this round that were answered "not now"
+    # hand-offs of this round that were answered "not now", and since when
     Column("attempts", Integer, nullable=False, server_default="0"),
     _instant("first_attempt_at"),
-    _instant("next_attempt_at"),
+    # provider-wide answers of this round that may be about this recipient alone
+    Column("provider_refusals", Integer, nullable=False, server_default="0"),
+    # The newest attempt lives here; those before it have rows of their own.
+    _instant("attempted_at"),
+    Column("outcome", Text),
     Column("error_class", Text),
     Column("error_code", Text),
     Column("error_detail", Text),
+    Column("duration_ms", Integer),
     Column("provider", Text),
     Column("account", Text),
     Column("provider_message_id", Text),
-    Column("batch_id", Uuid, ForeignKey(provider_batches.c.id, ondelete="SET NULL")),
-    Column("lease_token", Uuid),
-    _instant("lease_expires_at"),
     _instant("handed_off_at"),
     _instant("settled_at"),
     _created_at(),
     _updated_at(),
     UniqueConstraint("message_id", "guest_id", "channel"),
     _one_of("channel", MessageChannel),
-    _one_of("status", DeliveryStatus),
-    Index("ix_message_deliveries_pending", "source_id", "id", postgresql_where=text("status = 'pending'")),
-    Index("ix_message_deliveries_sending", "source_id", "id", postgresql_where=text("status = 'sending'")),
+    _one_of("status", STORED_STATUSES),
+    Index("ix_message_deliveries_batch_id", "batch_id"),
     Index(
         "ix_message_deliveries_provider_message_id",
         "provider_message_id",
         postgresql_where=text("provider_message_id IS NOT NULL"),
     ),
-    Index("ix_message_deliveries_batch_id", "batch_id", postgresql_where=text("status = 'sending'")),
     Index(
         "uq_message_deliveries_notification_id",
         "notification_id",
@@ -369,11 +395,11 @@ message_deliveries = Table(
     Index("uq_message_deliveries_memo_id", "memo_id", unique=True, postgresql_where=text("memo_id IS NOT NULL")),
     Index("ix_message_deliveries_without_message", "created_at", postgresql_where=text("message_id IS NULL")),
     _latest("message_deliveries", "updated_at"),
-    # Every row is updated three times while its message leaves: to lease a whole page of rows takes as much room again,
-    # and then touches no index.
+    # The second version of a row finds room in its page, and then touches no index.
     postgresql_with={"fillfactor": "45"},
 )
 
+# Attempts that were followed by another one, or still may be. The newest settled one lives in its delivery.
 delivery_attempts = Table(
     "delivery_attempts",
     metadata,
@@ -383,9 +409,8 @@ delivery_attempts = Table(
         BigInteger,
         ForeignKey(message_deliveries.c.id, ondelete="CASCADE"),
         nullable=False,
+        index=True,
     ),
-    # the lease under which it left: one attempt per delivery and lease
-    Column("lease_token", Uuid, nullable=False),
     Column("round", Integer, nullable=False),
     Column("run_id", Text),
     Column("provider", Text, nullable=False),
@@ -398,7 +423,6 @@ delivery_attempts = Table(
     Column("duration_ms", Integer, nullable=False, server_default="0"),
     Column("attempted_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     _one_of("outcome", ATTEMPT_OUTCOMES),
-    UniqueConstraint("delivery_id", "lease_token"),
     _latest("delivery_attempts", "attempted_at"),
 )
 

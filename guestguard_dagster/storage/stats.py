@@ -5,19 +5,21 @@ was written down. Latencies are counted from there, and only for first rounds: a
 What was computed is read in `storage.stats_reading`.
 """
 
-from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
 from guestguard_dagster.domain.days import Days
 from guestguard_dagster.domain.deliveries import HANDED_OFF_STATUSES, DeliveryStatus
-from guestguard_dagster.domain.memos import MemoKind
-from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.storage.database import Database, sql
 from guestguard_dagster.storage.retention import Kept, kept_since
 
-# The delivery of a notification or a memo does not name its kind: what it is worked off under does.
-_KIND_OF_DRAIN: Mapping[UUID, str] = {kind.drain_id: kind.value for kind in (*NotificationType, *MemoKind)}
+# All attempts: those that were followed by another one, and each delivery's newest.
+_ATTEMPTS = """
+    SELECT provider, account, outcome, duration_ms, error_class, attempted_at FROM guestguard.delivery_attempts
+    UNION ALL
+    SELECT provider, account, outcome, duration_ms, error_class, attempted_at FROM guestguard.message_deliveries
+    -- an attempt is written down when it is answered, and the row may change later on
+    WHERE attempted_at IS NOT NULL AND updated_at >= :start
+"""
 
 _BEGAN = "m.status IN ('sending', 'sent', 'failed')"
 
@@ -36,10 +38,10 @@ _BATCHES = f"""
         WHERE {_BEGAN} AND m.send_at >= :start AND m.send_at < :end
         UNION ALL
         SELECT d.message_id, d.event_id, d.channel, d.status, d.retryable, d.round, d.provider, d.account,
-            d.error_class, d.handed_off_at, d.settled_at, COALESCE(drain.kind, 'other'), d.created_at
+            d.error_class, d.handed_off_at, d.settled_at, COALESCE(n.type, memo.kind, 'other'), d.created_at
         FROM guestguard.message_deliveries d
-        LEFT JOIN unnest(CAST(:drain_ids AS uuid[]), CAST(:drain_kinds AS text[])) AS drain (id, kind)
-            ON drain.id = d.drain_id
+        LEFT JOIN guestguard.notifications n ON n.id = d.notification_id
+        LEFT JOIN guestguard.memos memo ON memo.id = d.memo_id
         WHERE d.message_id IS NULL AND d.created_at >= :start AND d.created_at < :end
     ) b
 """
@@ -160,7 +162,7 @@ class StatsRepo:
                     count(*) FILTER (WHERE outcome = 'unknown') AS unknown,
                     percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY duration_ms / 1000.0) AS answer,
                     mode() WITHIN GROUP (ORDER BY error_class) AS commonest_error
-                FROM guestguard.delivery_attempts
+                FROM ({_ATTEMPTS}) attempts
                 WHERE attempted_at >= :start AND attempted_at < :end
                 GROUP BY provider, account
             ), became AS (
@@ -200,6 +202,4 @@ def _values(day: Days) -> dict[str, Any]:
         "day": day.first,
         "start": day.start,
         "end": day.end,
-        "drain_ids": list(_KIND_OF_DRAIN),
-        "drain_kinds": list(_KIND_OF_DRAIN.values()),
     }

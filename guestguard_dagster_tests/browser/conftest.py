@@ -12,14 +12,14 @@ import pytest
 import uvicorn
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
-from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.events import CollaboratorRole, Event, User
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.events import EventRepo
 from guestguard_dagster.web.app import create_app
 from guestguard_dagster.web.services import LocalSignIn
-from guestguard_dagster_tests.delivery.conftest import RoomOpener, smtp_settings
+from guestguard_dagster_tests.delivery.conftest import SendContextOpener, smtp_settings
 from guestguard_dagster_tests.factories import make_event, make_user
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
 
@@ -114,11 +114,13 @@ def site(
 
 
 @pytest.fixture
-def open_room(site: Site, database_url: str, mail_settings: dict[str, object]) -> Iterator[Callable[..., Mailroom]]:
-    """Mailrooms as runs have them, whose links lead to the site."""
-    opener = RoomOpener(database_url)
+def open_sending(
+    site: Site, database_url: str, mail_settings: dict[str, object]
+) -> Iterator[Callable[..., SendContext]]:
+    """SendContexts as runs have them, whose links lead to the site."""
+    opener = SendContextOpener(database_url)
 
-    def open_it(**more: object) -> Mailroom:
+    def open_it(**more: object) -> SendContext:
         return opener(mail_settings, {"public_base_url": site.url, **more})
 
     with opener.opened:
@@ -126,8 +128,8 @@ def open_room(site: Site, database_url: str, mail_settings: dict[str, object]) -
 
 
 @pytest.fixture
-def room(open_room: Callable[..., Mailroom]) -> Mailroom:
-    return open_room()
+def sending(open_sending: Callable[..., SendContext]) -> SendContext:
+    return open_sending()
 
 
 @pytest.fixture

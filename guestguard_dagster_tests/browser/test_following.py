@@ -9,7 +9,7 @@ from email.message import EmailMessage
 
 from playwright.sync_api import Page, expect
 
-from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.domain.messages import MessageStatus
@@ -38,7 +38,7 @@ def _link(mail: EmailMessage, path: str) -> str:
 
 
 def test_a_message_that_is_sent_now_moves_to_sent_by_itself(
-    page: Page, site: Site, database: Database, room: Mailroom, mail_server: SmtpLoopback
+    page: Page, site: Site, database: Database, sending: SendContext, mail_server: SmtpLoopback
 ) -> None:
     guests = make_guests(database, site.event, 3)
     page.goto(site.page("communications"))
@@ -47,9 +47,9 @@ def test_a_message_that_is_sent_now_moves_to_sent_by_itself(
     form.get_by_role("radio", name="Send now").check()
     save(form)
     expect(row(page, "News").get_by_text("Starts within about 40 seconds")).to_be_visible()
-    [message_id] = [item.id for item in room.messages.list_by_event(site.event.id)]
+    [message_id] = [item.id for item in sending.messages.list_by_event(site.event.id)]
 
-    send(room, [message_id])
+    send(sending, [message_id])
 
     expect(page.get_by_text("Nothing is scheduled")).to_be_visible()
     show_box(page, "Sent")
@@ -58,12 +58,12 @@ def test_a_message_that_is_sent_now_moves_to_sent_by_itself(
 
 
 def test_a_sending_message_shows_its_progress_stops_and_goes_on_and_nobody_gets_it_twice(
-    page: Page, site: Site, database: Database, open_room: Callable[..., Mailroom], mail_server: SmtpLoopback
+    page: Page, site: Site, database: Database, open_sending: Callable[..., SendContext], mail_server: SmtpLoopback
 ) -> None:
     guests = make_guests(database, site.event, 60)
     message = make_message(database, site.event, subject="News")
     page.goto(site.page("communications"))
-    slow = open_room(smtp_mails_per_second=2, smtp_connections=1)
+    slow = open_sending(smtp_mails_per_second=2, smtp_connections=1)
     run = threading.Thread(target=send, args=(slow, [message.id]))
     run.start()
 
@@ -78,13 +78,13 @@ def test_a_sending_message_shows_its_progress_stops_and_goes_on_and_nobody_gets_
 
     news.get_by_role("button", name="Resume").click()
     expect(news.get_by_text("Sending", exact=True)).to_be_visible()
-    send(open_room(), [message.id])
+    send(open_sending(), [message.id])
     expect(page.get_by_text("Nothing is scheduled")).to_be_visible()
     assert mail_server.recipients() == {guest.email: 1 for guest in guests}
 
 
 def test_who_failed_and_why_is_shown_and_the_retryable_are_tried_again(
-    page: Page, site: Site, database: Database, room: Mailroom, mail_server: SmtpLoopback
+    page: Page, site: Site, database: Database, sending: SendContext, mail_server: SmtpLoopback
 ) -> None:
     arrived, full, gone = make_guests(database, site.event, 3)
     message = make_message(
@@ -123,7 +123,7 @@ def test_who_failed_and_why_is_shown_and_the_retryable_are_tried_again(
 
     news.get_by_role("button", name="Retry 1 failed").click()
     expect(page.get_by_text("1 guest will be tried again.")).to_be_visible()
-    send(room, [message.id])
+    send(sending, [message.id])
     expect(news.get_by_text("1 Handed to the provider")).to_be_visible()
     expect(news.get_by_role("button", name="Retry")).to_have_count(0)
     assert mail_server.recipients() == {full.email: 1}
@@ -168,11 +168,11 @@ def test_mails_that_went_out_by_themselves_are_listed(page: Page, site: Site, da
 
 
 def test_a_guest_answers_by_the_link_in_the_mail(
-    guest_page: Page, site: Site, database: Database, room: Mailroom, mail_server: SmtpLoopback
+    guest_page: Page, site: Site, database: Database, sending: SendContext, mail_server: SmtpLoopback
 ) -> None:
     [guest] = make_guests(database, site.event, 1, rsvp_status=RsvpStatus.PENDING)
     message = make_message(database, site.event)
-    send(room, [message.id])
+    send(sending, [message.id])
     guest_page.goto(_link(_mail_to(mail_server, guest.email), "/rsvp/"))
     assert GuestRepo(database).get(guest.id).rsvp_status is RsvpStatus.PENDING
     guest_page.get_by_role("radio").first.check()
@@ -182,12 +182,12 @@ def test_a_guest_answers_by_the_link_in_the_mail(
 
 
 def test_a_guest_unsubscribes_by_the_link_in_the_mail_and_the_host_sees_it_before_the_next_one(
-    page: Page, guest_page: Page, site: Site, database: Database, room: Mailroom, mail_server: SmtpLoopback
+    page: Page, guest_page: Page, site: Site, database: Database, sending: SendContext, mail_server: SmtpLoopback
 ) -> None:
     [guest] = make_guests(database, site.event, 1, name="Una Willing")
     make_guests(database, site.event, 2)
     message = make_message(database, site.event)
-    send(room, [message.id])
+    send(sending, [message.id])
     guest_page.goto(_link(_mail_to(mail_server, guest.email), "/u/"))
     guest_page.get_by_role("button", name="Unsubscribe").click()
     expect(guest_page.get_by_role("heading", name="You are unsubscribed")).to_be_visible()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
 
-from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.events import CollaboratorRole, Event
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.events import EventRepo
@@ -55,7 +55,7 @@ def test_only_the_owner_decides_who_works_on_the_event(
 
 
 def test_branding_is_previewed_and_used_by_the_mails_that_leave_then(
-    page: Page, site: Site, database: Database, room: Mailroom, mail_server: SmtpLoopback
+    page: Page, site: Site, database: Database, sending: SendContext, mail_server: SmtpLoopback
 ) -> None:
     make_guests(database, site.event, 1)
     page.goto(site.page("branding"))
@@ -66,7 +66,7 @@ def test_branding_is_previewed_and_used_by_the_mails_that_leave_then(
     page.get_by_role("button", name="Save branding").click()
     expect(page.frame_locator("iframe").get_by_text("Main Street 1, Potsdam")).to_be_visible()
 
-    send(room, [make_message(database, site.event).id])
+    send(sending, [make_message(database, site.event).id])
     mail = mail_server.accepted[0].content.decode()
     assert "The Garden Club via GuestGuard" in mail
     assert "#0a7d55" in mail

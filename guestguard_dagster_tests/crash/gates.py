@@ -66,8 +66,8 @@ class GatedSender(Generic[Item]):
         return self._sender.account
 
     @property
-    def group_size(self) -> int:
-        return self._sender.group_size
+    def batch_size(self) -> int:
+        return self._sender.batch_size
 
     @property
     def repeatable(self) -> bool:

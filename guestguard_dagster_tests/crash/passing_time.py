@@ -6,10 +6,10 @@ from guestguard_dagster.storage.database import Database
 
 
 def let_leases_run_out(database: Database) -> None:
-    """As if a minute had passed over rows that some process holds, dead or alive."""
+    """As if a minute had passed over batches that some process holds, dead or alive."""
     _execute(
         database,
-        "UPDATE guestguard.message_deliveries SET lease_expires_at = clock_timestamp() "
+        "UPDATE guestguard.delivery_batches SET lease_expires_at = clock_timestamp() "
         "WHERE lease_expires_at > clock_timestamp()",
     )
 
@@ -18,10 +18,10 @@ def let_waits_pass(database: Database) -> None:
     """As if what waits for its next try, for its provider or for a run's turn had waited long enough."""
     _execute(
         database,
-        "UPDATE guestguard.message_deliveries SET next_attempt_at = clock_timestamp() "
-        "WHERE status = 'pending' AND next_attempt_at > clock_timestamp()",
-        "UPDATE guestguard.message_deliveries SET lease_expires_at = clock_timestamp() "
-        "WHERE status = 'sending' AND lease_token IS NULL AND lease_expires_at > clock_timestamp()",
+        "UPDATE guestguard.delivery_batches SET not_before = clock_timestamp() "
+        "WHERE state = 'pending' AND not_before > clock_timestamp()",
+        "UPDATE guestguard.delivery_batches SET lease_expires_at = clock_timestamp() "
+        "WHERE state = 'sending' AND lease_token IS NULL AND lease_expires_at > clock_timestamp()",
         "UPDATE guestguard.breakers SET open_until = clock_timestamp() WHERE open_until > clock_timestamp()",
         "UPDATE guestguard.rate_buckets SET theoretical_arrival = clock_timestamp() "
         "WHERE theoretical_arrival > clock_timestamp()",
@@ -30,14 +30,14 @@ def let_waits_pass(database: Database) -> None:
 
 def let_a_day_pass_over_batches(database: Database) -> None:
     """As if every fixed request had been called first a day ago: too long for a repeat."""
-    _execute(database, "UPDATE guestguard.provider_batches SET first_called_at = first_called_at - interval '1 day'")
+    _execute(database, "UPDATE guestguard.delivery_batches SET handed_off_at = handed_off_at - interval '1 day'")
 
 
 def live_leases(database: Database) -> int:
-    """How many rows are held at present."""
+    """How many batches are held at present."""
     with database.transaction() as connection:
         held: int = connection.execute(
-            text("SELECT count(*) FROM guestguard.message_deliveries WHERE lease_expires_at > clock_timestamp()")
+            text("SELECT count(*) FROM guestguard.delivery_batches WHERE lease_expires_at > clock_timestamp()")
         ).scalar_one()
         return held
 

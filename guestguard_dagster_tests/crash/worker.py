@@ -17,12 +17,12 @@ import psutil
 from guestguard_dagster.delivery.audience import load_recipients
 from guestguard_dagster.delivery.claiming import claim
 from guestguard_dagster.delivery.dispatching import dispatch
-from guestguard_dagster.delivery.draining import drain
+from guestguard_dagster.delivery.event_intake import Rules
 from guestguard_dagster.delivery.finishing import mark_sent, record_deliveries
-from guestguard_dagster.delivery.mailroom import Mailroom
-from guestguard_dagster.delivery.notifying import Rules
+from guestguard_dagster.delivery.graceful_stop import run_until_stopped
+from guestguard_dagster.delivery.notification_sending import receive_and_send
 from guestguard_dagster.delivery.preflight import preflight
-from guestguard_dagster.delivery.shield import run_shielded
+from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.senders.picker import Senders
 from guestguard_dagster.settings import Settings
@@ -170,10 +170,10 @@ def _drain(order: DrainOrder, gate: Connection) -> None:
         Database(order.database_url, application_name=order.run_id) as database,
         JetStream(NatsAccess((order.nats_url,)), order.declaration) as stream,
     ):
-        room = Mailroom.open(database, senders, _SETTINGS, run_id=order.run_id, lease_time=lease_time)
+        sending = SendContext.open(database, senders, _SETTINGS, run_id=order.run_id, lease_time=lease_time)
         rules, linger = Rules.from_settings(_SETTINGS), timedelta(seconds=order.linger_seconds)
         try:
-            run_shielded(lambda stop: drain(room, stream, rules, order.kind, stop, linger=linger))
+            run_until_stopped(lambda stop: receive_and_send(sending, stream, rules, order.kind, stop, linger=linger))
         finally:
             senders.close()
 
@@ -182,7 +182,7 @@ def _send(order: Order, gate: Connection) -> None:
     senders = _watched(open_senders(order.access), order.stop, gate)
     ids = order.message_ids
     with Database(order.database_url, application_name=order.run_id) as database:
-        room = Mailroom.open(
+        sending = SendContext.open(
             database,
             senders,
             _SETTINGS,
@@ -190,11 +190,11 @@ def _send(order: Order, gate: Connection) -> None:
             lease_time=timedelta(seconds=order.lease_seconds),
         )
         try:
-            claim(room, ids, Event())
-            load_recipients(room, ids)
-            preflight(room, ids)
-            run_shielded(lambda stop: dispatch(room, ids, stop))
-            record_deliveries(room, ids)
-            mark_sent(room, ids)
+            claim(sending, ids, Event())
+            load_recipients(sending, ids)
+            preflight(sending, ids)
+            run_until_stopped(lambda stop: dispatch(sending, ids, stop))
+            record_deliveries(sending, ids)
+            mark_sent(sending, ids)
         finally:
             senders.close()

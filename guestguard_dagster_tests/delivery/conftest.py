@@ -1,4 +1,4 @@
-"""Mailrooms over the test's database and the providers on loopback."""
+"""SendContexts over the test's database and the providers on loopback."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,7 +10,7 @@ import pytest
 
 from guestguard_dagster.delivery import dispatching
 from guestguard_dagster.delivery.leasing import LEASE_TIME
-from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.senders.picker import Senders, pick_senders
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database
@@ -74,7 +74,7 @@ def twilio_settings(server: TwilioLoopback, **more: object) -> dict[str, object]
 
 
 @dataclass
-class RoomOpener:
+class SendContextOpener:
     """Opens mailrooms as processes of their own would: each with its own connections to everything."""
 
     database_url: str
@@ -87,7 +87,7 @@ class RoomOpener:
         database_url: str | None = None,
         senders: Senders | None = None,
         lease_time: timedelta = LEASE_TIME,
-    ) -> Mailroom:
+    ) -> SendContext:
         """`settings` say which providers there are; `senders`, opened by the caller, take their place."""
         merged: dict[str, Any] = {"guestguard_secret_key": "a secret for tests only"}
         for part in settings:
@@ -97,25 +97,25 @@ class RoomOpener:
         database = self.opened.enter_context(Database(database_url or self.database_url))
         senders = senders or pick_senders(values)
         self.opened.callback(senders.close)
-        return Mailroom.open(database, senders, values, run_id=f"run-{self.count}", lease_time=lease_time)
+        return SendContext.open(database, senders, values, run_id=f"run-{self.count}", lease_time=lease_time)
 
 
 @pytest.fixture
-def open_room(database_url: str) -> Iterator[RoomOpener]:
-    opener = RoomOpener(database_url)
+def open_sending(database_url: str) -> Iterator[SendContextOpener]:
+    opener = SendContextOpener(database_url)
     with opener.opened:
         yield opener
 
 
 @pytest.fixture
-def room(open_room: RoomOpener, mail_server: SmtpLoopback) -> Mailroom:
-    """A room that sends mail through the mail server, and no texts."""
-    return open_room(smtp_settings(mail_server))
+def sending(open_sending: SendContextOpener, mail_server: SmtpLoopback) -> SendContext:
+    """A sending that sends mail through the mail server, and no texts."""
+    return open_sending(smtp_settings(mail_server))
 
 
 @pytest.fixture
-def resend_room(open_room: RoomOpener, resend: ResendLoopback) -> Mailroom:
-    return open_room(resend_settings(resend))
+def resend_sending(open_sending: SendContextOpener, resend: ResendLoopback) -> SendContext:
+    return open_sending(resend_settings(resend))
 
 
 @pytest.fixture

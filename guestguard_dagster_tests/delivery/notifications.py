@@ -9,9 +9,9 @@ from typing import Any
 
 from sqlalchemy import Row, select
 
-from guestguard_dagster.delivery.draining import DrainReport, drain
-from guestguard_dagster.delivery.mailroom import Mailroom
-from guestguard_dagster.delivery.notifying import EventSource, Rules
+from guestguard_dagster.delivery.event_intake import EventSource, Rules
+from guestguard_dagster.delivery.notification_sending import NotificationReport, receive_and_send
+from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.schema import dead_letters, notifications
@@ -22,15 +22,15 @@ RULES = Rules(max_deliveries=3, alert_from_score=60)
 
 
 def drain_once(
-    room: Mailroom,
+    sending: SendContext,
     source: EventSource,
     kind: NotificationType = NotificationType.CONFIRMATION,
     *,
     rules: Rules = RULES,
     linger: timedelta = timedelta(),
-) -> DrainReport:
+) -> NotificationReport:
     """Receive and hand off what there is, without waiting for more."""
-    return drain(room, source, rules, kind, Event(), linger=linger)
+    return receive_and_send(sending, source, rules, kind, Event(), linger=linger)
 
 
 def notifications_of(database: Database) -> list[Row[Any]]:

@@ -9,13 +9,13 @@ import pytest
 from guestguard_dagster.delivery.audience import load_recipients
 from guestguard_dagster.delivery.dispatching import dispatch
 from guestguard_dagster.delivery.finishing import mark_sent
-from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.domain.messages import MessageAudience, MessageChannel, MessageStatus
 from guestguard_dagster.domain.suppressions import for_host, for_sending_number
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.events import EventRepo
-from guestguard_dagster_tests.delivery.conftest import NEVER_QUIET, RoomOpener, smtp_settings, twilio_settings
+from guestguard_dagster_tests.delivery.conftest import NEVER_QUIET, SendContextOpener, smtp_settings, twilio_settings
 from guestguard_dagster_tests.delivery.rows import delivery_of, outcomes_of
 from guestguard_dagster_tests.delivery.steps import prepare, send
 from guestguard_dagster_tests.factories import (
@@ -32,13 +32,13 @@ from guestguard_dagster_tests.loopback.twilio import FROM_NUMBER, TwilioLoopback
 
 @pytest.mark.parametrize("audience", MessageAudience)
 def test_a_message_reaches_the_guests_it_is_for(
-    room: Mailroom, database: Database, mail_server: SmtpLoopback, audience: MessageAudience
+    sending: SendContext, database: Database, mail_server: SmtpLoopback, audience: MessageAudience
 ) -> None:
     event = make_event(database)
     guests = [guest for rsvp in RsvpStatus for guest in make_guests(database, event, 2, rsvp_status=rsvp)]
     message = make_message(database, event, audience=audience)
 
-    send(room, [message.id])
+    send(sending, [message.id])
 
     assert mail_server.recipients() == {
         guest.email: 1
@@ -48,38 +48,38 @@ def test_a_message_reaches_the_guests_it_is_for(
 
 
 def test_a_guest_added_after_the_audience_was_frozen_gets_nothing(
-    room: Mailroom, database: Database, mail_server: SmtpLoopback
+    sending: SendContext, database: Database, mail_server: SmtpLoopback
 ) -> None:
     event = make_event(database)
     [invited] = make_guests(database, event, 1)
     message = make_message(database, event)
-    prepare(room, [message.id])
+    prepare(sending, [message.id])
     make_guests(database, event, 1)
 
-    send(room, [message.id])
+    send(sending, [message.id])
 
     assert mail_server.recipients() == {invited.email: 1}
     assert read_message(database, message.id).recipient_count == 1
 
 
-def test_a_message_for_nobody_is_sent_with_none(room: Mailroom, database: Database) -> None:
+def test_a_message_for_nobody_is_sent_with_none(sending: SendContext, database: Database) -> None:
     message = make_message(database, make_event(database))
-    send(room, [message.id])
+    send(sending, [message.id])
     sent = read_message(database, message.id)
     assert (sent.status, sent.status_reason, sent.recipient_count) == (MessageStatus.SENT, None, 0)
 
 
 def test_two_runs_that_freeze_at_once_agree(
-    open_room: RoomOpener, database: Database, mail_server: SmtpLoopback
+    open_sending: SendContextOpener, database: Database, mail_server: SmtpLoopback
 ) -> None:
     event = make_event(database)
     guests = make_guests(database, event, 30)
     message = make_message(database, event)
-    rooms = [open_room(smtp_settings(mail_server)) for _ in range(3)]
+    rooms = [open_sending(smtp_settings(mail_server)) for _ in range(3)]
     rooms[0].messages.claim_due([message.id])
 
     with ThreadPoolExecutor(3) as pool:
-        reports = list(pool.map(lambda room: load_recipients(room, [message.id]), rooms))
+        reports = list(pool.map(lambda sending: load_recipients(sending, [message.id]), rooms))
 
     assert [report.total for report in reports] == [30, 30, 30]
     send(rooms[0], [message.id])
@@ -89,9 +89,9 @@ def test_two_runs_that_freeze_at_once_agree(
 class TestAtHandOff:
     """What has changed since the audience was frozen and checked."""
 
-    def finish(self, room: Mailroom, message_id: UUID) -> None:
-        dispatch(room, [message_id], Event())
-        mark_sent(room, [message_id])
+    def finish(self, sending: SendContext, message_id: UUID) -> None:
+        dispatch(sending, [message_id], Event())
+        mark_sent(sending, [message_id])
 
     @pytest.mark.parametrize(
         ("change", "reason"),
@@ -105,7 +105,7 @@ class TestAtHandOff:
     )
     def test_a_guest_who_should_not_get_it_any_more_is_skipped(
         self,
-        room: Mailroom,
+        sending: SendContext,
         database: Database,
         mail_server: SmtpLoopback,
         change: dict[str, object],
@@ -114,79 +114,81 @@ class TestAtHandOff:
         event = make_event(database)
         changed, other = make_guests(database, event, 2, rsvp_status=RsvpStatus.PENDING)
         message = make_message(database, event, audience=MessageAudience.PENDING)
-        prepare(room, [message.id])
+        prepare(sending, [message.id])
         set_columns(database, changed, **{k: database.now() if v == "now" else v for k, v in change.items()})
 
-        self.finish(room, message.id)
+        self.finish(sending, message.id)
 
         assert mail_server.recipients() == {other.email: 1}
         row = delivery_of(database, message, changed)
         assert (row.status, row.reason) == ("skipped", reason)
         assert read_message(database, message.id).status is MessageStatus.SENT
 
-    def test_a_new_address_is_written_to(self, room: Mailroom, database: Database, mail_server: SmtpLoopback) -> None:
-        event = make_event(database)
-        [guest] = make_guests(database, event, 1)
-        message = make_message(database, event)
-        prepare(room, [message.id])
-        set_columns(database, guest, email="moved@example.com")
-        self.finish(room, message.id)
-        assert mail_server.recipients() == {"moved@example.com": 1}
-
-    def test_a_message_to_everyone_does_not_ask_who_has_answered(
-        self, room: Mailroom, database: Database, mail_server: SmtpLoopback
+    def test_a_new_address_is_written_to(
+        self, sending: SendContext, database: Database, mail_server: SmtpLoopback
     ) -> None:
         event = make_event(database)
         [guest] = make_guests(database, event, 1)
         message = make_message(database, event)
-        prepare(room, [message.id])
+        prepare(sending, [message.id])
+        set_columns(database, guest, email="moved@example.com")
+        self.finish(sending, message.id)
+        assert mail_server.recipients() == {"moved@example.com": 1}
+
+    def test_a_message_to_everyone_does_not_ask_who_has_answered(
+        self, sending: SendContext, database: Database, mail_server: SmtpLoopback
+    ) -> None:
+        event = make_event(database)
+        [guest] = make_guests(database, event, 1)
+        message = make_message(database, event)
+        prepare(sending, [message.id])
         set_columns(database, guest, rsvp_status=RsvpStatus.DECLINED)
-        self.finish(room, message.id)
+        self.finish(sending, message.id)
         assert mail_server.recipients() == {guest.email: 1}
 
     @pytest.mark.parametrize(("survives", "outcome"), [(False, ("skipped", "event_cancelled")), (True, ("sent", None))])
     def test_of_an_event_cancelled_meanwhile_nothing_more_leaves(
-        self, room: Mailroom, database: Database, survives: bool, outcome: tuple[str, str | None]
+        self, sending: SendContext, database: Database, survives: bool, outcome: tuple[str, str | None]
     ) -> None:
         event = make_event(database)
         make_guests(database, event, 3)
         message = make_message(database, event, survives_event_cancel=survives)
-        prepare(room, [message.id])
+        prepare(sending, [message.id])
         EventRepo(database).cancel(event.id)
 
-        self.finish(room, message.id)
+        self.finish(sending, message.id)
 
         assert outcomes_of(database, message) == {outcome: 3}
 
     def test_of_an_event_that_has_started_meanwhile_nothing_more_leaves(
-        self, room: Mailroom, database: Database
+        self, sending: SendContext, database: Database
     ) -> None:
         event = make_event(database)
         make_guests(database, event, 2)
         message = make_message(database, event)
-        prepare(room, [message.id])
+        prepare(sending, [message.id])
         set_columns(database, event, starts_at=database.now())
-        self.finish(room, message.id)
+        self.finish(sending, message.id)
         assert outcomes_of(database, message) == {("skipped", "event_started"): 2}
 
 
 class TestSuppressions:
     def test_an_address_suppressed_for_every_host_gets_nothing(
-        self, room: Mailroom, database: Database, mail_server: SmtpLoopback
+        self, sending: SendContext, database: Database, mail_server: SmtpLoopback
     ) -> None:
         event = make_event(database)
         suppressed, other = make_guests(database, event, 2)
         assert suppressed.email is not None
-        room.suppressions.add(MessageChannel.EMAIL, suppressed.email.upper(), reason="complaint", source="resend")
+        sending.suppressions.add(MessageChannel.EMAIL, suppressed.email.upper(), reason="complaint", source="resend")
         message = make_message(database, event)
 
-        send(room, [message.id])
+        send(sending, [message.id])
 
         assert mail_server.recipients() == {other.email: 1}
         assert delivery_of(database, message, suppressed).status == "suppressed"
 
     def test_an_unsubscribe_covers_the_events_of_one_host(
-        self, room: Mailroom, database: Database, mail_server: SmtpLoopback
+        self, sending: SendContext, database: Database, mail_server: SmtpLoopback
     ) -> None:
         left, kept = make_user(database), make_user(database)
         messages = []
@@ -194,66 +196,66 @@ class TestSuppressions:
             event = make_event(database, owner=host)
             make_guests(database, event, 1, email="guest@example.com")
             messages.append(make_message(database, event))
-        room.suppressions.add(
+        sending.suppressions.add(
             MessageChannel.EMAIL, "guest@example.com", scope=for_host(left.id), reason="unsubscribe", source="guest"
         )
 
-        send(room, [message.id for message in messages])
+        send(sending, [message.id for message in messages])
 
         assert outcomes_of(database, messages[0]) == {("suppressed", "suppressed"): 1}
         assert outcomes_of(database, messages[1]) == {("sent", None): 1}
         assert mail_server.recipients() == {"guest@example.com": 1}
 
     def test_a_stop_covers_texts_from_one_number(
-        self, open_room: RoomOpener, database: Database, text_server: TwilioLoopback
+        self, open_sending: SendContextOpener, database: Database, text_server: TwilioLoopback
     ) -> None:
-        room = open_room(twilio_settings(text_server))
+        sending = open_sending(twilio_settings(text_server))
         event = make_event(database, **NEVER_QUIET)
         [stopped] = make_guests(database, event, 1, phone="+491711234567")
         [elsewhere] = make_guests(database, event, 1, phone="+491711234568")
         for guest, number in ((stopped, FROM_NUMBER), (elsewhere, "+15005550007")):
             assert guest.phone is not None
-            room.suppressions.add(
+            sending.suppressions.add(
                 MessageChannel.SMS, guest.phone, scope=for_sending_number(number), reason="stop", source="twilio"
             )
         message = make_message(database, event, channel=MessageChannel.SMS)
 
-        send(room, [message.id])
+        send(sending, [message.id])
 
         assert text_server.recipients() == {elsewhere.phone: 1}
         assert delivery_of(database, message, stopped).status == "suppressed"
 
     def test_a_suppression_of_one_channel_leaves_the_other(
-        self, room: Mailroom, database: Database, mail_server: SmtpLoopback
+        self, sending: SendContext, database: Database, mail_server: SmtpLoopback
     ) -> None:
         event = make_event(database)
         [guest] = make_guests(database, event, 1, phone="+491711234567")
-        room.suppressions.add(MessageChannel.SMS, "+491711234567", reason="stop", source="twilio")
+        sending.suppressions.add(MessageChannel.SMS, "+491711234567", reason="stop", source="twilio")
         message = make_message(database, event)
-        send(room, [message.id])
+        send(sending, [message.id])
         assert mail_server.recipients() == {guest.email: 1}
 
     def test_it_counts_when_it_comes_between_the_check_and_the_hand_off(
-        self, room: Mailroom, database: Database, mail_server: SmtpLoopback
+        self, sending: SendContext, database: Database, mail_server: SmtpLoopback
     ) -> None:
         event = make_event(database)
         [guest] = make_guests(database, event, 1)
         message = make_message(database, event)
-        prepare(room, [message.id])
+        prepare(sending, [message.id])
         assert guest.email is not None
-        room.suppressions.add(MessageChannel.EMAIL, guest.email, reason="complaint", source="resend")
-        dispatch(room, [message.id], Event())
+        sending.suppressions.add(MessageChannel.EMAIL, guest.email, reason="complaint", source="resend")
+        dispatch(sending, [message.id], Event())
         assert mail_server.accepted == []
 
 
 class TestAddresses:
     def test_guests_who_share_an_address_each_get_their_mail(
-        self, room: Mailroom, database: Database, mail_server: SmtpLoopback
+        self, sending: SendContext, database: Database, mail_server: SmtpLoopback
     ) -> None:
         event = make_event(database)
         pair = make_guests(database, event, 2, email="couple@example.com")
         message = make_message(database, event)
-        send(room, [message.id])
+        send(sending, [message.id])
         assert mail_server.recipients() == {"couple@example.com": 2}
         for guest in pair:
             assert (
@@ -262,25 +264,25 @@ class TestAddresses:
             )
 
     def test_a_number_is_read_in_the_events_region(
-        self, open_room: RoomOpener, database: Database, text_server: TwilioLoopback
+        self, open_sending: SendContextOpener, database: Database, text_server: TwilioLoopback
     ) -> None:
-        room = open_room(twilio_settings(text_server))
+        sending = open_sending(twilio_settings(text_server))
         event = make_event(database, phone_region="DE", **NEVER_QUIET)
         make_guests(database, event, 1, phone="0171 1234567")
         [unreadable] = make_guests(database, event, 1, phone="ask my brother")
         message = make_message(database, event, channel=MessageChannel.SMS)
-        send(room, [message.id])
+        send(sending, [message.id])
         assert text_server.recipients() == {"+491711234567": 1}
         assert delivery_of(database, message, unreadable).reason == "no_address"
 
     def test_an_address_that_is_none_fails_alone_and_for_good(
-        self, room: Mailroom, database: Database, mail_server: SmtpLoopback
+        self, sending: SendContext, database: Database, mail_server: SmtpLoopback
     ) -> None:
         event = make_event(database)
         [broken] = make_guests(database, event, 1, email="not an address")
         [other] = make_guests(database, event, 1)
         message = make_message(database, event)
-        send(room, [message.id])
+        send(sending, [message.id])
         assert mail_server.recipients() == {other.email: 1}
         row = delivery_of(database, message, broken)
         assert (row.status, row.retryable, row.error_class) == ("failed", False, "invalid_address")

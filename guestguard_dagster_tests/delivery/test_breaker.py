@@ -6,17 +6,18 @@ from datetime import timedelta
 from threading import Event
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, text, update
 
 from guestguard_dagster.delivery.dispatching import dispatch
-from guestguard_dagster.delivery.mailroom import Mailroom
 from guestguard_dagster.delivery.pauses import paused_channels, wake_from_replaced_accounts
+from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.messages import Message, MessageChannel, MessageStatus
 from guestguard_dagster.storage.asks import Ask
 from guestguard_dagster.storage.breakers import FIRST_OPEN_TIME, Breaker
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.schema import delivery_batches
 from guestguard_dagster_tests.crash.passing_time import let_waits_pass
-from guestguard_dagster_tests.delivery.conftest import RoomOpener, smtp_settings
+from guestguard_dagster_tests.delivery.conftest import SendContextOpener, smtp_settings
 from guestguard_dagster_tests.delivery.rows import attempts_of, deliveries_of, statuses_of
 from guestguard_dagster_tests.delivery.steps import prepare, send
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message, set_columns
@@ -35,9 +36,9 @@ def locked_server() -> Iterator[SmtpLoopback]:
 
 
 @pytest.fixture
-def room(open_room: RoomOpener, locked_server: SmtpLoopback) -> Mailroom:
+def sending(open_sending: SendContextOpener, locked_server: SmtpLoopback) -> SendContext:
     """The password is right; the server says that it is not as long as `refuse` says so."""
-    return open_room(smtp_settings(locked_server, smtp_username=USER, smtp_password=PASSWORD))
+    return open_sending(smtp_settings(locked_server, smtp_username=USER, smtp_password=PASSWORD))
 
 
 def refuse(server: SmtpLoopback) -> None:
@@ -50,13 +51,13 @@ def a_message(database: Database, recipients: int = 3) -> Message:
     return make_message(database, event)
 
 
-def breaker_of(room: Mailroom) -> Breaker | None:
-    return room.breakers.get(room.senders.email.account)
+def breaker_of(sending: SendContext) -> Breaker | None:
+    return sending.breakers.get(sending.senders.email.account)
 
 
-def asks(room: Mailroom) -> list[Ask]:
+def asks(sending: SendContext) -> list[Ask]:
     """What a tick of the sensor takes."""
-    return room.asks.take(limit=100, pauses=paused_channels(room.breakers, room.senders))
+    return sending.asks.take(limit=100, pauses=paused_channels(sending.breakers, sending.senders))
 
 
 def open_time_is_over(database: Database) -> None:
@@ -70,71 +71,81 @@ def let_the_open_time_pass(database: Database, *messages: Message) -> None:
         set_columns(database, message, not_before=database.now() - A_SECOND)
 
 
-def test_it_opens_and_no_attempt_is_burnt(room: Mailroom, database: Database, locked_server: SmtpLoopback) -> None:
+def let_batches_wait(database: Database, wait: timedelta) -> None:
+    with database.transaction() as connection:
+        waiting = update(delivery_batches).where(delivery_batches.c.state == "pending")
+        connection.execute(waiting.values(not_before=func.clock_timestamp() + wait))
+
+
+def test_it_opens_and_no_attempt_is_burnt(
+    sending: SendContext, database: Database, locked_server: SmtpLoopback
+) -> None:
     refuse(locked_server)
     message = a_message(database)
 
-    report = send(room, [message.id])
+    report = send(sending, [message.id])
 
-    breaker = breaker_of(room)
+    breaker = breaker_of(sending)
     assert breaker is not None
     assert FIRST_OPEN_TIME - 10 * A_SECOND < breaker.remaining <= FIRST_OPEN_TIME
     for row in deliveries_of(database, message):
-        assert (row.status, row.attempts, row.lease_token) == ("pending", 0, None)
+        assert (row.status, row.attempts) == ("pending", 0)
     waiting = read_message(database, message.id)
     assert waiting.status is MessageStatus.SENDING
     assert waiting.waiting_reason == breaker.reason
     assert waiting.not_before is not None
     assert waiting.not_before >= breaker.open_until - A_SECOND
-    assert report.put_off == {breaker.reason: 1}
+    assert report.deferred == {breaker.reason: 1}
     assert breaker.reason.startswith(
         "smtp takes nothing at the moment: the mail server refused at the login stage: 535"
     )
     assert PASSWORD not in breaker.reason
 
 
-def test_every_hand_off_leaves_its_trace(room: Mailroom, database: Database, locked_server: SmtpLoopback) -> None:
+def test_every_hand_off_leaves_its_trace(sending: SendContext, database: Database, locked_server: SmtpLoopback) -> None:
     refuse(locked_server)
     message = a_message(database, 1)
-    send(room, [message.id])
+    send(sending, [message.id])
     [row] = deliveries_of(database, message)
     [attempt] = attempts_of(database, row.id)
     assert (attempt.outcome, attempt.error_class) == ("provider_wide", "login_refused")
 
 
 def test_while_it_is_open_no_run_hands_anything_off(
-    room: Mailroom, database: Database, locked_server: SmtpLoopback
+    sending: SendContext, database: Database, locked_server: SmtpLoopback
 ) -> None:
     refuse(locked_server)
     first, second = a_message(database), a_message(database)
-    send(room, [first.id])
+    send(sending, [first.id])
     logins = locked_server.commands["AUTH"]
-    report = send(room, [first.id, second.id])
+    report = send(sending, [first.id, second.id])
     assert locked_server.commands["AUTH"] == logins
     assert locked_server.accepted == []
-    assert sum(report.put_off.values()) == 2
+    assert sum(report.deferred.values()) == 2
     assert statuses_of(database, second) == {"pending": 3}
 
 
-def test_while_it_is_open_nobody_is_asked(room: Mailroom, database: Database, locked_server: SmtpLoopback) -> None:
+def test_while_it_is_open_nobody_is_asked(
+    sending: SendContext, database: Database, locked_server: SmtpLoopback
+) -> None:
     refuse(locked_server)
     first, second = a_message(database), a_message(database)
-    send(room, [first.id])
-    assert asks(room) == []
+    send(sending, [first.id])
+    assert asks(sending) == []
     assert read_message(database, second.id).waiting_reason == read_message(database, first.id).waiting_reason
 
 
 def test_when_its_time_is_over_one_message_is_asked_for_and_one_recipient_tried(
-    room: Mailroom, database: Database, locked_server: SmtpLoopback
+    sending: SendContext, database: Database, locked_server: SmtpLoopback
 ) -> None:
     refuse(locked_server)
     first, second = a_message(database, 20), a_message(database, 20)
-    send(room, [first.id])
+    send(sending, [first.id])
     let_the_open_time_pass(database, first)
     tried = locked_server.connections
 
-    [ask] = asks(room)
-    send(room, [ask.message_id])
+    [ask] = asks(sending)
+    send(sending, [ask.message_id])
 
     assert ask.message_id == first.id
     assert read_message(database, second.id).waiting_reason is not None
@@ -142,14 +153,16 @@ def test_when_its_time_is_over_one_message_is_asked_for_and_one_recipient_tried(
     assert sum(len(attempts_of(database, row.id)) for row in deliveries_of(database, first)) == 21
 
 
-def test_a_failed_probe_doubles_the_open_time(room: Mailroom, database: Database, locked_server: SmtpLoopback) -> None:
+def test_a_failed_probe_doubles_the_open_time(
+    sending: SendContext, database: Database, locked_server: SmtpLoopback
+) -> None:
     refuse(locked_server)
     message = a_message(database)
-    send(room, [message.id])
+    send(sending, [message.id])
     for doubled in (2, 4):
         let_the_open_time_pass(database, message)
-        send(room, [message.id])
-        breaker = breaker_of(room)
+        send(sending, [message.id])
+        breaker = breaker_of(sending)
         assert breaker is not None
         expected = doubled * FIRST_OPEN_TIME
         assert expected - 10 * A_SECOND < breaker.remaining <= expected
@@ -157,32 +170,34 @@ def test_a_failed_probe_doubles_the_open_time(room: Mailroom, database: Database
 
 
 def test_a_successful_probe_closes_it_and_wakes_who_waits(
-    room: Mailroom, database: Database, locked_server: SmtpLoopback
+    sending: SendContext, database: Database, locked_server: SmtpLoopback
 ) -> None:
     refuse(locked_server)
     first, second, third = a_message(database), a_message(database), a_message(database)
-    send(room, [first.id])
-    assert asks(room) == []
+    send(sending, [first.id])
+    assert asks(sending) == []
     let_the_open_time_pass(database, first)
     locked_server.faults.clear()
 
-    [probe] = asks(room)
-    send(room, [probe.message_id])
+    [probe] = asks(sending)
+    send(sending, [probe.message_id])
 
-    assert breaker_of(room) is None
+    assert breaker_of(sending) is None
     assert read_message(database, first.id).status is MessageStatus.SENT, "the rest follows the probe"
     for waiting in (second, third):
         woken = read_message(database, waiting.id)
         assert (woken.waiting_reason, woken.not_before) == (None, None)
-    assert {ask.message_id for ask in asks(room)} == {second.id, third.id}
-    send(room, [second.id, third.id])
+    assert {ask.message_id for ask in asks(sending)} == {second.id, third.id}
+    send(sending, [second.id, third.id])
     assert set(locked_server.recipients().values()) == {1}
     assert len(locked_server.accepted) == 9
 
 
-def test_of_many_processes_one_probes(open_room: RoomOpener, database: Database, locked_server: SmtpLoopback) -> None:
+def test_of_many_processes_one_probes(
+    open_sending: SendContextOpener, database: Database, locked_server: SmtpLoopback
+) -> None:
     settings = smtp_settings(locked_server, smtp_username=USER, smtp_password=PASSWORD)
-    rooms = [open_room(settings) for _ in range(4)]
+    rooms = [open_sending(settings) for _ in range(4)]
     messages = [a_message(database, 5) for _ in rooms]
     refuse(locked_server)
     send(rooms[0], [messages[0].id])
@@ -191,110 +206,117 @@ def test_of_many_processes_one_probes(open_room: RoomOpener, database: Database,
     tried = locked_server.connections
 
     with ThreadPoolExecutor(len(rooms)) as pool:
-        list(pool.map(lambda room, message: dispatch(room, [message.id], Event()), rooms, messages))
+        list(pool.map(lambda sending, message: dispatch(sending, [message.id], Event()), rooms, messages))
 
     assert locked_server.connections - tried == 1
     assert breaker_of(rooms[0]) is not None
 
 
 def test_a_probe_that_found_nothing_to_try_is_given_back(
-    room: Mailroom, database: Database, locked_server: SmtpLoopback
+    sending: SendContext, database: Database, locked_server: SmtpLoopback
 ) -> None:
     refuse(locked_server)
     message = a_message(database, 1)
-    send(room, [message.id])
-    set_columns(database, deliveries_of(database, message)[0].id, next_attempt_at=database.now() + timedelta(hours=1))
+    send(sending, [message.id])
+    let_batches_wait(database, timedelta(hours=1))
     open_time_is_over(database)
 
-    report = send(room, [message.id])
+    report = send(sending, [message.id])
 
-    assert report.put_off == {"waiting to try again": 1}
-    assert breaker_of(room) is not None
-    assert room.breakers.win_probe(room.senders.email.account) is not None
+    assert report.deferred == {"waiting to try again": 1}
+    assert breaker_of(sending) is not None
+    assert sending.breakers.win_probe(sending.senders.email.account) is not None
 
 
 def test_a_breaker_that_nobody_probed_yet_is_not_passed_by_a_whole_group(
-    room: Mailroom, database: Database, locked_server: SmtpLoopback
+    sending: SendContext, database: Database, locked_server: SmtpLoopback
 ) -> None:
     refuse(locked_server)
     message = a_message(database, 30)
-    send(room, [message.id])
-    for row in deliveries_of(database, message):
-        set_columns(database, row.id, next_attempt_at=database.now() + timedelta(seconds=0.5))
+    send(sending, [message.id])
+    let_batches_wait(database, timedelta(seconds=0.5))
     open_time_is_over(database)
     before = sum(len(attempts_of(database, row.id)) for row in deliveries_of(database, message))
 
-    send(room, [message.id])
+    send(sending, [message.id])
 
     after = sum(len(attempts_of(database, row.id)) for row in deliveries_of(database, message))
     assert after - before == 1
 
 
 def test_a_probe_that_met_a_dead_server_proves_nothing(
-    room: Mailroom, database: Database, locked_server: SmtpLoopback
+    sending: SendContext, database: Database, locked_server: SmtpLoopback
 ) -> None:
     refuse(locked_server)
     message = a_message(database, 4)
-    send(room, [message.id])
+    send(sending, [message.id])
     let_the_open_time_pass(database, message)
     locked_server.faults.clear()
     locked_server.faults.add(Fault(at="connect", do=FaultKind.DROP, times=None))
 
-    send(room, [message.id])
+    send(sending, [message.id])
 
-    breaker = breaker_of(room)
+    breaker = breaker_of(sending)
     assert breaker is not None
-    assert sorted(row.attempts for row in deliveries_of(database, message)) == [0, 0, 0, 1]
+    assert {row.attempts for row in deliveries_of(database, message)} == {0}
     assert read_message(database, message.id).waiting_reason == breaker.reason
 
 
 def test_an_account_of_one_channel_does_not_stop_the_other(
-    room: Mailroom, database: Database, locked_server: SmtpLoopback
+    sending: SendContext, database: Database, locked_server: SmtpLoopback
 ) -> None:
     refuse(locked_server)
     message = a_message(database)
-    send(room, [message.id])
-    pauses = paused_channels(room.breakers, room.senders)
+    send(sending, [message.id])
+    pauses = paused_channels(sending.breakers, sending.senders)
     assert pauses.keys() == {MessageChannel.EMAIL}
     assert not pauses[MessageChannel.EMAIL].probe
     let_waits_pass(database)
-    assert paused_channels(room.breakers, room.senders)[MessageChannel.EMAIL].probe
+    assert paused_channels(sending.breakers, sending.senders)[MessageChannel.EMAIL].probe
 
 
 def test_another_account_at_the_same_provider_is_not_stopped(
-    open_room: RoomOpener, database: Database, room: Mailroom, locked_server: SmtpLoopback, mail_server: SmtpLoopback
+    open_sending: SendContextOpener,
+    database: Database,
+    sending: SendContext,
+    locked_server: SmtpLoopback,
+    mail_server: SmtpLoopback,
 ) -> None:
     refuse(locked_server)
     message = a_message(database)
-    send(room, [message.id])
-    send(open_room(smtp_settings(mail_server)), [message.id])
+    send(sending, [message.id])
+    send(open_sending(smtp_settings(mail_server)), [message.id])
     assert statuses_of(database, message) == {"sent": 3}
 
 
 def test_a_host_who_stops_a_waiting_message_keeps_it_from_being_the_probe(
-    room: Mailroom, database: Database, locked_server: SmtpLoopback
+    sending: SendContext, database: Database, locked_server: SmtpLoopback
 ) -> None:
     refuse(locked_server)
     stopped, other = a_message(database), a_message(database)
-    send(room, [stopped.id])
-    room.messages.hold([stopped.id], reason="the host stopped it")
+    send(sending, [stopped.id])
+    sending.messages.hold([stopped.id], reason="the host stopped it")
     let_the_open_time_pass(database, stopped)
-    assert [ask.message_id for ask in asks(room)] == [other.id]
+    assert [ask.message_id for ask in asks(sending)] == [other.id]
 
 
 def test_a_new_account_wakes_who_waited_for_the_old_one(
-    open_room: RoomOpener, database: Database, room: Mailroom, locked_server: SmtpLoopback, mail_server: SmtpLoopback
+    open_sending: SendContextOpener,
+    database: Database,
+    sending: SendContext,
+    locked_server: SmtpLoopback,
+    mail_server: SmtpLoopback,
 ) -> None:
     refuse(locked_server)
     message = a_message(database)
-    send(room, [message.id])
-    wake_from_replaced_accounts(room.breakers, room.asks, room.senders)
-    assert asks(room) == [], "the account is still in use"
+    send(sending, [message.id])
+    wake_from_replaced_accounts(sending.breakers, sending.asks, sending.senders)
+    assert asks(sending) == [], "the account is still in use"
 
-    new = open_room(smtp_settings(mail_server))
+    new = open_sending(smtp_settings(mail_server))
     wake_from_replaced_accounts(new.breakers, new.asks, new.senders)
 
     assert [ask.message_id for ask in asks(new)] == [message.id]
-    assert breaker_of(room) is None
+    assert breaker_of(sending) is None
     send(new, [message.id])
     assert statuses_of(database, message) == {"sent": 3}

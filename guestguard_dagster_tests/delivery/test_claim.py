@@ -11,11 +11,11 @@ import pytest
 from guestguard_dagster.delivery import claiming
 from guestguard_dagster.delivery.claiming import ClaimReport, claim
 from guestguard_dagster.delivery.dispatching import dispatch
-from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.messages import CancelReason, Message, MessageChanges, MessageStatus
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.messages import MessageRepo
-from guestguard_dagster_tests.delivery.conftest import RoomOpener, smtp_settings
+from guestguard_dagster_tests.delivery.conftest import SendContextOpener, smtp_settings
 from guestguard_dagster_tests.delivery.rows import deliveries_of
 from guestguard_dagster_tests.delivery.steps import prepare, send
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message, set_columns
@@ -38,24 +38,24 @@ def wait_for_renewal(database: Database, message: Message) -> None:
         time.sleep(0.01)
 
 
-def test_of_many_processes_exactly_one_claims(open_room: RoomOpener, database: Database) -> None:
+def test_of_many_processes_exactly_one_claims(open_sending: SendContextOpener, database: Database) -> None:
     message = make_message(database, make_event(database))
-    rooms = [open_room() for _ in range(6)]
+    rooms = [open_sending() for _ in range(6)]
     start = Barrier(len(rooms))
 
-    def try_to_claim(room: Mailroom) -> bool:
+    def try_to_claim(sending: SendContext) -> bool:
         start.wait()
-        return room.messages.claim_due([message.id]) == [message.id]
+        return sending.messages.claim_due([message.id]) == [message.id]
 
     with ThreadPoolExecutor(len(rooms)) as pool:
         assert sum(pool.map(try_to_claim, rooms)) == 1
     assert status_of(database, message) is MessageStatus.SENDING
 
 
-def test_it_waits_until_the_message_is_due_on_the_databases_clock(room: Mailroom, database: Database) -> None:
+def test_it_waits_until_the_message_is_due_on_the_databases_clock(sending: SendContext, database: Database) -> None:
     message = make_message(database, make_event(database), send_in=A_MOMENT)
 
-    report = claim(room, [message.id], Event())
+    report = claim(sending, [message.id], Event())
 
     assert report == ClaimReport(sending=(message.id,), waiting=(), left=(), expired=())
     claimed = read_message(database, message.id)
@@ -64,17 +64,17 @@ def test_it_waits_until_the_message_is_due_on_the_databases_clock(room: Mailroom
     assert claimed.started_at >= claimed.send_at
 
 
-def test_it_does_not_wait_for_what_is_due_much_later(room: Mailroom, database: Database) -> None:
+def test_it_does_not_wait_for_what_is_due_much_later(sending: SendContext, database: Database) -> None:
     message = make_message(database, make_event(database), send_in=AN_HOUR)
-    assert claim(room, [message.id], Event()).left == (message.id,)
+    assert claim(sending, [message.id], Event()).left == (message.id,)
     assert status_of(database, message) is MessageStatus.SCHEDULED
 
 
-def test_it_stops_waiting_when_it_is_told_to(room: Mailroom, database: Database) -> None:
+def test_it_stops_waiting_when_it_is_told_to(sending: SendContext, database: Database) -> None:
     message = make_message(database, make_event(database), send_in=A_MINUTE)
     stop = Event()
     stop.set()
-    assert claim(room, [message.id], stop).waiting == (message.id,)
+    assert claim(sending, [message.id], stop).waiting == (message.id,)
 
 
 class TestUntilItsInstant:
@@ -88,12 +88,12 @@ class TestUntilItsInstant:
 
     @pytest.fixture
     def run(
-        self, room: Mailroom, database: Database, message: Message, monkeypatch: pytest.MonkeyPatch
+        self, sending: SendContext, database: Database, message: Message, monkeypatch: pytest.MonkeyPatch
     ) -> Iterator[Future[object]]:
         """It looks at its rows every 50 ms."""
         monkeypatch.setattr(claiming, "_LOOK_AGAIN", timedelta(milliseconds=50))
         with ThreadPoolExecutor(1) as pool:
-            future: Future[object] = pool.submit(send, room, [message.id])
+            future: Future[object] = pool.submit(send, sending, [message.id])
             wait_for_renewal(database, message)
             yield future
 
@@ -144,75 +144,75 @@ class TestUntilItsInstant:
         assert status_of(database, message) is MessageStatus.SCHEDULED
 
     def test_the_run_keeps_others_from_being_asked(
-        self, run: Future[object], room: Mailroom, database: Database, message: Message
+        self, run: Future[object], sending: SendContext, database: Database, message: Message
     ) -> None:
-        assert room.asks.take(limit=10) == []
+        assert sending.asks.take(limit=10) == []
         MessageRepo(database).cancel(message.id)
         run.result()
 
 
 class TestWhatMayNotLeave:
     def test_a_held_message_that_is_due_is_left(
-        self, room: Mailroom, database: Database, mail_server: SmtpLoopback
+        self, sending: SendContext, database: Database, mail_server: SmtpLoopback
     ) -> None:
         event = make_event(database)
         make_guests(database, event, 1)
         message = make_message(database, event)
         MessageRepo(database).hold([message.id], reason="stopped")
-        send(room, [message.id])
+        send(sending, [message.id])
         assert mail_server.accepted == []
         assert status_of(database, message) is MessageStatus.SCHEDULED
 
     def test_a_message_that_waits_for_something_is_claimed_when_its_wait_is_over(
-        self, room: Mailroom, database: Database
+        self, sending: SendContext, database: Database
     ) -> None:
         until = database.now() + A_MOMENT
         message = make_message(database, make_event(database), not_before=until, waiting_reason="quiet hours")
-        claim(room, [message.id], Event())
+        claim(sending, [message.id], Event())
         claimed = read_message(database, message.id)
         assert claimed.started_at is not None
         assert claimed.started_at >= until
         assert (claimed.not_before, claimed.waiting_reason) == (None, None)
 
     def test_what_could_only_leave_after_its_event_has_started_is_cancelled(
-        self, room: Mailroom, database: Database
+        self, sending: SendContext, database: Database
     ) -> None:
         event = make_event(database, starts_in=timedelta(seconds=-1))
         message = make_message(database, event, send_in=-AN_HOUR)
-        assert claim(room, [message.id], Event()).expired == (message.id,)
+        assert claim(sending, [message.id], Event()).expired == (message.id,)
         expired = read_message(database, message.id)
         assert (expired.status, expired.status_reason) == (MessageStatus.CANCELLED, CancelReason.EVENT_STARTED)
 
     def test_a_thank_you_leaves_after_its_event_has_started(
-        self, room: Mailroom, database: Database, mail_server: SmtpLoopback
+        self, sending: SendContext, database: Database, mail_server: SmtpLoopback
     ) -> None:
         event = make_event(database, starts_in=-AN_HOUR)
         make_guests(database, event, 1)
         message = make_message(database, event)
-        send(room, [message.id])
+        send(sending, [message.id])
         assert len(mail_server.accepted) == 1
         assert status_of(database, message) is MessageStatus.SENT
 
     @pytest.mark.parametrize(("survives", "mails"), [(True, 1), (False, 0)])
     def test_of_a_cancelled_event_only_what_is_meant_to_survive_that_leaves(
-        self, room: Mailroom, database: Database, mail_server: SmtpLoopback, survives: bool, mails: int
+        self, sending: SendContext, database: Database, mail_server: SmtpLoopback, survives: bool, mails: int
     ) -> None:
         event = make_event(database, cancelled_at=database.now())
         make_guests(database, event, 1)
         message = make_message(database, event, survives_event_cancel=survives)
-        send(room, [message.id])
+        send(sending, [message.id])
         assert len(mail_server.accepted) == mails
 
 
 class TestAWideGroup:
     def test_each_message_leaves_at_its_own_instant_and_waits_for_none_that_follows(
-        self, room: Mailroom, database: Database
+        self, sending: SendContext, database: Database
     ) -> None:
         event = make_event(database)
         make_guests(database, event, 1)
         messages = [make_message(database, event, send_in=number * A_MOMENT) for number in range(4)]
 
-        send(room, [message.id for message in messages])
+        send(sending, [message.id for message in messages])
 
         left_at = [deliveries_of(database, message)[0].handed_off_at for message in messages]
         for message, instant in zip(messages, left_at, strict=True):
@@ -221,36 +221,36 @@ class TestAWideGroup:
         assert left_at[0] < read_message(database, messages[-1].id).started_at
 
     def test_a_message_cancelled_while_the_others_leave_is_not_sent(
-        self, room: Mailroom, database: Database, mail_server: SmtpLoopback
+        self, sending: SendContext, database: Database, mail_server: SmtpLoopback
     ) -> None:
         event = make_event(database)
         make_guests(database, event, 1)
         due, later = make_message(database, event), make_message(database, event, send_in=timedelta(seconds=1))
-        prepare(room, [due.id, later.id])
+        prepare(sending, [due.id, later.id])
         MessageRepo(database).cancel(later.id)
-        dispatch(room, [due.id, later.id], Event())
+        dispatch(sending, [due.id, later.id], Event())
         assert len(mail_server.accepted) == 1
         assert deliveries_of(database, later) == []
 
     def test_a_message_that_another_run_claimed_is_helped_along(
-        self, open_room: RoomOpener, room: Mailroom, database: Database, mail_server: SmtpLoopback
+        self, open_sending: SendContextOpener, sending: SendContext, database: Database, mail_server: SmtpLoopback
     ) -> None:
         event = make_event(database)
         make_guests(database, event, 3)
         message = make_message(database, event)
-        other = open_room(smtp_settings(mail_server))
+        other = open_sending(smtp_settings(mail_server))
         other.messages.claim_due([message.id])
-        send(room, [message.id])
+        send(sending, [message.id])
         assert status_of(database, message) is MessageStatus.SENT
 
     def test_an_event_that_moved_before_a_messages_time_keeps_the_message(
-        self, room: Mailroom, database: Database, mail_server: SmtpLoopback
+        self, sending: SendContext, database: Database, mail_server: SmtpLoopback
     ) -> None:
         event = make_event(database)
         make_guests(database, event, 1)
         message = make_message(database, event)
         set_columns(database, event, starts_at=database.now() - timedelta(seconds=1))
         set_columns(database, message, send_at=database.now() - AN_HOUR)
-        send(room, [message.id])
+        send(sending, [message.id])
         assert mail_server.accepted == []
         assert status_of(database, message) is MessageStatus.CANCELLED

@@ -10,11 +10,11 @@ from sqlalchemy import text
 
 from guestguard_dagster.delivery.dispatching import dispatch
 from guestguard_dagster.delivery.finishing import mark_sent
-from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.messages import Message, MessageStatus
 from guestguard_dagster.storage.database import Database, DatabaseUnavailable
 from guestguard_dagster_tests.crash.passing_time import let_leases_run_out
-from guestguard_dagster_tests.delivery.conftest import RoomOpener
+from guestguard_dagster_tests.delivery.conftest import SendContextOpener
 from guestguard_dagster_tests.delivery.postgres_proxy import PostgresProxy
 from guestguard_dagster_tests.delivery.rows import attempts_of, deliveries_of, outcomes_of, statuses_of
 from guestguard_dagster_tests.delivery.steps import prepare
@@ -25,8 +25,8 @@ from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
 from guestguard_dagster_tests.storage.blocking import wait_until_blocked
 
 # What the two transactions around a hand-off say, and no other does.
-MARKING = b"SET status = 'sending', provider"
-WRITING_DOWN = b"INSERT INTO guestguard.delivery_attempts"
+MARKING = b"SET state = 'sending', provider"
+WRITING_DOWN = b"SET status = $"
 
 
 @pytest.fixture
@@ -41,17 +41,17 @@ def watched(mail_server: SmtpLoopback) -> WatchedSmtp:
 
 
 @pytest.fixture
-def room(open_room: RoomOpener, proxy: PostgresProxy, watched: WatchedSmtp) -> Mailroom:
-    """A room that reaches the database through the proxy."""
-    return open_room(senders=watched.senders(), database_url=proxy.url)
+def sending(open_sending: SendContextOpener, proxy: PostgresProxy, watched: WatchedSmtp) -> SendContext:
+    """A sending that reaches the database through the proxy."""
+    return open_sending(senders=watched.senders(), database_url=proxy.url)
 
 
 @pytest.fixture
-def message(database: Database, room: Mailroom) -> Message:
+def message(database: Database, sending: SendContext) -> Message:
     event = make_event(database)
     make_guests(database, event, 5)
     message = make_message(database, event)
-    prepare(room, [message.id])
+    prepare(sending, [message.id])
     return message
 
 
@@ -61,11 +61,16 @@ def everybody_has_one_mail(server: SmtpLoopback) -> bool:
 
 @pytest.mark.parametrize("marker", [MARKING, WRITING_DOWN], ids=["marking", "writing down"])
 def test_a_commit_whose_answer_is_lost_is_repeated_without_harm(
-    room: Mailroom, database: Database, proxy: PostgresProxy, message: Message, mail_server: SmtpLoopback, marker: bytes
+    sending: SendContext,
+    database: Database,
+    proxy: PostgresProxy,
+    message: Message,
+    mail_server: SmtpLoopback,
+    marker: bytes,
 ) -> None:
     proxy.swallow_commit_after(marker)
 
-    dispatch(room, [message.id], Event())
+    dispatch(sending, [message.id], Event())
 
     assert proxy.swallowed.is_set()
     assert everybody_has_one_mail(mail_server)
@@ -74,10 +79,10 @@ def test_a_commit_whose_answer_is_lost_is_repeated_without_harm(
 
 
 def test_rows_marked_by_a_commit_whose_answer_was_lost_for_too_long_are_pending_again(
-    room: Mailroom, database: Database, proxy: PostgresProxy, message: Message, mail_server: SmtpLoopback
+    sending: SendContext, database: Database, proxy: PostgresProxy, message: Message, mail_server: SmtpLoopback
 ) -> None:
     proxy.swallow_commit_after(MARKING, then=lambda: let_leases_run_out(database))
-    dispatch(room, [message.id], Event())
+    dispatch(sending, [message.id], Event())
     assert proxy.swallowed.is_set()
     assert everybody_has_one_mail(mail_server)
     assert statuses_of(database, message) == {"sent": 5}, "nothing of the lost group left, so nobody is unknown"
@@ -92,7 +97,7 @@ def lose_the_database_for_a_moment(proxy: PostgresProxy) -> Callable[[], None]:
 
 
 def test_what_a_hand_off_brought_is_written_down_when_the_database_is_back(
-    room: Mailroom,
+    sending: SendContext,
     database: Database,
     proxy: PostgresProxy,
     watched: WatchedSmtp,
@@ -101,13 +106,13 @@ def test_what_a_hand_off_brought_is_written_down_when_the_database_is_back(
 ) -> None:
     watched.after = lose_the_database_for_a_moment(proxy)
     with contextlib.suppress(DatabaseUnavailable):
-        dispatch(room, [message.id], Event())
+        dispatch(sending, [message.id], Event())
     assert outcomes_of(database, message) == {("sent", None): 5}
     assert everybody_has_one_mail(mail_server)
 
 
 def test_a_bounce_that_cannot_be_written_down_at_once_costs_the_others_nothing(
-    room: Mailroom,
+    sending: SendContext,
     database: Database,
     proxy: PostgresProxy,
     watched: WatchedSmtp,
@@ -117,13 +122,13 @@ def test_a_bounce_that_cannot_be_written_down_at_once_costs_the_others_nothing(
     mail_server.faults.add(Fault(at="rcpt", do=FaultKind.REPLY, reply="550 5.1.1 no such user"))
     watched.after = lose_the_database_for_a_moment(proxy)
     with contextlib.suppress(DatabaseUnavailable):
-        dispatch(room, [message.id], Event())
+        dispatch(sending, [message.id], Event())
     assert statuses_of(database, message) == {"sent": 4, "failed": 1}
-    assert len(room.suppressions.list_active()) == 1
+    assert len(sending.suppressions.list_active()) == 1
 
 
 def test_the_next_run_goes_on_where_the_database_went_away(
-    room: Mailroom,
+    sending: SendContext,
     database: Database,
     proxy: PostgresProxy,
     watched: WatchedSmtp,
@@ -132,15 +137,15 @@ def test_the_next_run_goes_on_where_the_database_went_away(
 ) -> None:
     watched.prepared = lose_the_database_for_a_moment(proxy)
     with contextlib.suppress(DatabaseUnavailable):
-        dispatch(room, [message.id], Event())
-    dispatch(room, [message.id], Event())
-    mark_sent(room, [message.id])
+        dispatch(sending, [message.id], Event())
+    dispatch(sending, [message.id], Event())
+    mark_sent(sending, [message.id])
     assert everybody_has_one_mail(mail_server)
     assert read_message(database, message.id).status is MessageStatus.SENT
 
 
 def test_a_backend_terminated_while_it_writes_down_is_made_up_for(
-    room: Mailroom, database: Database, watched: WatchedSmtp, message: Message, mail_server: SmtpLoopback
+    sending: SendContext, database: Database, watched: WatchedSmtp, message: Message, mail_server: SmtpLoopback
 ) -> None:
     in_the_way, terminated = threading.Event(), threading.Event()
 
@@ -160,7 +165,7 @@ def test_a_backend_terminated_while_it_writes_down_is_made_up_for(
 
     watched.after = once(block)
     with contextlib.suppress(DatabaseUnavailable):
-        dispatch(room, [message.id], Event())
+        dispatch(sending, [message.id], Event())
     obstacle.join()
 
     assert terminated.is_set()

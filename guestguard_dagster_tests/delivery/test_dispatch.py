@@ -9,13 +9,20 @@ import pytest
 
 from guestguard_dagster.delivery import dispatching, settling
 from guestguard_dagster.delivery.dispatching import dispatch
-from guestguard_dagster.delivery.mailroom import Mailroom
-from guestguard_dagster.delivery.settling import MAX_ATTEMPTS
+from guestguard_dagster.delivery.send_context import SendContext
+from guestguard_dagster.delivery.settling import TRIED_FOR
 from guestguard_dagster.domain.messages import Message, MessageChannel, MessageStatus
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster_tests.crash.passing_time import let_waits_pass
-from guestguard_dagster_tests.delivery.conftest import NEVER_QUIET, RoomOpener, smtp_settings, twilio_settings
-from guestguard_dagster_tests.delivery.rows import attempts_of, deliveries_of, delivery_of, outcomes_of, statuses_of
+from guestguard_dagster_tests.delivery.conftest import NEVER_QUIET, SendContextOpener, smtp_settings, twilio_settings
+from guestguard_dagster_tests.delivery.rows import (
+    attempts_of,
+    batches_of,
+    deliveries_of,
+    delivery_of,
+    outcomes_of,
+    statuses_of,
+)
 from guestguard_dagster_tests.delivery.steps import prepare, send
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message, set_columns
 from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
@@ -40,36 +47,34 @@ def order_of_leaving(database: Database, *messages: Message) -> list[int]:
 
 
 class TestRoundRobin:
-    def test_a_small_message_does_not_wait_for_a_big_one(self, room: Mailroom, database: Database) -> None:
+    def test_a_small_message_does_not_wait_for_a_big_one(self, sending: SendContext, database: Database) -> None:
         big, small = a_message(database, 300), a_message(database, 5)
-        send(room, [big.id, small.id])
+        send(sending, [big.id, small.id])
         order = order_of_leaving(database, big, small)
-        assert order.index(1) < 50
+        assert order.index(1) <= 50
         assert max(place for place, message in enumerate(order) if message == 1) < 100
 
-    def test_messages_take_turns_even_when_there_are_more_of_them_than_mails_in_a_group(
-        self, open_room: RoomOpener, database: Database, mail_server: SmtpLoopback
+    def test_messages_take_turns_batch_by_batch(
+        self, open_sending: SendContextOpener, database: Database, mail_server: SmtpLoopback
     ) -> None:
-        # A group is what the rate allows in half a second: four mails.
-        room = open_room(smtp_settings(mail_server, smtp_mails_per_second=8))
-        messages = [a_message(database, 2) for _ in range(6)]
-        send(room, [message.id for message in messages])
+        # A batch is what the rate allows in half a second: two mails.
+        sending = open_sending(smtp_settings(mail_server, smtp_mails_per_second=4))
+        messages = [a_message(database, 4) for _ in range(3)]
+        send(sending, [message.id for message in messages])
         order = order_of_leaving(database, *messages)
-        assert Counter(order) == dict.fromkeys(range(6), 2)
-        for group_end in (4, 8):
-            turns = Counter(order[:group_end])
-            assert max(turns.values()) - min(turns[place] for place in range(6)) <= 1
+        assert Counter(order) == dict.fromkeys(range(3), 4)
+        assert Counter(order[:6]) == dict.fromkeys(range(3), 2)
 
     def test_a_slow_channel_does_not_hold_up_the_other(
         self,
-        open_room: RoomOpener,
+        open_sending: SendContextOpener,
         database: Database,
         mail_server: SmtpLoopback,
         text_server: TwilioLoopback,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(settling, "_FIRST_BACKOFF", A_MOMENT)
-        room = open_room(smtp_settings(mail_server), twilio_settings(text_server, twilio_messages_per_second=4))
+        sending = open_sending(smtp_settings(mail_server), twilio_settings(text_server, twilio_messages_per_second=4))
         event = make_event(database, **NEVER_QUIET)
         for number in range(12):
             make_guests(database, event, 1, phone=f"+4917112345{number:02}")
@@ -77,7 +82,7 @@ class TestRoundRobin:
         texts = make_message(database, event, channel=MessageChannel.SMS)
         mail_server.faults.add(Fault(at="rcpt", do=FaultKind.REPLY, reply="450 4.2.1 mailbox busy"))
 
-        send(room, [mails.id, texts.id])
+        send(sending, [mails.id, texts.id])
 
         assert statuses_of(database, mails) == statuses_of(database, texts) == {"sent": 12}
         last_text = max(row.handed_off_at for row in deliveries_of(database, texts))
@@ -85,9 +90,11 @@ class TestRoundRobin:
 
 
 class TestOutcomes:
-    def test_a_mail_is_recorded_as_it_left(self, room: Mailroom, database: Database, mail_server: SmtpLoopback) -> None:
+    def test_a_mail_is_recorded_as_it_left(
+        self, sending: SendContext, database: Database, mail_server: SmtpLoopback
+    ) -> None:
         message = a_message(database)
-        send(room, [message.id])
+        send(sending, [message.id])
         [row] = deliveries_of(database, message)
         assert (row.status, row.provider, row.account) == (
             "sent",
@@ -96,27 +103,27 @@ class TestOutcomes:
         )
         assert row.handed_off_at is not None
         [attempt] = attempts_of(database, row.id)
-        assert (attempt.outcome, attempt.round, attempt.run_id) == ("sent", 1, room.run_id)
-        assert f"delivery-{row.id}-1@".encode() in mail_server.accepted[0].content
+        assert (attempt.outcome, attempt.round, attempt.run_id) == ("sent", 1, sending.run_id)
+        assert f"delivery-{row.id}-1.{sending.installation.id[:8]}@".encode() in mail_server.accepted[0].content
 
     def test_a_refused_recipient_fails_for_good_and_the_others_get_their_mail(
-        self, room: Mailroom, database: Database, mail_server: SmtpLoopback
+        self, sending: SendContext, database: Database, mail_server: SmtpLoopback
     ) -> None:
         event = make_event(database)
         refused, *others = make_guests(database, event, 3)
         mail_server.faults.add(Fault(at="rcpt", do=FaultKind.REPLY, reply="550 5.2.1 disabled", only_for=refused.email))
         message = make_message(database, event)
 
-        send(room, [message.id])
+        send(sending, [message.id])
 
         assert mail_server.recipients() == {guest.email: 1 for guest in others}
         row = delivery_of(database, message, refused)
         assert (row.status, row.reason, row.retryable, row.attempts) == ("failed", "refused", False, 0)
-        assert room.suppressions.list_active() == []
+        assert sending.suppressions.list_active() == []
         assert read_message(database, message.id).status is MessageStatus.SENT
 
     def test_a_hard_bounce_is_never_written_to_again(
-        self, room: Mailroom, database: Database, mail_server: SmtpLoopback
+        self, sending: SendContext, database: Database, mail_server: SmtpLoopback
     ) -> None:
         event = make_event(database)
         [gone] = make_guests(database, event, 1)
@@ -125,34 +132,37 @@ class TestOutcomes:
         )
         first, second = make_message(database, event), make_message(database, event)
 
-        send(room, [first.id])
+        send(sending, [first.id])
         row = delivery_of(database, first, gone)
         assert (row.status, row.reason, row.retryable, row.error_code) == ("failed", "refused", False, "550 5.1.1")
-        [suppression] = room.suppressions.list_active()
+        [suppression] = sending.suppressions.list_active()
         assert (suppression.address, suppression.scope, suppression.reason) == (gone.email, "all", "hard_bounce")
         assert suppression.source == "smtp"
         ended = read_message(database, first.id)
         assert (ended.status, ended.status_reason) == (MessageStatus.FAILED, "refused")
 
-        send(room, [second.id])
+        send(sending, [second.id])
         assert outcomes_of(database, second) == {("suppressed", "suppressed"): 1}
         assert mail_server.commands["RCPT"] == 1
 
     def test_a_stop_that_the_provider_knows_of_is_suppressed_for_that_number_alone(
-        self, open_room: RoomOpener, database: Database, text_server: TwilioLoopback
+        self, open_sending: SendContextOpener, database: Database, text_server: TwilioLoopback
     ) -> None:
-        room = open_room(twilio_settings(text_server))
+        sending = open_sending(twilio_settings(text_server))
         event = make_event(database, **NEVER_QUIET)
         make_guests(database, event, 1, phone="+491711234567")
         text_server.opted_out.add("+491711234567")
         message = make_message(database, event, channel=MessageChannel.SMS)
-        send(room, [message.id])
-        [suppression] = room.suppressions.list_active()
-        assert (suppression.channel, suppression.scope) == (MessageChannel.SMS, f"number:{room.senders.sending_number}")
+        send(sending, [message.id])
+        [suppression] = sending.suppressions.list_active()
+        assert (suppression.channel, suppression.scope) == (
+            MessageChannel.SMS,
+            f"number:{sending.senders.sending_number}",
+        )
         assert statuses_of(database, message) == {"failed": 1}
 
     def test_an_answer_that_never_came_is_unknown_and_never_sent_again(
-        self, room: Mailroom, database: Database, mail_server: SmtpLoopback
+        self, sending: SendContext, database: Database, mail_server: SmtpLoopback
     ) -> None:
         event = make_event(database)
         lost, *others = make_guests(database, event, 3)
@@ -160,27 +170,29 @@ class TestOutcomes:
         message = make_message(database, event)
 
         for _ in range(2):
-            send(room, [message.id])
+            send(sending, [message.id])
 
         row = delivery_of(database, message, lost)
         assert (row.status, row.reason) == ("unknown", "answer_lost")
         assert mail_server.recipients() == {guest.email: 1 for guest in [lost, *others]}
         assert read_message(database, message.id).status is MessageStatus.SENT
 
-    def test_what_only_the_log_took_does_not_count_as_sent(self, open_room: RoomOpener, database: Database) -> None:
-        room = open_room()
+    def test_what_only_the_log_took_does_not_count_as_sent(
+        self, open_sending: SendContextOpener, database: Database
+    ) -> None:
+        sending = open_sending()
         message = a_message(database, 3)
-        report = send(room, [message.id])
+        report = send(sending, [message.id])
         assert report.outcomes["sent"] == 0
         assert outcomes_of(database, message) == {("skipped", "log_backend"): 3}
         ended = read_message(database, message.id)
         assert (ended.status, ended.status_reason) == (MessageStatus.FAILED, "no email provider configured")
 
-    def test_a_mail_that_is_too_big_fails_alone(self, open_room: RoomOpener, database: Database) -> None:
+    def test_a_mail_that_is_too_big_fails_alone(self, open_sending: SendContextOpener, database: Database) -> None:
         with SmtpLoopback(SmtpFeatures(size_limit=20_000)) as server:
-            room = open_room(smtp_settings(server))
+            sending = open_sending(smtp_settings(server))
             big, small = a_message(database, body="x" * 19_000), a_message(database)
-            send(room, [big.id, small.id])
+            send(sending, [big.id, small.id])
         [row] = deliveries_of(database, big)
         assert (row.status, row.error_class, row.retryable) == ("failed", "message_too_large", False)
         assert read_message(database, small.id).status is MessageStatus.SENT
@@ -191,22 +203,22 @@ class TestRetries:
     """What is answered "not now"."""
 
     def test_it_is_tried_again_after_a_wait_and_then_sent(
-        self, room: Mailroom, database: Database, mail_server: SmtpLoopback
+        self, sending: SendContext, database: Database, mail_server: SmtpLoopback
     ) -> None:
         mail_server.faults.add(Fault(at="rcpt", do=FaultKind.REPLY, reply="450 4.2.1 mailbox busy", times=2))
         message = a_message(database)
 
         for number in (1, 2):
-            report = send(room, [message.id])
+            report = send(sending, [message.id])
             [row] = deliveries_of(database, message)
             assert (row.status, row.reason, row.attempts) == ("pending", "retry", number)
-            assert row.next_attempt_at > database.now()
-            assert report.put_off == {"waiting to try again": 1}
+            assert batches_of(database, message)[-1].not_before > database.now()
+            assert report.deferred == {"waiting to try again": 1}
             waiting = read_message(database, message.id)
             assert (waiting.status, waiting.waiting_reason) == (MessageStatus.SENDING, "waiting to try again")
-            assert room.asks.take(limit=10) == [], "nobody is asked before the wait is over"
+            assert sending.asks.take(limit=10) == [], "nobody is asked before the wait is over"
             let_waits_pass(database)
-        send(room, [message.id])
+        send(sending, [message.id])
 
         [row] = deliveries_of(database, message)
         assert (row.status, row.attempts) == ("sent", 2)
@@ -215,71 +227,75 @@ class TestRetries:
         assert len(mail_server.accepted) == 1
 
     def test_nothing_is_tried_before_its_wait_is_over(
-        self, room: Mailroom, database: Database, mail_server: SmtpLoopback
+        self, sending: SendContext, database: Database, mail_server: SmtpLoopback
     ) -> None:
         mail_server.faults.add(Fault(at="rcpt", do=FaultKind.REPLY, reply="450 4.2.1 mailbox busy"))
         message = a_message(database)
         for _ in range(3):
-            send(room, [message.id])
+            send(sending, [message.id])
         assert mail_server.commands["RCPT"] == 1
 
-    def test_after_a_bounded_number_of_tries_it_fails_and_may_be_retried_by_hand(
-        self, room: Mailroom, database: Database, mail_server: SmtpLoopback
+    def test_after_some_hours_of_trying_it_fails_and_may_be_retried_by_hand(
+        self, sending: SendContext, database: Database, mail_server: SmtpLoopback
     ) -> None:
         mail_server.faults.add(Fault(at="rcpt", do=FaultKind.REPLY, reply="450 4.2.1 mailbox busy", times=None))
         message = a_message(database)
-        for _ in range(MAX_ATTEMPTS):
+        for _ in range(20):
             assert read_message(database, message.id).status is not MessageStatus.FAILED
-            send(room, [message.id])
+            send(sending, [message.id])
             let_waits_pass(database)
+        set_columns(database, deliveries_of(database, message)[0].id, first_attempt_at=database.now() - TRIED_FOR)
+        send(sending, [message.id])
 
         [row] = deliveries_of(database, message)
         assert (row.status, row.reason, row.retryable) == ("failed", "retries_exhausted", True)
-        assert len(attempts_of(database, row.id)) == MAX_ATTEMPTS
+        assert len(attempts_of(database, row.id)) == 21
         ended = read_message(database, message.id)
         assert (ended.status, ended.status_reason) == (MessageStatus.FAILED, "retries_exhausted")
 
         mail_server.faults.clear()
-        assert room.messages.retry_failed(message.id) == 1
-        send(room, [message.id])
+        assert sending.messages.retry_failed(message.id) == 1
+        send(sending, [message.id])
         [row] = deliveries_of(database, message)
         assert (row.status, row.round, row.attempts) == ("sent", 2, 0)
         assert len(mail_server.accepted) == 1
 
-    def test_greylisting_delays_every_mail_and_loses_none(self, open_room: RoomOpener, database: Database) -> None:
+    def test_greylisting_delays_every_mail_and_loses_none(
+        self, open_sending: SendContextOpener, database: Database
+    ) -> None:
         with SmtpLoopback(SmtpFeatures(greylisting=True)) as server:
-            room = open_room(smtp_settings(server))
+            sending = open_sending(smtp_settings(server))
             message = a_message(database, 60)
-            send(room, [message.id])
+            send(sending, [message.id])
             assert statuses_of(database, message) == {"pending": 60}
             let_waits_pass(database)
-            send(room, [message.id])
+            send(sending, [message.id])
             assert statuses_of(database, message) == {"sent": 60}
             assert set(server.recipients().values()) == {1}
 
     def test_a_server_that_cannot_be_reached_costs_an_attempt_and_nothing_else(
-        self, open_room: RoomOpener, database: Database, mail_server: SmtpLoopback
+        self, open_sending: SendContextOpener, database: Database, mail_server: SmtpLoopback
     ) -> None:
         with SmtpLoopback() as server:
             settings = smtp_settings(server)
         message = a_message(database, 5)
-        send(open_room(settings), [message.id])
+        send(open_sending(settings), [message.id])
         assert outcomes_of(database, message) == {("pending", "retry"): 5}
         let_waits_pass(database)
-        send(open_room(smtp_settings(mail_server)), [message.id])
+        send(open_sending(smtp_settings(mail_server)), [message.id])
         assert statuses_of(database, message) == {"sent": 5}
 
     def test_an_event_that_starts_during_the_wait_ends_it(
-        self, room: Mailroom, database: Database, mail_server: SmtpLoopback
+        self, sending: SendContext, database: Database, mail_server: SmtpLoopback
     ) -> None:
         mail_server.faults.add(Fault(at="rcpt", do=FaultKind.REPLY, reply="450 4.2.1 mailbox busy"))
         event = make_event(database)
         make_guests(database, event, 1)
         message = make_message(database, event)
-        send(room, [message.id])
+        send(sending, [message.id])
         set_columns(database, event, starts_at=database.now())
         let_waits_pass(database)
-        send(room, [message.id])
+        send(sending, [message.id])
         assert outcomes_of(database, message) == {("skipped", "event_started"): 1}
         assert mail_server.accepted == []
 
@@ -290,46 +306,52 @@ class TestWaitingInTheRun:
         monkeypatch.setattr(settling, "_FIRST_BACKOFF", A_MOMENT)
 
     def test_a_short_wait_is_waited_for_in_the_same_run(
-        self, room: Mailroom, database: Database, mail_server: SmtpLoopback
+        self, sending: SendContext, database: Database, mail_server: SmtpLoopback
     ) -> None:
         mail_server.faults.add(Fault(at="rcpt", do=FaultKind.REPLY, reply="450 4.2.1 mailbox busy", times=2))
         message = a_message(database, 3)
-        report = send(room, [message.id])
+        report = send(sending, [message.id])
         assert statuses_of(database, message) == {"sent": 3}
-        assert report.put_off == {}
+        assert report.deferred == {}
 
     def test_rows_to_be_tried_again_do_not_wait_for_the_end_of_the_audience(
-        self, open_room: RoomOpener, database: Database, mail_server: SmtpLoopback, monkeypatch: pytest.MonkeyPatch
+        self,
+        open_sending: SendContextOpener,
+        database: Database,
+        mail_server: SmtpLoopback,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(dispatching, "_RENEW_EVERY", A_MOMENT)
-        room = open_room(smtp_settings(mail_server, smtp_mails_per_second=20))
+        sending = open_sending(smtp_settings(mail_server, smtp_mails_per_second=20))
         mail_server.faults.add(Fault(at="rcpt", do=FaultKind.REPLY, reply="450 4.2.1 mailbox busy"))
         message = a_message(database, 40)
-        send(room, [message.id])
+        send(sending, [message.id])
         rows = deliveries_of(database, message)
         [retried] = [row for row in rows if row.attempts]
         assert retried.status == "sent"
         assert any(row.handed_off_at > retried.handed_off_at for row in rows)
 
 
-def test_the_report_tells_what_became_of_whom(room: Mailroom, database: Database, mail_server: SmtpLoopback) -> None:
+def test_the_report_tells_what_became_of_whom(
+    sending: SendContext, database: Database, mail_server: SmtpLoopback
+) -> None:
     event = make_event(database)
     refused, _, _ = make_guests(database, event, 3)
     make_guests(database, event, 1, email=None)
     mail_server.faults.add(Fault(at="rcpt", do=FaultKind.REPLY, reply="550 5.1.1 no such user", only_for=refused.email))
     message = make_message(database, event)
-    prepare(room, [message.id])
-    report = dispatch(room, [message.id], Event())
+    prepare(sending, [message.id])
+    report = dispatch(sending, [message.id], Event())
     assert (report.outcomes["sent"], report.outcomes["permanent"]) == (2, 1)
     assert report.seconds > 0
     assert report.rate == pytest.approx(2 / report.seconds)
 
 
-def test_one_run_serves_both_channels(room: Mailroom, database: Database) -> None:
+def test_one_run_serves_both_channels(sending: SendContext, database: Database) -> None:
     event = make_event(database, **NEVER_QUIET)
     make_guests(database, event, 2, phone="+491711234567")
     mails, texts = make_message(database, event), make_message(database, event, channel=MessageChannel.SMS)
-    send(room, [mails.id, texts.id])
+    send(sending, [mails.id, texts.id])
     assert statuses_of(database, mails) == {"sent": 2}
     assert outcomes_of(database, texts) == {("skipped", "log_backend"): 2}
     assert read_message(database, texts.id).status_reason == "no sms provider configured"

@@ -5,11 +5,11 @@ from threading import Event
 from guestguard_dagster.delivery.audience import load_recipients
 from guestguard_dagster.delivery.dispatching import dispatch
 from guestguard_dagster.delivery.finishing import mark_sent
-from guestguard_dagster.delivery.mailroom import Mailroom
 from guestguard_dagster.delivery.preflight import preflight
+from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.messages import MessageChannel, MessageStatus
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster_tests.delivery.conftest import NEVER_QUIET, RoomOpener, twilio_settings
+from guestguard_dagster_tests.delivery.conftest import NEVER_QUIET, SendContextOpener, twilio_settings
 from guestguard_dagster_tests.delivery.rows import delivery_of, outcomes_of
 from guestguard_dagster_tests.delivery.steps import send
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message, set_columns
@@ -22,14 +22,14 @@ def a_text_of(letters: int) -> str:
 
 
 def test_a_broken_message_fails_whole_while_another_of_its_run_leaves(
-    room: Mailroom, database: Database, mail_server: SmtpLoopback
+    sending: SendContext, database: Database, mail_server: SmtpLoopback
 ) -> None:
     event = make_event(database)
     guests = make_guests(database, event, 3)
     broken = make_message(database, event, body="Hi {{guest_name}} {{ guest.password }}")
     sound = make_message(database, event, subject="A sound one")
 
-    send(room, [broken.id, sound.id])
+    send(sending, [broken.id, sound.id])
 
     ended = read_message(database, broken.id)
     assert ended.status is MessageStatus.FAILED
@@ -41,22 +41,22 @@ def test_a_broken_message_fails_whole_while_another_of_its_run_leaves(
     assert all(b"A sound one" in mail.content for mail in mail_server.accepted)
 
 
-def test_the_failed_rows_of_a_broken_message_are_not_retryable(room: Mailroom, database: Database) -> None:
+def test_the_failed_rows_of_a_broken_message_are_not_retryable(sending: SendContext, database: Database) -> None:
     event = make_event(database)
     make_guests(database, event, 2)
     broken = make_message(database, event, body="{% if %}")
 
-    send(room, [broken.id])
+    send(sending, [broken.id])
 
-    assert room.messages.retry_failed(broken.id) == 0
+    assert sending.messages.retry_failed(broken.id) == 0
     assert read_message(database, broken.id).status is MessageStatus.FAILED
 
 
 def test_a_recipient_whose_text_is_too_long_fails_alone(
-    open_room: RoomOpener, database: Database, text_server: TwilioLoopback
+    open_sending: SendContextOpener, database: Database, text_server: TwilioLoopback
 ) -> None:
     # 10 segments carry 670 characters once a name needs UCS-2, and 1530 as long as all are in GSM-7.
-    room = open_room(twilio_settings(text_server))
+    sending = open_sending(twilio_settings(text_server))
     event = make_event(database, **NEVER_QUIET)
     [plain] = make_guests(database, event, phone="+491711234567")
     [wide] = make_guests(database, event, phone="+491711234568", name="Žofie")
@@ -64,7 +64,7 @@ def test_a_recipient_whose_text_is_too_long_fails_alone(
         database, event, channel=MessageChannel.SMS, body="{{guest_name}}, " + a_text_of(900), subject=""
     )
 
-    send(room, [message.id])
+    send(sending, [message.id])
 
     assert text_server.recipients() == {plain.phone: 1}
     refused = delivery_of(database, message, wide)
@@ -74,22 +74,22 @@ def test_a_recipient_whose_text_is_too_long_fails_alone(
 
 
 def test_what_breaks_between_preflight_and_hand_off_fails_its_message_and_no_other(
-    open_room: RoomOpener, database: Database, text_server: TwilioLoopback
+    open_sending: SendContextOpener, database: Database, text_server: TwilioLoopback
 ) -> None:
-    room = open_room(twilio_settings(text_server))
+    sending = open_sending(twilio_settings(text_server))
     grown, other = make_event(database, **NEVER_QUIET), make_event(database, **NEVER_QUIET)
     make_guests(database, grown, 2, phone="+491711234567")
     make_guests(database, other, 1, phone="+491711234568")
     growing = make_message(database, grown, channel=MessageChannel.SMS, body="{{venue}} " + a_text_of(900))
     sound = make_message(database, other, channel=MessageChannel.SMS, body="See you")
-    room.messages.claim_due([growing.id, sound.id])
-    load_recipients(room, [growing.id, sound.id])
-    report = preflight(room, [growing.id, sound.id])
+    sending.messages.claim_due([growing.id, sound.id])
+    load_recipients(sending, [growing.id, sound.id])
+    report = preflight(sending, [growing.id, sound.id])
     assert report.fit == 3
 
     set_columns(database, grown, venue="Ž" * 200, updated_at=database.now())
-    dispatch(room, [growing.id, sound.id], Event())
-    mark_sent(room, [growing.id, sound.id])
+    dispatch(sending, [growing.id, sound.id], Event())
+    mark_sent(sending, [growing.id, sound.id])
 
     assert read_message(database, growing.id).status is MessageStatus.FAILED
     assert read_message(database, sound.id).status is MessageStatus.SENT

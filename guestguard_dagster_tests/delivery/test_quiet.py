@@ -5,7 +5,7 @@ from threading import Event as Stop
 
 from guestguard_dagster.delivery.claiming import claim
 from guestguard_dagster.delivery.dispatching import dispatch
-from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.events import Event
 from guestguard_dagster.domain.messages import MessageStatus
 from guestguard_dagster.storage.asks import AskRepo
@@ -30,13 +30,13 @@ def quiet_event(database: Database, *, starts_in: timedelta = timedelta(days=2))
 
 
 def test_a_message_due_in_quiet_hours_waits_for_their_end(
-    room: Mailroom, database: Database, mail_server: SmtpLoopback
+    sending: SendContext, database: Database, mail_server: SmtpLoopback
 ) -> None:
     event = quiet_event(database)
     make_guests(database, event, 2)
     message = make_message(database, event)
 
-    send(room, [message.id])
+    send(sending, [message.id])
 
     waiting = read_message(database, message.id)
     assert not mail_server.accepted
@@ -48,11 +48,11 @@ def test_a_message_due_in_quiet_hours_waits_for_their_end(
     assert not AskRepo(database).take(limit=10)
 
 
-def test_a_message_that_quiet_hours_keep_beyond_the_start_expires(room: Mailroom, database: Database) -> None:
+def test_a_message_that_quiet_hours_keep_beyond_the_start_expires(sending: SendContext, database: Database) -> None:
     event = quiet_event(database, starts_in=_NOW_UNTIL - timedelta(hours=1))
     message = make_message(database, event)
 
-    report = claim(room, [message.id], Stop())
+    report = claim(sending, [message.id], Stop())
 
     expired = read_message(database, message.id)
     assert report.expired == (message.id,)
@@ -60,12 +60,12 @@ def test_a_message_that_quiet_hours_keep_beyond_the_start_expires(room: Mailroom
 
 
 def test_quiet_hours_that_begin_while_a_message_leaves_stop_it(
-    room: Mailroom, database: Database, mail_server: SmtpLoopback
+    sending: SendContext, database: Database, mail_server: SmtpLoopback
 ) -> None:
     event = make_event(database)
     make_guests(database, event, 2)
     message = make_message(database, event)
-    claim(room, [message.id], Stop())
+    claim(sending, [message.id], Stop())
     night = quiet_event(database)
     set_columns(
         database,
@@ -75,23 +75,23 @@ def test_quiet_hours_that_begin_while_a_message_leaves_stop_it(
         email_quiet_until=night.email_quiet_until,
     )
 
-    report = dispatch(room, [message.id], Stop())
+    report = dispatch(sending, [message.id], Stop())
 
     stopped = read_message(database, message.id)
     assert not mail_server.accepted
     assert stopped.status is MessageStatus.SENDING
     assert stopped.not_before is not None
-    assert list(report.put_off) == [stopped.waiting_reason]
+    assert list(report.deferred) == [stopped.waiting_reason]
 
     set_columns(database, event, email_quiet_from=None, email_quiet_until=None)
-    send(room, [message.id])
+    send(sending, [message.id])
     assert sum(mail_server.recipients().values()) == 2
 
 
 def test_the_message_leaves_when_no_quiet_hours_are_set(
-    room: Mailroom, database: Database, mail_server: SmtpLoopback
+    sending: SendContext, database: Database, mail_server: SmtpLoopback
 ) -> None:
     event = make_event(database, email_quiet_from=time(0), email_quiet_until=time(0))
     make_guests(database, event, 1)
-    send(room, [make_message(database, event).id])
+    send(sending, [make_message(database, event).id])
     assert len(mail_server.accepted) == 1

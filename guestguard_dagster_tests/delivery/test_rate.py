@@ -1,5 +1,6 @@
-"""A run keeps to its account's rate, in small steps, and leaves room for mail that cannot wait."""
+"""A run keeps to its account's rate, in small steps, and leaves sending for mail that cannot wait."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Event
@@ -8,18 +9,18 @@ import pytest
 from sqlalchemy import text
 
 from guestguard_dagster.delivery.dispatching import dispatch
-from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.messages import Message, MessageChannel
-from guestguard_dagster.senders.base import RateLimit
-from guestguard_dagster.senders.smtp import GROUP_SIZE
+from guestguard_dagster.senders.base import HandOff, Mail, RateLimit
+from guestguard_dagster.senders.smtp import BATCH_SIZE
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster_tests.delivery.conftest import (
     NEVER_QUIET,
-    RoomOpener,
+    SendContextOpener,
     smtp_settings,
     twilio_settings,
 )
-from guestguard_dagster_tests.delivery.rows import deliveries_of, statuses_of
+from guestguard_dagster_tests.delivery.rows import batches_of, deliveries_of, statuses_of
 from guestguard_dagster_tests.delivery.steps import prepare, send
 from guestguard_dagster_tests.delivery.watched import WatchedSmtp, once
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message
@@ -37,26 +38,26 @@ def a_message(database: Database, recipients: int) -> Message:
     return make_message(database, event)
 
 
-def reserved_ahead(room: Mailroom) -> timedelta:
+def reserved_ahead(sending: SendContext) -> timedelta:
     """How far the reservations of the email account reach into the future; below zero when they are over."""
-    with room.database.transaction() as connection:
+    with sending.database.transaction() as connection:
         ahead: timedelta = connection.execute(
             text(
                 "SELECT theoretical_arrival - clock_timestamp() FROM guestguard.rate_buckets WHERE account = :account"
             ),
-            {"account": room.senders.email.account},
+            {"account": sending.senders.email.account},
         ).scalar_one()
         return ahead
 
 
 def test_two_processes_together_keep_to_the_rate(
-    open_room: RoomOpener, database: Database, mail_server: SmtpLoopback
+    open_sending: SendContextOpener, database: Database, mail_server: SmtpLoopback
 ) -> None:
     message = a_message(database, 40)
-    rooms = [open_room(smtp_settings(mail_server, smtp_mails_per_second=20)) for _ in range(2)]
+    rooms = [open_sending(smtp_settings(mail_server, smtp_mails_per_second=20)) for _ in range(2)]
     started = database.now()
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda room: send(room, [message.id]), rooms))
+        list(pool.map(lambda sending: send(sending, [message.id]), rooms))
     rows = deliveries_of(database, message)
     assert {row.status for row in rows} == {"sent"}
     took = max(row.handed_off_at for row in rows) - started
@@ -64,41 +65,41 @@ def test_two_processes_together_keep_to_the_rate(
 
 
 def test_a_short_message_reserves_no_more_than_a_moment(
-    open_room: RoomOpener, database: Database, mail_server: SmtpLoopback
+    open_sending: SendContextOpener, database: Database, mail_server: SmtpLoopback
 ) -> None:
-    room = open_room(smtp_settings(mail_server, smtp_mails_per_second=5))
-    send(room, [a_message(database, 2).id])
-    assert reserved_ahead(room) < A_SECOND
+    sending = open_sending(smtp_settings(mail_server, smtp_mails_per_second=5))
+    send(sending, [a_message(database, 2).id])
+    assert reserved_ahead(sending) < A_SECOND
 
 
 def test_mail_that_cannot_wait_never_waits_behind_a_broadcast(
-    open_room: RoomOpener, database: Database, mail_server: SmtpLoopback
+    open_sending: SendContextOpener, database: Database, mail_server: SmtpLoopback
 ) -> None:
     watched = WatchedSmtp(mail_server, mails_per_second=8)
-    room = open_room(senders=watched.senders())
+    sending = open_sending(senders=watched.senders())
     message = a_message(database, 12)
     waits: list[timedelta] = []
 
     def reserve_as_transactional_mail_does() -> None:
-        wait = room.rates.reserve(watched.account, cost=1, per_second=8, backlog_below=None)
+        wait = sending.rates.reserve(watched.account, cost=1, per_second=8, backlog_below=None)
         assert wait is not None
         waits.append(wait)
 
     watched.before = reserve_as_transactional_mail_does
-    send(room, [message.id])
+    send(sending, [message.id])
     assert len(waits) >= 3
     assert max(waits) < 1.2 * A_SECOND
 
 
 def test_while_a_run_waits_for_its_turn_its_last_answers_are_written_down(
-    open_room: RoomOpener, database: Database, mail_server: SmtpLoopback
+    open_sending: SendContextOpener, database: Database, mail_server: SmtpLoopback
 ) -> None:
     watched = WatchedSmtp(mail_server, mails_per_second=3)
-    room = open_room(senders=watched.senders())
+    sending = open_sending(senders=watched.senders())
     message = a_message(database, 3)
     seen: list[int] = []
     watched.prepared = lambda: seen.append(statuses_of(database, message)["sending"])
-    send(room, [message.id])
+    send(sending, [message.id])
     assert seen == [0, 0, 0]
     assert statuses_of(database, message) == {"sent": 3}
 
@@ -115,42 +116,41 @@ def slow_down(seconds: int) -> Fault:
 
 @pytest.mark.usefixtures("hasty")
 def test_a_providers_wish_to_slow_down_holds_for_the_whole_account(
-    resend_room: Mailroom, database: Database, resend: ResendLoopback
+    resend_sending: SendContext, database: Database, resend: ResendLoopback
 ) -> None:
     resend.faults.add(slow_down(20))
-    send(resend_room, [a_message(database, 3).id])
-    assert 10 * A_SECOND < reserved_ahead(resend_room) <= 20 * A_SECOND
+    send(resend_sending, [a_message(database, 3).id])
+    assert 10 * A_SECOND < reserved_ahead(resend_sending) <= 20 * A_SECOND
 
 
 @pytest.mark.usefixtures("hasty")
 def test_a_wish_for_hours_blocks_the_account_for_a_minute_and_its_recipient_for_an_hour(
-    resend_room: Mailroom, database: Database, resend: ResendLoopback
+    resend_sending: SendContext, database: Database, resend: ResendLoopback
 ) -> None:
     resend.faults.add(slow_down(36_000))
     message = a_message(database, 1)
-    send(resend_room, [message.id])
-    assert reserved_ahead(resend_room) <= timedelta(minutes=1)
-    [row] = deliveries_of(database, message)
-    assert timedelta(minutes=50) < row.next_attempt_at - database.now() <= timedelta(hours=1)
+    send(resend_sending, [message.id])
+    assert reserved_ahead(resend_sending) <= timedelta(minutes=1)
+    assert timedelta(minutes=50) < batches_of(database, message)[-1].not_before - database.now() <= timedelta(hours=1)
 
 
 def test_an_account_that_must_slow_down_does_not_hold_up_the_other_channel(
-    open_room: RoomOpener, database: Database, mail_server: SmtpLoopback, text_server: TwilioLoopback
+    open_sending: SendContextOpener, database: Database, mail_server: SmtpLoopback, text_server: TwilioLoopback
 ) -> None:
-    room = open_room(smtp_settings(mail_server, smtp_mails_per_second=10), twilio_settings(text_server))
+    sending = open_sending(smtp_settings(mail_server, smtp_mails_per_second=10), twilio_settings(text_server))
     event = make_event(database, **NEVER_QUIET)
     for number in range(30):
         make_guests(database, event, 1, phone=f"+4917112345{number:02}")
     mails, texts = make_message(database, event), make_message(database, event, channel=MessageChannel.SMS)
-    prepare(room, [mails.id, texts.id])
-    room.rates.push_back(room.senders.email.account, wait=timedelta(minutes=1))
+    prepare(sending, [mails.id, texts.id])
+    sending.rates.push_back(sending.senders.email.account, wait=timedelta(minutes=1))
     stop = Event()
 
     with ThreadPoolExecutor(1) as pool:
-        run = pool.submit(dispatch, room, [mails.id, texts.id], stop)
+        run = pool.submit(dispatch, sending, [mails.id, texts.id], stop)
         while len(text_server.accepted) < 30 and not run.done():
             stop.wait(0.05)
-        still_to_wait = reserved_ahead(room)
+        still_to_wait = reserved_ahead(sending)
         stop.set()
         run.result()
 
@@ -159,24 +159,32 @@ def test_an_account_that_must_slow_down_does_not_hold_up_the_other_channel(
     assert statuses_of(database, texts) == {"sent": 30}
 
 
-def test_a_request_of_a_group_that_gets_no_turn_does_not_leave(
-    open_room: RoomOpener, database: Database, mail_server: SmtpLoopback
+class CuttingSmtp(WatchedSmtp):
+    """Makes two requests of what others make one of, as Resend does of mail with attachments."""
+
+    def prepare(self, items: Sequence[Mail]) -> list[HandOff]:
+        middle = len(items) // 2
+        return super().prepare(items[:middle]) + super().prepare(items[middle:])
+
+
+def test_a_request_of_a_batch_that_gets_no_turn_does_not_leave(
+    open_sending: SendContextOpener, database: Database, mail_server: SmtpLoopback
 ) -> None:
-    watched = WatchedSmtp(mail_server)
+    watched = CuttingSmtp(mail_server)
     watched.rate_limit = RateLimit(1000, "request")
-    watched.group_size = 2 * GROUP_SIZE
-    room = open_room(senders=watched.senders())
-    message = a_message(database, 2 * GROUP_SIZE)
-    prepare(room, [message.id])
-    watched.after = once(lambda: room.rates.push_back(watched.account, wait=timedelta(minutes=1)))
+    watched.batch_size = 2 * BATCH_SIZE
+    sending = open_sending(senders=watched.senders())
+    message = a_message(database, 2 * BATCH_SIZE)
+    prepare(sending, [message.id])
+    watched.after = once(lambda: sending.rates.push_back(watched.account, wait=timedelta(minutes=1)))
     stop = Event()
 
     with ThreadPoolExecutor(1) as pool:
-        run = pool.submit(dispatch, room, [message.id], stop)
+        run = pool.submit(dispatch, sending, [message.id], stop)
         while not statuses_of(database, message)["sent"] and not run.done():
             stop.wait(0.05)
         stop.set()
         run.result()
 
-    assert statuses_of(database, message) == {"sent": GROUP_SIZE, "pending": GROUP_SIZE}
-    assert len(mail_server.accepted) == GROUP_SIZE
+    assert statuses_of(database, message) == {"sent": BATCH_SIZE, "pending": BATCH_SIZE}
+    assert len(mail_server.accepted) == BATCH_SIZE

@@ -6,18 +6,17 @@ from datetime import timedelta
 from threading import Barrier, Event
 
 import pytest
-from sqlalchemy import text
 
 from guestguard_dagster.delivery import settling
 from guestguard_dagster.delivery.dispatching import dispatch
-from guestguard_dagster.delivery.finishing import mark_sent, record_deliveries
-from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.delivery.send_context import SendContext
+from guestguard_dagster.delivery.settling import TRIED_FOR
 from guestguard_dagster.domain.events import Guest, RsvpStatus
 from guestguard_dagster.domain.messages import Message, MessageAudience, MessageStatus
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster_tests.crash.passing_time import let_leases_run_out, let_waits_pass
-from guestguard_dagster_tests.delivery.conftest import RoomOpener, resend_settings, smtp_settings
-from guestguard_dagster_tests.delivery.rows import attempts_of, deliveries_of, outcomes_of, statuses_of
+from guestguard_dagster_tests.delivery.conftest import SendContextOpener, resend_settings, smtp_settings
+from guestguard_dagster_tests.delivery.rows import attempts_of, batches_of, deliveries_of, outcomes_of, statuses_of
 from guestguard_dagster_tests.delivery.steps import prepare, send
 from guestguard_dagster_tests.delivery.watched import WatchedSmtp, once
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message, set_columns
@@ -32,13 +31,13 @@ def a_message(database: Database, recipients: int) -> Message:
     return make_message(database, event)
 
 
-def send_together(rooms: list[Mailroom], message: Message) -> None:
+def send_together(rooms: list[SendContext], message: Message) -> None:
     with ThreadPoolExecutor(len(rooms)) as pool:
-        list(pool.map(lambda room: send(room, [message.id]), rooms))
+        list(pool.map(lambda sending: send(sending, [message.id]), rooms))
 
 
 def test_two_processes_send_one_message_to_each_guest_once(
-    open_room: RoomOpener, database: Database, mail_server: SmtpLoopback
+    open_sending: SendContextOpener, database: Database, mail_server: SmtpLoopback
 ) -> None:
     message = a_message(database, 500)
     both_hold_a_group = Barrier(2)
@@ -46,7 +45,7 @@ def test_two_processes_send_one_message_to_each_guest_once(
     for _ in range(2):
         watched = WatchedSmtp(mail_server)
         watched.before = once(both_hold_a_group.wait)
-        rooms.append(open_room(senders=watched.senders()))
+        rooms.append(open_sending(senders=watched.senders()))
 
     send_together(rooms, message)
 
@@ -54,17 +53,17 @@ def test_two_processes_send_one_message_to_each_guest_once(
     assert set(mail_server.recipients().values()) == {1}
     assert len(mail_server.accepted) == 500
     workers = {attempts_of(database, row.id)[0].run_id for row in deliveries_of(database, message)}
-    assert workers == {room.run_id for room in rooms}, "both took part"
+    assert workers == {sending.run_id for sending in rooms}, "both took part"
     assert read_message(database, message.id).status is MessageStatus.SENT
 
 
 def test_two_processes_share_a_message_through_resend_too(
-    open_room: RoomOpener, database: Database, resend: ResendLoopback, monkeypatch: pytest.MonkeyPatch
+    open_sending: SendContextOpener, database: Database, resend: ResendLoopback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settling, "_FIRST_BACKOFF", timedelta(milliseconds=300))
     resend.faults.add(Fault(at="/emails/batch", do=FaultKind.TAKE_THEN_DROP, times=2))
     message = a_message(database, 500)
-    rooms = [open_room(resend_settings(resend)) for _ in range(2)]
+    rooms = [open_sending(resend_settings(resend)) for _ in range(2)]
     send_together(rooms, message)
     assert statuses_of(database, message) == {"sent": 500}
     assert set(resend.recipients().values()) == {1}
@@ -77,15 +76,15 @@ class TestALeaseThatRanOut:
         return WatchedSmtp(mail_server)
 
     @pytest.fixture
-    def slow(self, open_room: RoomOpener, watched: WatchedSmtp) -> Mailroom:
-        return open_room(senders=watched.senders())
+    def slow(self, open_sending: SendContextOpener, watched: WatchedSmtp) -> SendContext:
+        return open_sending(senders=watched.senders())
 
     @pytest.fixture
-    def quick(self, open_room: RoomOpener, mail_server: SmtpLoopback) -> Mailroom:
-        return open_room(smtp_settings(mail_server))
+    def quick(self, open_sending: SendContextOpener, mail_server: SmtpLoopback) -> SendContext:
+        return open_sending(smtp_settings(mail_server))
 
     def test_before_the_rows_are_marked_nothing_leaves_and_they_are_free(
-        self, slow: Mailroom, database: Database, watched: WatchedSmtp, mail_server: SmtpLoopback
+        self, slow: SendContext, database: Database, watched: WatchedSmtp, mail_server: SmtpLoopback
     ) -> None:
         message = a_message(database, 3)
         steps: list[str] = []
@@ -104,7 +103,7 @@ class TestALeaseThatRanOut:
         assert [len(attempts_of(database, row.id)) for row in deliveries_of(database, message)] == [1, 1, 1]
 
     def test_a_group_taken_over_before_it_was_marked_is_sent_by_the_other_alone(
-        self, slow: Mailroom, quick: Mailroom, database: Database, watched: WatchedSmtp, mail_server: SmtpLoopback
+        self, slow: SendContext, quick: SendContext, database: Database, watched: WatchedSmtp, mail_server: SmtpLoopback
     ) -> None:
         message = a_message(database, 5)
 
@@ -120,7 +119,7 @@ class TestALeaseThatRanOut:
         assert {attempts_of(database, row.id)[0].run_id for row in deliveries_of(database, message)} == {quick.run_id}
 
     def test_rows_called_unknown_meanwhile_are_sent_when_the_proof_comes(
-        self, slow: Mailroom, quick: Mailroom, database: Database, watched: WatchedSmtp, mail_server: SmtpLoopback
+        self, slow: SendContext, quick: SendContext, database: Database, watched: WatchedSmtp, mail_server: SmtpLoopback
     ) -> None:
         message = a_message(database, 5)
 
@@ -136,7 +135,7 @@ class TestALeaseThatRanOut:
         assert len(mail_server.accepted) == 5
 
     def test_a_refusal_that_comes_late_is_believed_too(
-        self, slow: Mailroom, quick: Mailroom, database: Database, watched: WatchedSmtp, mail_server: SmtpLoopback
+        self, slow: SendContext, quick: SendContext, database: Database, watched: WatchedSmtp, mail_server: SmtpLoopback
     ) -> None:
         mail_server.faults.add(Fault(at="rcpt", do=FaultKind.REPLY, reply="550 5.2.1 disabled"))
         message = a_message(database, 1)
@@ -149,52 +148,39 @@ class TestALeaseThatRanOut:
         send(slow, [message.id])
         assert outcomes_of(database, message) == {("failed", "refused"): 1}
 
-    def test_proof_that_only_the_attempts_know_is_reconciled(
-        self, quick: Mailroom, database: Database, mail_server: SmtpLoopback
-    ) -> None:
-        message = a_message(database, 2)
-        send(quick, [message.id])
-        with database.transaction() as connection:
-            connection.execute(text("UPDATE guestguard.message_deliveries SET status = 'unknown', reason = 'lost'"))
-            connection.execute(text("UPDATE guestguard.scheduled_messages SET status = 'sending'"))
-        assert record_deliveries(quick, [message.id]) == 2
-        assert outcomes_of(database, message) == {("sent", None): 2}
-        assert mark_sent(quick, [message.id]).messages == {message.id: MessageStatus.SENT}
-        assert len(mail_server.accepted) == 2
-
 
 def test_a_run_that_is_stopped_ends_its_group_and_leaves_the_rest(
-    open_room: RoomOpener, database: Database, mail_server: SmtpLoopback
+    open_sending: SendContextOpener, database: Database, mail_server: SmtpLoopback
 ) -> None:
     watched = WatchedSmtp(mail_server)
-    room = open_room(senders=watched.senders())
+    sending = open_sending(senders=watched.senders())
     message = a_message(database, 120)
-    prepare(room, [message.id])
-    room.asks.take(limit=10)
+    prepare(sending, [message.id])
+    sending.asks.take(limit=10)
     stop = Event()
     watched.after = stop.set
 
-    dispatch(room, [message.id], stop)
+    dispatch(sending, [message.id], stop)
 
     assert statuses_of(database, message) == {"sent": 50, "pending": 70}
     assert len(mail_server.accepted) == 50
-    assert [ask.message_id for ask in room.asks.take(limit=10)] == [message.id], "the next tick asks at once"
+    assert [ask.message_id for ask in sending.asks.take(limit=10)] == [message.id], "the next tick asks at once"
     watched.after = lambda: None
-    send(room, [message.id])
+    send(sending, [message.id])
     assert set(mail_server.recipients().values()) == {1}
     assert len(mail_server.accepted) == 120
 
 
 def test_a_run_stopped_within_a_group_hands_off_no_more_of_it(
-    open_room: RoomOpener, database: Database, mail_server: SmtpLoopback
+    open_sending: SendContextOpener, database: Database, mail_server: SmtpLoopback
 ) -> None:
     watched = WatchedSmtp(mail_server)
-    room = open_room(senders=watched.senders())
+    sending = open_sending(senders=watched.senders())
     message = a_message(database, 10)
-    prepare(room, [message.id])
+    prepare(sending, [message.id])
     stop = Event()
     watched.before = stop.set
-    dispatch(room, [message.id], stop)
+    dispatch(sending, [message.id], stop)
     assert mail_server.accepted == []
     assert outcomes_of(database, message) == {("pending", None): 10}
     assert {row.attempts for row in deliveries_of(database, message)} == {0}
@@ -203,41 +189,41 @@ def test_a_run_stopped_within_a_group_hands_off_no_more_of_it(
 class TestHolding:
     """A host, or an operator who terminates the run, stops a message in the middle."""
 
-    def stopped_after_one_group(self, room: Mailroom, watched: WatchedSmtp, message: Message) -> None:
-        watched.after = once(lambda: room.messages.hold([message.id], reason="stopped"))
-        send(room, [message.id])
+    def stopped_after_one_group(self, sending: SendContext, watched: WatchedSmtp, message: Message) -> None:
+        watched.after = once(lambda: sending.messages.hold([message.id], reason="stopped"))
+        send(sending, [message.id])
 
     def test_the_rest_stays_pending_and_leaves_once_when_it_is_resumed(
-        self, open_room: RoomOpener, database: Database, mail_server: SmtpLoopback
+        self, open_sending: SendContextOpener, database: Database, mail_server: SmtpLoopback
     ) -> None:
         watched = WatchedSmtp(mail_server)
-        room = open_room(senders=watched.senders())
+        sending = open_sending(senders=watched.senders())
         message = a_message(database, 120)
 
-        self.stopped_after_one_group(room, watched, message)
+        self.stopped_after_one_group(sending, watched, message)
 
         assert statuses_of(database, message) == {"sent": 50, "pending": 70}
-        assert {row.lease_token for row in deliveries_of(database, message)} == {None}, "no row waits for a lease"
+        assert {batch.lease_token for batch in batches_of(database, message)} == {None}, "none waits for a lease"
         assert read_message(database, message.id).status is MessageStatus.SENDING
-        send(room, [message.id])
+        send(sending, [message.id])
         assert len(mail_server.accepted) == 50
 
-        room.messages.resume(message.id)
-        send(room, [message.id])
+        sending.messages.resume(message.id)
+        send(sending, [message.id])
         assert statuses_of(database, message) == {"sent": 120}
         assert set(mail_server.recipients().values()) == {1}
         assert read_message(database, message.id).status is MessageStatus.SENT
 
     def test_another_message_of_the_run_goes_on(
-        self, open_room: RoomOpener, database: Database, mail_server: SmtpLoopback
+        self, open_sending: SendContextOpener, database: Database, mail_server: SmtpLoopback
     ) -> None:
         watched = WatchedSmtp(mail_server)
-        room = open_room(senders=watched.senders())
+        sending = open_sending(senders=watched.senders())
         stopped, other = a_message(database, 100), a_message(database, 100)
-        watched.after = once(lambda: room.messages.hold([stopped.id], reason="stopped"))
-        send(room, [stopped.id, other.id])
+        watched.after = once(lambda: sending.messages.hold([stopped.id], reason="stopped"))
+        send(sending, [stopped.id, other.id])
         assert statuses_of(database, other) == {"sent": 100}
-        assert statuses_of(database, stopped)["pending"] == 75
+        assert statuses_of(database, stopped)["pending"] == 50
 
 
 class TestOverlap:
@@ -255,52 +241,52 @@ class TestOverlap:
         watched.before = once(lambda: composed.wait(30))
         watched.after = once(act)
 
-    def in_order_of_leaving(self, room: Mailroom, message: Message, people: Sequence[Guest]) -> list[Guest]:
-        prepare(room, [message.id])
+    def in_order_of_leaving(self, sending: SendContext, message: Message, people: Sequence[Guest]) -> list[Guest]:
+        prepare(sending, [message.id])
         by_id = {guest.id: guest for guest in people}
-        return [by_id[row.guest_id] for row in sorted(deliveries_of(room.database, message), key=lambda row: row.id)]
+        return [by_id[row.guest_id] for row in sorted(deliveries_of(sending.database, message), key=lambda row: row.id)]
 
     def test_a_group_is_composed_while_another_is_under_way(
-        self, open_room: RoomOpener, database: Database, mail_server: SmtpLoopback, watched: WatchedSmtp
+        self, open_sending: SendContextOpener, database: Database, mail_server: SmtpLoopback, watched: WatchedSmtp
     ) -> None:
         seen: list[int] = []
         self.when_the_second_group_is_composed(watched, lambda: seen.append(len(mail_server.accepted)))
         message = a_message(database, 120)
-        send(open_room(senders=watched.senders()), [message.id])
+        send(open_sending(senders=watched.senders()), [message.id])
         assert seen == [50]
         assert statuses_of(database, message) == {"sent": 120}
         assert set(mail_server.recipients().values()) == {1}
 
     def test_a_message_that_is_stopped_meanwhile_does_not_leave(
-        self, open_room: RoomOpener, database: Database, watched: WatchedSmtp
+        self, open_sending: SendContextOpener, database: Database, watched: WatchedSmtp
     ) -> None:
         message = a_message(database, 120)
-        room = open_room(senders=watched.senders())
-        self.when_the_second_group_is_composed(watched, lambda: room.messages.hold([message.id], reason="stopped"))
-        send(room, [message.id])
+        sending = open_sending(senders=watched.senders())
+        self.when_the_second_group_is_composed(watched, lambda: sending.messages.hold([message.id], reason="stopped"))
+        send(sending, [message.id])
         assert statuses_of(database, message) == {"sent": 50, "pending": 70}
-        assert {row.lease_token for row in deliveries_of(database, message)} == {None}
+        assert {batch.lease_token for batch in batches_of(database, message)} == {None}
 
     def test_guests_who_answer_or_are_removed_meanwhile_get_nothing(
-        self, open_room: RoomOpener, database: Database, mail_server: SmtpLoopback, watched: WatchedSmtp
+        self, open_sending: SendContextOpener, database: Database, mail_server: SmtpLoopback, watched: WatchedSmtp
     ) -> None:
         event = make_event(database)
         people = make_guests(database, event, 100, rsvp_status=RsvpStatus.PENDING)
         message = make_message(database, event, audience=MessageAudience.PENDING)
-        room = open_room(senders=watched.senders())
-        *_, answers, removed = self.in_order_of_leaving(room, message, people)
+        sending = open_sending(senders=watched.senders())
+        *_, answers, removed = self.in_order_of_leaving(sending, message, people)
 
         def change() -> None:
             set_columns(database, answers, rsvp_status="attending")
             set_columns(database, removed, removed_at=database.now())
 
         self.when_the_second_group_is_composed(watched, change)
-        send(room, [message.id])
+        send(sending, [message.id])
         assert statuses_of(database, message) == {"sent": 98, "skipped": 2}
         assert not {answers.email, removed.email} & mail_server.recipients().keys()
 
     def test_an_event_that_is_cancelled_meanwhile_sends_nothing_more(
-        self, open_room: RoomOpener, database: Database, watched: WatchedSmtp
+        self, open_sending: SendContextOpener, database: Database, watched: WatchedSmtp
     ) -> None:
         event = make_event(database)
         make_guests(database, event, 100)
@@ -308,42 +294,41 @@ class TestOverlap:
         self.when_the_second_group_is_composed(
             watched, lambda: set_columns(database, event, cancelled_at=database.now())
         )
-        send(open_room(senders=watched.senders()), [message.id])
+        send(open_sending(senders=watched.senders()), [message.id])
         assert statuses_of(database, message) == {"sent": 50, "skipped": 50}
 
     def test_an_address_that_the_group_before_proved_dead_is_not_written_to_again(
-        self, open_room: RoomOpener, database: Database, mail_server: SmtpLoopback, watched: WatchedSmtp
+        self, open_sending: SendContextOpener, database: Database, mail_server: SmtpLoopback, watched: WatchedSmtp
     ) -> None:
         event = make_event(database)
         people = make_guests(database, event, 51)
         message = make_message(database, event)
-        room = open_room(senders=watched.senders())
-        dead, *_, twin = self.in_order_of_leaving(room, message, people)
+        sending = open_sending(senders=watched.senders())
+        dead, *_, twin = self.in_order_of_leaving(sending, message, people)
         set_columns(database, twin, email=dead.email)
         refusal = Fault(at="rcpt", do=FaultKind.REPLY, reply="550 5.1.1 no such user", only_for=dead.email)
         mail_server.faults.add(refusal)
         self.when_the_second_group_is_composed(watched, lambda: None)
-        send(room, [message.id])
+        send(sending, [message.id])
         assert statuses_of(database, message) == {"sent": 49, "failed": 1, "suppressed": 1}
 
     def test_a_provider_that_takes_nothing_more_is_not_given_the_next_group(
-        self, open_room: RoomOpener, database: Database, mail_server: SmtpLoopback, watched: WatchedSmtp
+        self, open_sending: SendContextOpener, database: Database, mail_server: SmtpLoopback, watched: WatchedSmtp
     ) -> None:
         refusal = Fault(at="mail", do=FaultKind.REPLY, reply="530 5.7.0 authentication required")
         mail_server.faults.add(refusal)
         message = a_message(database, 120)
         self.when_the_second_group_is_composed(watched, lambda: None)
-        report = send(open_room(senders=watched.senders()), [message.id])
+        report = send(open_sending(senders=watched.senders()), [message.id])
         assert statuses_of(database, message)["pending"] > 70, "of the first group some, of the second nobody"
-        assert {row.lease_token for row in deliveries_of(database, message)} == {None}
-        assert len(report.put_off) == 1
+        assert {batch.lease_token for batch in batches_of(database, message)} == {None}
+        assert len(report.deferred) == 1
 
 
 class TestRetryingByHand:
     def test_only_the_failed_and_retryable_ones_are_sent_again(
-        self, room: Mailroom, database: Database, mail_server: SmtpLoopback, monkeypatch: pytest.MonkeyPatch
+        self, sending: SendContext, database: Database, mail_server: SmtpLoopback
     ) -> None:
-        monkeypatch.setattr(settling, "MAX_ATTEMPTS", 1)
         event = make_event(database)
         busy, gone, lost, fine = make_guests(database, event, 4)
         mail_server.faults.add(
@@ -352,12 +337,15 @@ class TestRetryingByHand:
             Fault(at="content", do=FaultKind.TAKE_THEN_DROP, only_for=lost.email),
         )
         message = make_message(database, event)
-        send(room, [message.id])
+        prepare(sending, [message.id])
+        for row in deliveries_of(database, message):
+            set_columns(database, row.id, first_attempt_at=database.now() - TRIED_FOR)
+        send(sending, [message.id])
         assert statuses_of(database, message) == {"failed": 2, "unknown": 1, "sent": 1}
 
-        assert room.messages.retry_failed(message.id) == 1
+        assert sending.messages.retry_failed(message.id) == 1
         let_waits_pass(database)
-        send(room, [message.id])
+        send(sending, [message.id])
 
         assert statuses_of(database, message) == {"failed": 1, "unknown": 1, "sent": 2}
         assert mail_server.recipients() == {busy.email: 1, lost.email: 1, fine.email: 1}

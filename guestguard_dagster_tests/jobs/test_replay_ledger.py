@@ -1,4 +1,4 @@
-"""A restore in operators' hands: the sensor stops; doctor, metrics and an alert say why; the job or the command helps."""
+"""A restore in operators' hands: the sensor stops, doctor, metrics and an alert say why, a job or a command helps."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -18,7 +18,7 @@ from guestguard_dagster.local.child_logs import ChildLogs, as_record
             "database system is ready",
         ),
         ("postgres", "2026-11-24 04:04:39.075 UTC [42] ERROR:  duplicate key", "warning", "duplicate key"),
-        ("postgres", "2026-11-24 04:04:39.075 UTC [42] FATAL:  no more room", "error", "no more room"),
+        ("postgres", "2026-11-24 04:04:39.075 UTC [42] FATAL:  no more sending", "error", "no more sending"),
         ("nats", "[7] 2026/11/24 04:20:00.256772 [WRN] Slow consumer", "warning", "Slow consumer"),
         ("nats", "[7] 2026/11/24 04:20:00.256772 [FTL] Can't start", "critical", "Can't start"),
         ("dagster", '{"event": "Launching", "level": "info", "logger": "dagster"}', "info", "Launching"),

@@ -6,13 +6,13 @@ from threading import Barrier
 from uuid import UUID, uuid4
 
 import pytest
+from guestguard_dagster.storage.recovery import RecoveryRepo, RepeatableBatch
 from sqlalchemy import insert, text
 
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.messages import Message, MessageStatus
 from guestguard_dagster.domain.outcomes import OutcomeClass
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.recovery import RecoveryRepo, RepeatableBatch
 from guestguard_dagster.storage.schema import delivery_attempts
 from guestguard_dagster_tests.factories import make_deliveries, make_event, make_guests, make_message, set_columns
 from guestguard_dagster_tests.storage.handing_off import (

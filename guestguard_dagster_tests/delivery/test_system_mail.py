@@ -5,15 +5,15 @@ from threading import Event
 
 from sqlalchemy import text
 
-from guestguard_dagster.delivery.mailing_memos import MEMO_SOURCES, mail_memos
-from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.delivery.send_context import SendContext
+from guestguard_dagster.delivery.system_mail import SYSTEM_MAIL_QUEUES, mail_memos
 from guestguard_dagster.domain.memos import Memo, MemoKind
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.suppressions import SuppressionReason, for_host
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.memos import post
 from guestguard_dagster.storage.users import UserRepo
-from guestguard_dagster_tests.delivery.conftest import RoomOpener, smtp_settings
+from guestguard_dagster_tests.delivery.conftest import SendContextOpener, smtp_settings
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
 
 
@@ -29,73 +29,79 @@ def write(database: Database, *memos: Memo) -> int:
 
 
 def test_everybody_gets_the_memo_that_was_written_for_them(
-    database: Database, room: Mailroom, mail_server: SmtpLoopback
+    database: Database, sending: SendContext, mail_server: SmtpLoopback
 ) -> None:
     assert write(database, memo("ops@example.com"), memo("boss@example.com")) == 2
 
-    report = mail_memos(room, Event())
+    report = mail_memos(sending, Event())
 
     assert report.outcomes == Counter(sent=2)
     assert report.left == 0
     assert mail_server.recipients() == {"ops@example.com": 1, "boss@example.com": 1}
 
 
-def test_nobody_gets_two_memos_about_the_same(database: Database, room: Mailroom, mail_server: SmtpLoopback) -> None:
+def test_nobody_gets_two_memos_about_the_same(
+    database: Database, sending: SendContext, mail_server: SmtpLoopback
+) -> None:
     write(database, memo("ops@example.com"))
-    mail_memos(room, Event())
+    mail_memos(sending, Event())
 
     assert write(database, memo("OPS@example.com"), memo("ops@example.com", occasion="another day")) == 1
-    mail_memos(room, Event())
-    mail_memos(room, Event())
+    mail_memos(sending, Event())
+    mail_memos(sending, Event())
 
     assert mail_server.recipients() == {"ops@example.com": 2}
 
 
 def test_a_memo_whose_hand_off_was_interrupted_is_not_mailed_again(
-    database: Database, room: Mailroom, mail_server: SmtpLoopback
+    database: Database, sending: SendContext, mail_server: SmtpLoopback
 ) -> None:
     write(database, memo("ops@example.com"))
-    room.deliveries.lease({MEMO_SOURCES[0]: 0}, size=1, per_source=1, duration=room.lease_time)
+    sending.batches.lease([SYSTEM_MAIL_QUEUES[0]], limit=1, per_queue=1, duration=sending.lease_time)
     with database.transaction() as connection:
         connection.execute(
             text(
-                "UPDATE guestguard.message_deliveries SET status = 'sending', "
+                "UPDATE guestguard.delivery_batches SET state = 'sending', "
                 "lease_expires_at = clock_timestamp() - interval '1 minute'"
             )
         )
 
-    report = mail_memos(room, Event())
+    report = mail_memos(sending, Event())
 
     assert report.outcomes == Counter(unknown=1)
     assert mail_server.recipients() == {}
 
 
 def test_an_address_that_bounces_for_everybody_gets_no_memo(
-    database: Database, room: Mailroom, mail_server: SmtpLoopback
+    database: Database, sending: SendContext, mail_server: SmtpLoopback
 ) -> None:
     host = UserRepo(database).get_or_create(email="host@example.com", name="Hanna Host")
     write(database, memo("gone@example.com"), memo(host.email))
-    room.suppressions.add(MessageChannel.EMAIL, "gone@example.com", reason=SuppressionReason.HARD_BOUNCE, source="smtp")
-    room.suppressions.add(
+    sending.suppressions.add(
+        MessageChannel.EMAIL, "gone@example.com", reason=SuppressionReason.HARD_BOUNCE, source="smtp"
+    )
+    sending.suppressions.add(
         MessageChannel.EMAIL, host.email, scope=for_host(host.id), reason=SuppressionReason.UNSUBSCRIBE, source="guest"
     )
 
-    mail_memos(room, Event())
+    mail_memos(sending, Event())
 
     assert mail_server.recipients() == {"host@example.com": 1}
 
 
-def test_without_a_provider_nothing_leaves(database: Database, open_room: RoomOpener) -> None:
+def test_without_a_provider_nothing_leaves(database: Database, open_sending: SendContextOpener) -> None:
     write(database, memo("ops@example.com"))
 
-    assert mail_memos(open_room(), Event()).outcomes == Counter(dry_run=1)
+    assert mail_memos(open_sending(), Event()).outcomes == Counter(dry_run=1)
 
 
-def test_two_runs_share_the_memos(database: Database, open_room: RoomOpener, mail_server: SmtpLoopback) -> None:
+def test_two_runs_share_the_memos(
+    database: Database, open_sending: SendContextOpener, mail_server: SmtpLoopback
+) -> None:
     write(database, *(memo(f"ops-{number}@example.com") for number in range(120)))
 
     for _ in range(2):
-        mail_memos(open_room(smtp_settings(mail_server)), Event())
+        mail_memos(open_sending(smtp_settings(mail_server)), Event())
 
     assert set(mail_server.recipients().values()) == {1}
     assert len(mail_server.recipients()) == 120

@@ -11,8 +11,8 @@ from guestguard_dagster.storage.database import DatabaseFailed, DatabaseUnavaila
 
 log = logging.getLogger(__name__)
 
-_PATIENCE_SECONDS = 600.0
-_STOPPING_PATIENCE_SECONDS = 20.0
+_GIVE_UP_AFTER_SECONDS = 600.0
+_GIVE_UP_STOPPING_AFTER_SECONDS = 20.0
 _LONGEST_PAUSE_SECONDS = 5.0
 
 # Lost races (serialisation, deadlock), no room left on disk or in memory, a statement that waited too long for a lock.
@@ -21,7 +21,7 @@ _PASSING = ("40", "53", "57014")
 Result = TypeVar("Result")
 
 
-def patiently(write: Callable[[], Result], stop: Event) -> Result:
+def retry_database(write: Callable[[], Result], stop: Event) -> Result:
     """Repeat `write` while the database cannot be reached; it must be safe to repeat.
 
     Gives up after ten minutes, or after twenty seconds once the run is being stopped.
@@ -32,8 +32,8 @@ def patiently(write: Callable[[], Result], stop: Event) -> Result:
         try:
             return write()
         except DatabaseFailed as error:
-            patience = _STOPPING_PATIENCE_SECONDS if stop.is_set() else _PATIENCE_SECONDS
-            if not _may_pass(error) or boot_seconds() - started > patience:
+            give_up_after = _GIVE_UP_STOPPING_AFTER_SECONDS if stop.is_set() else _GIVE_UP_AFTER_SECONDS
+            if not _may_pass(error) or boot_seconds() - started > give_up_after:
                 raise
             log.warning("what a hand-off brought cannot be written down yet, trying again: %s", error)
             time.sleep(pause)

@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from threading import Event
 
 from guestguard_dagster.delivery.composing import Composed
-from guestguard_dagster.delivery.lanes import Lane
-from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.delivery.send_context import SendContext
+from guestguard_dagster.delivery.worker import Worker
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.memos import Memo, MemoKind
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.suppressions import EVERY_HOST
 from guestguard_dagster.senders.base import Mail
-from guestguard_dagster.storage.deliveries import RecipientFacts, Refusal
+from guestguard_dagster.storage.deliveries import Refusal
 from guestguard_dagster.storage.memos import MemoRepo
+from guestguard_dagster.storage.recipient_facts import RecipientFacts
 
-MEMO_SOURCES = tuple(kind.drain_id for kind in MemoKind)
+SYSTEM_MAIL_QUEUES = tuple(kind.queue_id for kind in MemoKind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,31 +29,30 @@ class MemoReport:
     blocked: str | None
 
 
-def mail_memos(room: Mailroom, stop: Event) -> MemoReport:
+def mail_memos(sending: SendContext, stop: Event) -> MemoReport:
     """Hand off every memo that may leave now. What has to wait is left for the next run."""
-    lane = Lane(room, MessageChannel.EMAIL, _MemoComposer(room), stop, transactional=True)
+    worker = Worker(sending, MessageChannel.EMAIL, _MemoComposer(sending), stop, transactional=True)
     try:
-        lane.recover(MEMO_SOURCES)
-        lane.wake(MEMO_SOURCES)
-        while not stop.is_set() and lane.step():
+        worker.recover(SYSTEM_MAIL_QUEUES)
+        worker.wake(SYSTEM_MAIL_QUEUES)
+        while not stop.is_set() and worker.step():
             pass
     finally:
-        lane.close()
-    left = room.deliveries.unsettled(MEMO_SOURCES)
-    return MemoReport(
-        lane.outcomes, sum(row.pending + row.sending for row in left), lane.blocked.reason if lane.blocked else None
-    )
+        worker.close()
+    left = sending.batches.unsettled(SYSTEM_MAIL_QUEUES)
+    reason = worker.blocked.reason if worker.blocked else None
+    return MemoReport(worker.outcomes, sum(row.pending + row.sending for row in left), reason)
 
 
 class _MemoComposer:
-    def __init__(self, room: Mailroom) -> None:
-        self._room = room
-        self._memos = MemoRepo(room.database)
+    def __init__(self, sending: SendContext) -> None:
+        self._sending = sending
+        self._memos = MemoRepo(sending.database)
 
     def compose(self, recipients: Sequence[RecipientFacts]) -> Composed:
         """A memo was rendered when it was written; whether its address may be written to is asked now."""
         memos = self._memos.of_deliveries([facts.delivery_id for facts in recipients])
-        suppressed = self._room.suppressions.scopes_among(
+        suppressed = self._sending.suppressions.scopes_among(
             MessageChannel.EMAIL, {memo.address for memo in memos.values()}
         )
         composed = Composed([], [], frozenset())
@@ -73,9 +73,10 @@ class _MemoComposer:
             round=facts.round,
             to_email=memo.address,
             to_name=memo.name,
-            from_name=self._room.senders.from_name,
+            from_name=self._sending.senders.from_name,
             reply_to=None,
             subject=memo.subject,
             text=memo.text,
             html=memo.html,
+            installation=self._sending.installation.id,
         )

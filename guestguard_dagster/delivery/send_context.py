@@ -1,4 +1,4 @@
-"""What every step of a send job needs, opened once per process: repositories, senders and the run's identity."""
+"""What every step of a send needs, opened once per process: repositories, senders and the run's identity."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,25 +9,25 @@ from guestguard_dagster.senders.picker import Senders
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.asks import AskRepo
 from guestguard_dagster.storage.audiences import AudienceRepo
+from guestguard_dagster.storage.batches import BatchRepo
 from guestguard_dagster.storage.breakers import BreakerRepo
 from guestguard_dagster.storage.contexts import ContextRepo
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.dead_letters import DeadLetterRepo
-from guestguard_dagster.storage.deliveries import DeliveryRepo
+from guestguard_dagster.storage.installation import InstallationRepo
 from guestguard_dagster.storage.messages import MessageRepo
 from guestguard_dagster.storage.notifications import NotificationRepo
 from guestguard_dagster.storage.progress import ProgressRepo
 from guestguard_dagster.storage.rates import RateRepo
-from guestguard_dagster.storage.recovery import RecoveryRepo
 from guestguard_dagster.storage.runs import RunRepo
 from guestguard_dagster.storage.suppressions import SuppressionRepo
 
 
 @dataclass(frozen=True)
-class Mailroom:
-    """`run_id` is written beside every attempt; outside Dagster it is any name that says who sends.
+class SendContext:
+    """`run_id` is written beside every batch; outside Dagster it is any name that says who sends.
 
-    `lease_time` is how long a group's hand-off may take before other processes may take the group over.
+    `lease_time` is how long a batch's hand-off may take before other processes may take the batch over.
     """
 
     database: Database
@@ -37,15 +37,15 @@ class Mailroom:
     lease_time: timedelta
     asks: AskRepo
     audiences: AudienceRepo
+    batches: BatchRepo
     breakers: BreakerRepo
     contexts: ContextRepo
     dead_letters: DeadLetterRepo
-    deliveries: DeliveryRepo
+    installation: InstallationRepo
     messages: MessageRepo
     notifications: NotificationRepo
     progress: ProgressRepo
     rates: RateRepo
-    recovery: RecoveryRepo
     runs: RunRepo
     suppressions: SuppressionRepo
 
@@ -58,7 +58,7 @@ class Mailroom:
         *,
         run_id: str,
         lease_time: timedelta = LEASE_TIME,
-    ) -> "Mailroom":
+    ) -> "SendContext":
         return cls(
             database=database,
             senders=senders,
@@ -67,15 +67,15 @@ class Mailroom:
             lease_time=lease_time,
             asks=AskRepo(database),
             audiences=AudienceRepo(database),
+            batches=BatchRepo(database),
             breakers=BreakerRepo(database),
             contexts=ContextRepo(database),
             dead_letters=DeadLetterRepo(database),
-            deliveries=DeliveryRepo(database),
+            installation=InstallationRepo(database),
             messages=MessageRepo(database),
             notifications=NotificationRepo(database),
             progress=ProgressRepo(database),
             rates=RateRepo(database),
-            recovery=RecoveryRepo(database),
             runs=RunRepo(database),
             suppressions=SuppressionRepo(database),
         )

@@ -8,7 +8,7 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 
-def run_shielded(work: Callable[[Event], Result]) -> Result:
+def run_until_stopped(work: Callable[[Event], Result]) -> Result:
     """Run `work(stop)` in a thread while this one takes the interrupts.
 
     An interrupt sets `stop` and waits for the work to write down what has left; then it goes on its way. A second

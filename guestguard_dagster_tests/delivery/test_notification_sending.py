@@ -12,9 +12,9 @@ from uuid import uuid4
 import icalendar
 import pytest
 
-from guestguard_dagster.delivery import draining
-from guestguard_dagster.delivery.mailroom import Mailroom
-from guestguard_dagster.delivery.notifying import Rules, receive, replay
+from guestguard_dagster.delivery import notification_sending
+from guestguard_dagster.delivery.event_intake import Rules, receive, replay
+from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.notifications import Arrival, NotificationType
@@ -30,7 +30,7 @@ from guestguard_dagster.storage.suppressions import SuppressionRepo
 from guestguard_dagster.streams.jetstream import JetStream
 from guestguard_dagster.streams.messages import Backlog
 from guestguard_dagster_tests.crash.passing_time import let_waits_pass
-from guestguard_dagster_tests.delivery.conftest import RoomOpener, smtp_settings
+from guestguard_dagster_tests.delivery.conftest import SendContextOpener, smtp_settings
 from guestguard_dagster_tests.delivery.notifications import (
     RULES,
     LosingAnswers,
@@ -68,13 +68,13 @@ def stream(nats_server: NatsServer) -> Iterator[JetStream]:
 
 
 def test_an_answer_becomes_a_confirmation_with_a_calendar_file(
-    database: Database, room: Mailroom, stream: JetStream, mail_server: SmtpLoopback
+    database: Database, sending: SendContext, stream: JetStream, mail_server: SmtpLoopback
 ) -> None:
     event = make_event(database)
     (guest,) = make_guests(database, event, rsvp_status=RsvpStatus.PENDING)
     published = stream.publish(RSVP, rsvp_confirmed(guest, event, plus_ones=2.0))
 
-    report = drain_once(room, stream)
+    report = drain_once(sending, stream)
 
     (row,) = notifications_of(database)
     assert (row.type, row.channel, row.status) == ("confirmation", "email", "sent")
@@ -99,7 +99,7 @@ def test_an_answer_becomes_a_confirmation_with_a_calendar_file(
 
 
 def test_only_the_newest_answer_is_kept_and_every_answer_is_confirmed(
-    database: Database, room: Mailroom, stream: JetStream, mail_server: SmtpLoopback
+    database: Database, sending: SendContext, stream: JetStream, mail_server: SmtpLoopback
 ) -> None:
     event = make_event(database)
     (guest,) = make_guests(database, event, rsvp_status=RsvpStatus.PENDING)
@@ -108,7 +108,7 @@ def test_only_the_newest_answer_is_kept_and_every_answer_is_confirmed(
     earlier = rsvp_confirmed(guest, event, rsvp_id=id, submitted_at=go_time(now - timedelta(minutes=1)))
     stream.publish_many([(RSVP, later, None), (RSVP, earlier, None)])
 
-    drain_once(room, stream)
+    drain_once(sending, stream)
 
     assert GuestRepo(database).get(guest.id).rsvp_status is RsvpStatus.DECLINED
     assert mail_server.recipients() == {guest.email: 2}
@@ -116,7 +116,7 @@ def test_only_the_newest_answer_is_kept_and_every_answer_is_confirmed(
 
 
 def test_a_suspicious_visit_is_told_to_the_host_from_score_60_up(
-    database: Database, room: Mailroom, stream: JetStream, mail_server: SmtpLoopback
+    database: Database, sending: SendContext, stream: JetStream, mail_server: SmtpLoopback
 ) -> None:
     host = make_user(database, name="Robin", email="robin@example.com")
     event = make_event(database, owner=host)
@@ -125,7 +125,7 @@ def test_a_suspicious_visit_is_told_to_the_host_from_score_60_up(
         stream.publish(FRAUD, fraud_scored(guest, event, score=score, reasons=["new_device", "Came from far away"]))
     stream.publish(FRAUD, fraud_scored(None, event, score=99, reasons=None, risk=None))
 
-    report = drain_once(room, stream, FRAUD)
+    report = drain_once(sending, stream, FRAUD)
 
     assert mail_server.recipients() == {"robin@example.com": 3}
     assert [(row.status, row.reason) for row in notifications_of(database)] == [
@@ -142,7 +142,7 @@ def test_a_suspicious_visit_is_told_to_the_host_from_score_60_up(
 
 
 def test_an_invitation_goes_to_the_address_in_the_event(
-    database: Database, room: Mailroom, stream: JetStream, mail_server: SmtpLoopback
+    database: Database, sending: SendContext, stream: JetStream, mail_server: SmtpLoopback
 ) -> None:
     event = make_event(database, name="Our Wedding")
     guests = make_guests(database, event, 3)
@@ -150,7 +150,7 @@ def test_an_invitation_goes_to_the_address_in_the_event(
     stream.publish(INVITATION, invitation_send(guests[1], event, guest_email=""))
     stream.publish(INVITATION, invitation_send(guests[2], event, link="javascript:x", event_date=GO_ZERO_TIME))
 
-    drain_once(room, stream, INVITATION)
+    drain_once(sending, stream, INVITATION)
 
     assert mail_server.recipients() == {guests[0].email: 1, guests[2].email: 1}
     assert [(row.status, row.reason) for row in notifications_of(database)] == [
@@ -170,7 +170,7 @@ def test_an_invitation_goes_to_the_address_in_the_event(
 
 
 def test_an_event_that_is_delivered_again_and_again_is_one_mail(
-    database: Database, room: Mailroom, stream: JetStream, mail_server: SmtpLoopback
+    database: Database, sending: SendContext, stream: JetStream, mail_server: SmtpLoopback
 ) -> None:
     event = make_event(database)
     guests = make_guests(database, event, 5)
@@ -178,8 +178,8 @@ def test_an_event_that_is_delivered_again_and_again_is_one_mail(
     losing = LosingAnswers(stream)
 
     while losing.lost < 15:
-        drain_once(room, losing)
-    drain_once(room, stream, linger=timedelta(seconds=1))
+        drain_once(sending, losing)
+    drain_once(sending, stream, linger=timedelta(seconds=1))
 
     assert mail_server.recipients() == {guest.email: 1 for guest in guests}
     assert statuses_of(database) == {"sent": 5}
@@ -188,7 +188,7 @@ def test_an_event_that_is_delivered_again_and_again_is_one_mail(
 
 
 def test_an_event_is_acknowledged_only_once_its_row_is_there_for_everybody_to_see(
-    database: Database, room: Mailroom, stream: JetStream
+    database: Database, sending: SendContext, stream: JetStream
 ) -> None:
     event = make_event(database)
     guests = make_guests(database, event, 20)
@@ -196,7 +196,7 @@ def test_an_event_is_acknowledged_only_once_its_row_is_there_for_everybody_to_se
     stream.publish_many([*answers, (RSVP, b"nonsense", None), answers[0]])
     watching = WatchingAnswers(stream, database)
 
-    drain_once(room, watching)
+    drain_once(sending, watching)
 
     assert watching.unseen == []
     assert stream.survey().backlogs[RSVP] == Backlog(0, 0)
@@ -204,17 +204,21 @@ def test_an_event_is_acknowledged_only_once_its_row_is_there_for_everybody_to_se
 
 
 def test_two_drains_at_once_send_one_mail_per_event(
-    database: Database, open_room: RoomOpener, nats_server: NatsServer, stream: JetStream, mail_server: SmtpLoopback
+    database: Database,
+    open_sending: SendContextOpener,
+    nats_server: NatsServer,
+    stream: JetStream,
+    mail_server: SmtpLoopback,
 ) -> None:
     event = make_event(database)
     guests = make_guests(database, event, 60)
     events = [rsvp_confirmed(guest, event) for guest in guests]
     stream.publish_many([(RSVP, data, None) for data in [*events, *events]])
-    rooms = [open_room(smtp_settings(mail_server)) for _ in range(2)]
+    rooms = [open_sending(smtp_settings(mail_server)) for _ in range(2)]
 
-    def work(room: Mailroom) -> None:
+    def work(sending: SendContext) -> None:
         with connect(nats_server.url, stream.declaration) as own:
-            drain_once(room, own, linger=timedelta(milliseconds=200))
+            drain_once(sending, own, linger=timedelta(milliseconds=200))
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(work, rooms))
@@ -225,57 +229,57 @@ def test_two_drains_at_once_send_one_mail_per_event(
 
 @pytest.mark.parametrize(("kind", "window"), [(FRAUD, timedelta(hours=1)), (INVITATION, timedelta(minutes=10))])
 def test_the_same_payload_is_one_event_within_its_window_of_jetstream_time(
-    database: Database, room: Mailroom, kind: NotificationType, window: timedelta
+    database: Database, sending: SendContext, kind: NotificationType, window: timedelta
 ) -> None:
     event = make_event(database)
     (guest,) = make_guests(database, event)
     data = fraud_scored(guest, event) if kind is FRAUD else invitation_send(guest, event)
     start = datetime(2030, 1, 1, tzinfo=UTC)
     fates = [
-        _fate(room, kind, data, sequence, start + after)
+        _fate(sending, kind, data, sequence, start + after)
         for sequence, after in enumerate((timedelta(), window, window + timedelta(microseconds=1), window * 2))
     ]
     assert fates == [Fate.RECORDED, Fate.DUPLICATE, Fate.RECORDED, Fate.DUPLICATE]
 
 
-def test_an_answer_is_one_event_for_ever_and_a_changed_answer_another(database: Database, room: Mailroom) -> None:
+def test_an_answer_is_one_event_for_ever_and_a_changed_answer_another(database: Database, sending: SendContext) -> None:
     event = make_event(database)
     (guest,) = make_guests(database, event)
     start = datetime(2030, 1, 1, tzinfo=UTC)
     yes = rsvp_confirmed(guest, event, rsvp_id="r", submitted_at=go_time(start))
     no = rsvp_confirmed(guest, event, rsvp_id="r", response="declined", submitted_at=go_time(start))
     year = timedelta(days=365)
-    assert _fate(room, RSVP, yes, 1, start) is Fate.RECORDED
-    assert _fate(room, RSVP, yes, 2, start + year) is Fate.DUPLICATE
-    assert _fate(room, RSVP, no, 3, start + year) is Fate.RECORDED
+    assert _fate(sending, RSVP, yes, 1, start) is Fate.RECORDED
+    assert _fate(sending, RSVP, yes, 2, start + year) is Fate.DUPLICATE
+    assert _fate(sending, RSVP, no, 3, start + year) is Fate.RECORDED
 
 
-def test_a_publishers_own_id_decides_where_there_is_one(database: Database, room: Mailroom) -> None:
+def test_a_publishers_own_id_decides_where_there_is_one(database: Database, sending: SendContext) -> None:
     event = make_event(database)
     (guest,) = make_guests(database, event)
     data, start = invitation_send(guest, event), datetime(2030, 1, 1, tzinfo=UTC)
-    assert _fate(room, INVITATION, data, 1, start, message_id="a") is Fate.RECORDED
-    assert _fate(room, INVITATION, data, 2, start, message_id="b") is Fate.RECORDED
-    assert _fate(room, INVITATION, data, 3, start + timedelta(days=9), message_id="a") is Fate.DUPLICATE
+    assert _fate(sending, INVITATION, data, 1, start, message_id="a") is Fate.RECORDED
+    assert _fate(sending, INVITATION, data, 2, start, message_id="b") is Fate.RECORDED
+    assert _fate(sending, INVITATION, data, 3, start + timedelta(days=9), message_id="a") is Fate.DUPLICATE
 
 
-def test_a_stream_that_was_made_anew_is_not_taken_for_the_old_one(database: Database, room: Mailroom) -> None:
+def test_a_stream_that_was_made_anew_is_not_taken_for_the_old_one(database: Database, sending: SendContext) -> None:
     event = make_event(database)
     (guest,) = make_guests(database, event)
     start = datetime(2030, 1, 1, tzinfo=UTC)
-    assert _fate(room, RSVP, rsvp_confirmed(guest, event), 1, start) is Fate.RECORDED
-    assert _fate(room, RSVP, rsvp_confirmed(guest, event), 1, start + timedelta(days=1)) is Fate.RECORDED
+    assert _fate(sending, RSVP, rsvp_confirmed(guest, event), 1, start) is Fate.RECORDED
+    assert _fate(sending, RSVP, rsvp_confirmed(guest, event), 1, start + timedelta(days=1)) is Fate.RECORDED
 
 
 def test_what_can_never_work_is_a_dead_letter_at_once(
-    database: Database, room: Mailroom, stream: JetStream, mail_server: SmtpLoopback
+    database: Database, sending: SendContext, stream: JetStream, mail_server: SmtpLoopback
 ) -> None:
     event = make_event(database)
     (guest,) = make_guests(database, event)
     bad = [b"", b"\xff\x00", b"[]", b"{}", rsvp_confirmed(guest, event, response="perhaps"), b"[" * 50_000]
     stream.publish_many([(RSVP, data, None) for data in bad] + [(RSVP, rsvp_confirmed(guest, event), None)])
 
-    report = drain_once(room, stream)
+    report = drain_once(sending, stream)
 
     letters = dead_letters_of(database)
     assert [bytes(letter.payload) for letter in letters] == bad
@@ -287,27 +291,31 @@ def test_what_can_never_work_is_a_dead_letter_at_once(
 
 
 def test_text_that_the_database_cannot_hold_is_cleaned_before(
-    database: Database, room: Mailroom, stream: JetStream, mail_server: SmtpLoopback
+    database: Database, sending: SendContext, stream: JetStream, mail_server: SmtpLoopback
 ) -> None:
     event = make_event(database)
     (guest,) = make_guests(database, event)
     stream.publish(INVITATION, invitation_send(guest, event, guest_name="A\x00da \ud800\u202e", host_name=None))
-    drain_once(room, stream, INVITATION)
+    drain_once(sending, stream, INVITATION)
     assert statuses_of(database) == {"sent": 1}
     assert parse(mail_server.accepted[0].content)["To"] == f"Ada <{guest.email}>"
 
 
 def test_an_unknown_guest_is_waited_for_and_then_dead(
-    database: Database, room: Mailroom, stream: JetStream, mail_server: SmtpLoopback, monkeypatch: pytest.MonkeyPatch
+    database: Database,
+    sending: SendContext,
+    stream: JetStream,
+    mail_server: SmtpLoopback,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("guestguard_dagster.delivery.notifying._FIRST_RETRY", timedelta(milliseconds=1))
+    monkeypatch.setattr("guestguard_dagster.delivery.event_intake._FIRST_RETRY", timedelta(milliseconds=1))
     event, other = make_event(database), make_event(database)
     (elsewhere,) = make_guests(database, other)
     stream.publish(RSVP, rsvp_confirmed(uuid4(), event))
     stream.publish(RSVP, rsvp_confirmed(elsewhere, event))
     stream.publish(RSVP, rsvp_confirmed(elsewhere, uuid4()))
 
-    first = drain_once(room, stream, rules=Rules(max_deliveries=4, alert_from_score=60), linger=timedelta(seconds=1))
+    first = drain_once(sending, stream, rules=Rules(max_deliveries=4, alert_from_score=60), linger=timedelta(seconds=1))
 
     assert first.events == {"unknown_guest": 12, "retried_later": 9, "dead_letter": 3}
     assert [letter.deliveries for letter in dead_letters_of(database)] == [4, 4, 4]
@@ -317,32 +325,36 @@ def test_an_unknown_guest_is_waited_for_and_then_dead(
 
 
 def test_a_guest_who_becomes_known_in_time_gets_the_mail(
-    database: Database, room: Mailroom, stream: JetStream, mail_server: SmtpLoopback, monkeypatch: pytest.MonkeyPatch
+    database: Database,
+    sending: SendContext,
+    stream: JetStream,
+    mail_server: SmtpLoopback,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("guestguard_dagster.delivery.notifying._FIRST_RETRY", timedelta(milliseconds=200))
+    monkeypatch.setattr("guestguard_dagster.delivery.event_intake._FIRST_RETRY", timedelta(milliseconds=200))
     event, guest_id = make_event(database), uuid4()
     stream.publish(RSVP, rsvp_confirmed(guest_id, event))
-    drain_once(room, stream)
+    drain_once(sending, stream)
     (guest,) = make_guests(database, event, id=guest_id)
-    drain_once(room, stream, linger=timedelta(seconds=1))
+    drain_once(sending, stream, linger=timedelta(seconds=1))
     assert mail_server.recipients() == {guest.email: 1}
     assert dead_letters_of(database) == []
 
 
 def test_dead_letters_are_replayed_once_what_they_lacked_is_there(
-    database: Database, room: Mailroom, stream: JetStream, mail_server: SmtpLoopback
+    database: Database, sending: SendContext, stream: JetStream, mail_server: SmtpLoopback
 ) -> None:
     event, guest_id = make_event(database), uuid4()
     stream.publish(RSVP, rsvp_confirmed(guest_id, event))
     stream.publish(RSVP, b"{}")
-    drain_once(room, stream, rules=Rules(max_deliveries=1, alert_from_score=60))
+    drain_once(sending, stream, rules=Rules(max_deliveries=1, alert_from_score=60))
     unknown, broken = dead_letters_of(database)
 
-    assert replay(room, RULES, Selection())[0] == []
+    assert replay(sending, RULES, Selection())[0] == []
     (guest,) = make_guests(database, event, id=guest_id)
-    used, kept = replay(room, RULES, Selection())
-    again, _ = replay(room, RULES, Selection(ids=[unknown.id]))
-    drain_once(room, stream)
+    used, kept = replay(sending, RULES, Selection())
+    again, _ = replay(sending, RULES, Selection(ids=[unknown.id]))
+    drain_once(sending, stream)
 
     assert [letter.id for letter in used] == [unknown.id]
     assert [letter.id for letter in kept] == [broken.id]
@@ -354,25 +366,25 @@ def test_dead_letters_are_replayed_once_what_they_lacked_is_there(
 
 
 def test_reading_any_range_of_the_stream_again_sends_nothing_twice(
-    database: Database, room: Mailroom, stream: JetStream, mail_server: SmtpLoopback
+    database: Database, sending: SendContext, stream: JetStream, mail_server: SmtpLoopback
 ) -> None:
     event = make_event(database)
     guests = make_guests(database, event, 4)
     stream.publish_many([(RSVP, rsvp_confirmed(guest, event), None) for guest in guests])
-    drain_once(room, stream)
+    drain_once(sending, stream)
     with database.transaction() as connection:
         # as if the database had been restored to a state before the last one
         connection.execute(notifications.delete().where(notifications.c.sequence == 4))
 
-    received = receive(room, RULES, RSVP, stream.read(1, 1000))
-    drain_once(room, stream)
+    received = receive(sending, RULES, RSVP, stream.read(1, 1000))
+    drain_once(sending, stream)
 
     assert received.fates == {Fate.KNOWN: 3, Fate.RECORDED: 1}
     assert mail_server.recipients() == Counter({guest.email: 1 for guest in guests} | {guests[3].email: 2})
 
 
 def test_guests_who_left_the_list_and_cancelled_events_are_not_written_to(
-    database: Database, room: Mailroom, stream: JetStream, mail_server: SmtpLoopback
+    database: Database, sending: SendContext, stream: JetStream, mail_server: SmtpLoopback
 ) -> None:
     event, off = make_event(database), make_event(database)
     removed, silent = make_guests(database, event, 2)
@@ -383,14 +395,14 @@ def test_guests_who_left_the_list_and_cancelled_events_are_not_written_to(
     for guest, of in ((removed, event), (silent, event), (of_cancelled, off)):
         stream.publish(RSVP, rsvp_confirmed(guest, of))
 
-    drain_once(room, stream)
+    drain_once(sending, stream)
 
     assert mail_server.accepted == []
     assert [row.reason for row in notifications_of(database)] == ["guest_removed", "no_address", "event_cancelled"]
 
 
 def test_an_unsubscribe_stops_invitations_and_spares_confirmations(
-    database: Database, room: Mailroom, stream: JetStream, mail_server: SmtpLoopback
+    database: Database, sending: SendContext, stream: JetStream, mail_server: SmtpLoopback
 ) -> None:
     host = make_user(database)
     event = make_event(database, owner=host)
@@ -402,8 +414,8 @@ def test_an_unsubscribe_stops_invitations_and_spares_confirmations(
         stream.publish(RSVP, rsvp_confirmed(each, event))
         stream.publish(INVITATION, invitation_send(each, event))
 
-    drain_once(room, stream)
-    drain_once(room, stream, INVITATION)
+    drain_once(sending, stream)
+    drain_once(sending, stream, INVITATION)
 
     assert [parse(mail.content)["Subject"] for mail in mail_server.accepted] == ["Your RSVP is confirmed"]
     assert mail_server.recipients() == {guest.email: 1}
@@ -412,7 +424,7 @@ def test_an_unsubscribe_stops_invitations_and_spares_confirmations(
 
 def test_a_providers_failure_is_the_rows_business_and_no_nak(
     database: Database,
-    open_room: RoomOpener,
+    open_sending: SendContextOpener,
     stream: JetStream,
     mail_server: SmtpLoopback,
     monkeypatch: pytest.MonkeyPatch,
@@ -421,13 +433,13 @@ def test_a_providers_failure_is_the_rows_business_and_no_nak(
     (guest,) = make_guests(database, event)
     stream.publish(RSVP, rsvp_confirmed(guest, event))
     mail_server.faults.add(Fault(at="rcpt", do=FaultKind.REPLY, reply="451 4.7.1 come back later"))
-    monkeypatch.setattr(draining, "_LONGEST_STAY", timedelta(0))
-    room = open_room(smtp_settings(mail_server))
+    monkeypatch.setattr(notification_sending, "_LONGEST_STAY", timedelta(0))
+    sending = open_sending(smtp_settings(mail_server))
 
-    first = drain_once(room, stream)
+    first = drain_once(sending, stream)
     assert stream.survey().backlogs[RSVP] == Backlog(0, 0)
     let_waits_pass(database)
-    second = drain_once(room, stream)
+    second = drain_once(sending, stream)
 
     assert (first.outcomes["transient"], second.outcomes["sent"]) == (1, 1)
     assert second.events == {}
@@ -435,24 +447,24 @@ def test_a_providers_failure_is_the_rows_business_and_no_nak(
 
 
 def test_rows_that_a_dead_drain_left_are_sent_though_nats_is_away(
-    database: Database, room: Mailroom, mail_server: SmtpLoopback
+    database: Database, sending: SendContext, mail_server: SmtpLoopback
 ) -> None:
     event = make_event(database)
     (guest,) = make_guests(database, event)
-    _fate(room, RSVP, rsvp_confirmed(guest, event), 1, datetime(2030, 1, 1, tzinfo=UTC))
+    _fate(sending, RSVP, rsvp_confirmed(guest, event), 1, datetime(2030, 1, 1, tzinfo=UTC))
     with connect("nats://127.0.0.1:1", declare()) as nowhere:
-        report = drain_once(room, nowhere)
+        report = drain_once(sending, nowhere)
     assert report.stream_problem is not None
     assert mail_server.recipients() == {guest.email: 1}
 
 
 def test_a_notification_follows_its_delivery_whoever_moves_that_one(
-    database: Database, room: Mailroom, stream: JetStream
+    database: Database, sending: SendContext, stream: JetStream
 ) -> None:
     event = make_event(database)
     (guest,) = make_guests(database, event)
     stream.publish(RSVP, rsvp_confirmed(guest, event))
-    drain_once(room, stream)
+    drain_once(sending, stream)
     with database.transaction() as connection:
         connection.exec_driver_sql(
             "UPDATE guestguard.message_deliveries SET status = 'bounced', error_class = 'bounce', error_code = '5.1.1'"
@@ -473,7 +485,7 @@ def _text(mail: EmailMessage, kind: str = "plain") -> str:
 
 
 def _fate(
-    room: Mailroom,
+    sending: SendContext,
     kind: NotificationType,
     data: bytes,
     sequence: int,
@@ -482,5 +494,5 @@ def _fate(
     message_id: str | None = None,
 ) -> Fate:
     arrival = Arrival("S", "subject", sequence, published_at, 1, message_id, data)
-    (fate,) = receive(room, RULES, kind, [arrival]).fates
+    (fate,) = receive(sending, RULES, kind, [arrival]).fates
     return fate

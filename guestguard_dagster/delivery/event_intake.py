@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
-from guestguard_dagster.delivery.mailroom import Mailroom
+from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.notifications import (
     Arrival,
     NotificationType,
@@ -64,7 +64,7 @@ class Received:
     unusable: dict[int, str] = field(default_factory=dict)
 
 
-def receive(room: Mailroom, rules: Rules, kind: NotificationType, arrivals: Sequence[Arrival]) -> Received:
+def receive(sending: SendContext, rules: Rules, kind: NotificationType, arrivals: Sequence[Arrival]) -> Received:
     """Read these events and write them down. Indices are those of `arrivals`."""
     received = Received()
     readable: dict[int, Incoming] = {}
@@ -77,23 +77,23 @@ def receive(room: Mailroom, rules: Rules, kind: NotificationType, arrivals: Sequ
         identity = payload.identity(arrival.message_id)
         not_needed = why_not_needed(payload, alert_from_score=rules.alert_from_score)
         readable[index] = Incoming(arrival, payload, identity, not_needed)
-    _record(room, kind, readable, received)
+    _record(sending, kind, readable, received)
     return received
 
 
 def receive_from_stream(
-    room: Mailroom, source: EventSource, rules: Rules, kind: NotificationType, messages: Sequence[StreamMessage]
+    sending: SendContext, source: EventSource, rules: Rules, kind: NotificationType, messages: Sequence[StreamMessage]
 ) -> Counter[str]:
     """Receive these deliveries; once everything about them is committed, tell the stream. Returns counts for people."""
     arrivals = [message.arrival for message in messages]
-    received = receive(room, rules, kind, arrivals)
+    received = receive(sending, rules, kind, arrivals)
     given_up = {
         index: f"{reason}, after {arrivals[index].deliveries} deliveries"
         for index, reason in received.unusable.items()
         if arrivals[index].deliveries >= rules.max_deliveries
     }
     dead = dict(sorted((received.refused | given_up).items()))
-    room.dead_letters.add([NewDeadLetter(kind, arrivals[index], reason) for index, reason in dead.items()])
+    sending.dead_letters.add([NewDeadLetter(kind, arrivals[index], reason) for index, reason in dead.items()])
     again = received.unusable.keys() - given_up.keys()
     source.settle(
         acks=[messages[index] for index in received.done],
@@ -104,17 +104,17 @@ def receive_from_stream(
     return counts + Counter({"dead_letter": len(dead), "retried_later": len(again)})
 
 
-def replay(room: Mailroom, rules: Rules, selection: Selection) -> tuple[list[DeadLetter], list[DeadLetter]]:
+def replay(sending: SendContext, rules: Rules, selection: Selection) -> tuple[list[DeadLetter], list[DeadLetter]]:
     """Try dead letters again, the oldest thousand of the selection; returns those used now, and those that stay."""
-    letters = room.dead_letters.open(selection)
+    letters = sending.dead_letters.open(selection)
     used: list[DeadLetter] = []
     for kind in NotificationType:
         mine = [letter for letter in letters if letter.type is kind]
-        received = receive(room, rules, kind, [letter.arrival for letter in mine])
+        received = receive(sending, rules, kind, [letter.arrival for letter in mine])
         used += [mine[index] for index in received.done]
         reasons = received.refused | received.unusable
-        room.dead_letters.explain({mine[index].id: reason for index, reason in reasons.items()})
-    room.dead_letters.mark_replayed([letter.id for letter in used])
+        sending.dead_letters.explain({mine[index].id: reason for index, reason in reasons.items()})
+    sending.dead_letters.mark_replayed([letter.id for letter in used])
     return used, [letter for letter in letters if letter not in used]
 
 
@@ -124,13 +124,13 @@ def retry_delay(deliveries: int) -> timedelta:
     return min(doubled, _LONGEST_RETRY)
 
 
-def _record(room: Mailroom, kind: NotificationType, readable: dict[int, Incoming], received: Received) -> None:
+def _record(sending: SendContext, kind: NotificationType, readable: dict[int, Incoming], received: Received) -> None:
     """Write a group down; one that the database refuses is halved until the one event at fault is found."""
     if not readable:
         return
     indices = list(readable)
     try:
-        fates = room.notifications.record(kind, list(readable.values()))
+        fates = sending.notifications.record(kind, list(readable.values()))
     except DatabaseUnavailable:
         raise
     except DatabaseFailed as refusal:
@@ -139,7 +139,7 @@ def _record(room: Mailroom, kind: NotificationType, readable: dict[int, Incoming
             return
         middle = len(indices) // 2
         for half in (indices[:middle], indices[middle:]):
-            _record(room, kind, {index: readable[index] for index in half}, received)
+            _record(sending, kind, {index: readable[index] for index in half}, received)
         return
     for index, fate in zip(indices, fates, strict=True):
         received.fates[fate] += 1
