@@ -13,7 +13,7 @@ class BenchImpossible(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """Two things measured in the same run, compared. It fails below `at_least` or above `at_most`."""
+    """Two things measured in the same run, compared, or what one mail costs. It fails outside of its bounds."""
 
     name: str
     value: float

@@ -11,12 +11,15 @@ from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
+
+from guestguard_dagster.domain.addresses import email_as_kept
+from guestguard_dagster.domain.local_time import zone_named
 
 SmtpTls = Literal["none", "starttls", "implicit"]
 JwtAlgorithm = Literal["HS256", "RS256", "ES256", "EdDSA"]
@@ -140,10 +143,8 @@ class Settings(BaseModel):
     @field_validator("operator_timezone")
     @classmethod
     def _is_a_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError("must be an IANA name such as Europe/Berlin") from None
+        if zone_named(value) is None:
+            raise ValueError("must be an IANA name such as Europe/Berlin")
         return value
 
     @property
@@ -157,7 +158,7 @@ class Settings(BaseModel):
 
     @property
     def operator_addresses(self) -> tuple[str, ...]:
-        return tuple(address for given in self.operator_emails.split(",") if (address := given.strip()))
+        return tuple(address for given in self.operator_emails.split(",") if (address := email_as_kept(given)))
 
     @cached_property
     def rsvp_link_prefix(self) -> str:

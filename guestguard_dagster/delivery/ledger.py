@@ -1,6 +1,7 @@
 """The database held against its ledger: whether it has lost what has left, and what is yet to be recorded."""
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,14 +12,13 @@ from guestguard_dagster.clock import boot_seconds
 from guestguard_dagster.domain.ledger import LedgerEntry, LedgerMark, LedgerRecord
 from guestguard_dagster.domain.memos import MemoKind
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.installation import InstallationRepo
 from guestguard_dagster.storage.ledger import LedgerRepo, Position
 from guestguard_dagster.streams.errors import StreamFailed
 from guestguard_dagster.streams.ledger import Ledger, LedgerState
 
 log = logging.getLogger(__name__)
 
-# A run that could not look, because NATS was away, or that was stopped, looks again after so long.
-_LOOK_AGAIN_SECONDS = 5.0
 # So many pages of what is not recorded yet are written at once: 20,000 batches.
 _MOST_PAGES = 40
 
@@ -30,6 +30,10 @@ class Verdict(StrEnum):
     BEHIND = "behind"  # the database has lost commits: nothing leaves until the ledger is replayed
     UNSEEN = "unseen"  # NATS is away: nobody knows, and sending goes on
     NOT_KEPT = "not_kept"  # there is no NATS to keep a ledger in
+
+
+# A run looks again after so long: sooner where NATS was away, or where it was stopped.
+_LOOK_AGAIN_SECONDS = {Verdict.KNOWN: 30.0, Verdict.BEHIND: 5.0, Verdict.UNSEEN: 5.0, Verdict.NOT_KEPT: math.inf}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +72,16 @@ def check(database: Database, ledger: Ledger) -> Standing:
     repo = LedgerRepo(database)
     looked_at, identity = repo.look()
     try:
-        return replace(_look(repo, ledger, looked_at), database=identity)
+        installation_id = UUID(InstallationRepo(database).id)
+        return replace(_look(repo, ledger, looked_at, installation_id), database=identity)
     except StreamFailed as problem:
         sentence = f"the ledger cannot be looked at, and sending goes on without it: {problem}"
         return Standing(Verdict.UNSEEN, sentence, identity)
+
+
+def ours(page: Sequence[LedgerRecord], installation_id: UUID) -> list[LedgerRecord]:
+    """Without what other installations have written into the same ledger."""
+    return [record for record in page if record.content.installation_id in (None, installation_id)]
 
 
 def keep(database: Database, ledger: Ledger) -> Standing:
@@ -110,30 +120,26 @@ class LedgerGuard:
         Costs two comparisons as long as it is the same. Alerts to operators may leave while nothing else does, if they
         are newer than the stop, which the statement that marks looks at. Raises DatabaseFailed's kinds.
         """
-        is_elsewhere = marked_in is not None and marked_in != self.standing.database
-        if self._is_to_look_again() or (is_elsewhere and self._ledger.is_kept):
-            self.standing = check(self._database, self._ledger)
-            self._look_again_at = boot_seconds() + _LOOK_AGAIN_SECONDS
-        if self.standing.verdict is Verdict.NOT_KEPT:
+        if not self._ledger.is_kept:
             return True
-        if marked_in is not None and marked_in != self.standing.database:
+        if boot_seconds() >= self._look_again_at or marked_in not in (None, self.standing.database):
+            self.standing = check(self._database, self._ledger)
+            self._look_again_at = boot_seconds() + _LOOK_AGAIN_SECONDS[self.standing.verdict]
+        if marked_in not in (None, self.standing.database):
             return False  # some connections of this process lead elsewhere than others
         return self.standing.may_send or queue_id == MemoKind.ALERT.queue_id
 
-    def _is_to_look_again(self) -> bool:
-        is_final = self.standing.verdict in (Verdict.KNOWN, Verdict.NOT_KEPT)
-        return not is_final and boot_seconds() >= self._look_again_at
 
-
-def _look(repo: LedgerRepo, ledger: Ledger, looked_at: datetime) -> Standing:
+def _look(repo: LedgerRepo, ledger: Ledger, looked_at: datetime, installation_id: UUID) -> Standing:
     state = ledger.state()
     position, warnings = _position(repo, state)
     if position.behind_since is not None:
         return _behind(position)
     if state.last_sequence > position.sequence:
         for page in ledger.read(position.sequence):
-            unknown = repo.unknown([each.content for each in page if isinstance(each.content, LedgerEntry)])
-            if unknown or not _marks_are_known(repo, page):
+            records = ours(page, installation_id)
+            unknown = repo.unknown([each.content for each in records if isinstance(each.content, LedgerEntry)])
+            if unknown or not _marks_are_known(repo, records):
                 repo.stop(position, unknown_batches=len(unknown), sequence=page[-1].sequence)
                 return _standing_now(repo)
             if page:

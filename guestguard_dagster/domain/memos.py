@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID, uuid5
 
-_MEMOS = UUID("f6a1c1d6-0a53-4a55-9f2d-0e4b3f1c7a08")
 _QUEUES = UUID("0b7a4f0e-4c1f-4e0b-8c3e-1f0f7a5f6f52")
+_MEMOS = UUID("f6a1c1d6-0a53-4a55-9f2d-0e4b3f1c7a08")
 
 
 class MemoKind(StrEnum):

@@ -57,44 +57,50 @@ def of_error(error: ResendError, from_domain: str, hide: Sequence[str | None]) -
     )
 
 
-def of_unreadable_answer() -> Outcome:
+def of_unreadable_answer(duration_ms: int = 0) -> Outcome:
     """Something was accepted, and what became of whom cannot be told from the answer."""
     return Outcome(
         OutcomeClass.UNKNOWN,
         error_class="unexpected_answer",
         error_code="200",
         detail="Resend accepted the request with an answer that does not fit it",
+        duration_ms=duration_ms,
     )
 
 
-def of_batch(answer: Mapping[str, Any], members: int, from_domain: str, hide: Sequence[str | None]) -> list[Outcome]:
+def of_batch(
+    answer: Mapping[str, Any], members: int, from_domain: str, hide: Sequence[str | None], *, duration_ms: int = 0
+) -> list[Outcome]:
     """One outcome per member: `errors` names the refused by their index, `data` has the ids of the others in order."""
     accepted = answer.get("data")
     refused = {error.get("index"): str(error.get("message", "")) for error in answer.get("errors") or []}
     ids = iter([entry.get("id") for entry in accepted] if isinstance(accepted, list) else [])
     fits = isinstance(accepted, list) and refused.keys() <= set(range(members))
     if not fits or len(accepted or ()) + len(refused) != members:
-        return [of_unreadable_answer()] * members
+        return [of_unreadable_answer(duration_ms)] * members
     return [
-        _of_refused_member(refused[index], from_domain, hide)
+        _of_refused_member(refused[index], from_domain, hide, duration_ms)
         if index in refused
-        else Outcome(OutcomeClass.SENT, next(ids))
+        else Outcome(OutcomeClass.SENT, next(ids), duration_ms=duration_ms)
         for index in range(members)
     ]
 
 
-def of_single(answer: Mapping[str, Any]) -> Outcome:
+def of_single(answer: Mapping[str, Any], *, duration_ms: int = 0) -> Outcome:
     email_id = answer.get("id")
-    return Outcome(OutcomeClass.SENT, email_id) if isinstance(email_id, str) else of_unreadable_answer()
+    if not isinstance(email_id, str):
+        return of_unreadable_answer(duration_ms)
+    return Outcome(OutcomeClass.SENT, email_id, duration_ms=duration_ms)
 
 
-def _of_refused_member(message: str, from_domain: str, hide: Sequence[str | None]) -> Outcome:
+def _of_refused_member(message: str, from_domain: str, hide: Sequence[str | None], duration_ms: int) -> Outcome:
     about_a_domain = _DOMAIN_WORDS.search(message) is not None
     return Outcome(
         OutcomeClass.PROVIDER_WIDE if about_a_domain else OutcomeClass.PERMANENT,
         error_class="validation_error",
         error_code="422",
         detail=f"Resend refused this mail: {scrub(message, hide)}",
+        duration_ms=duration_ms,
         may_be_recipient=about_a_domain and _may_be_recipient(message, from_domain),
     )
 

@@ -4,9 +4,9 @@ A batch is deliveries of one queue (a message, or a kind of notification or syst
 only thing that is ever leased, for the minute around its hand-off. What its members become is in `storage.deliveries`.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection
 
 from guestguard_dagster.storage.database import Database, sql
+from guestguard_dagster.storage.ledger import BATCH_MAY_LEAVE, DATABASE_IDENTITY
 from guestguard_dagster.storage.recipient_facts import GUEST, RecipientFacts, facts
 
 
@@ -103,6 +104,14 @@ _MAY_LEAVE = """
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """When each of these batches was first marked `sending`, and in which database (see DATABASE_IDENTITY)."""
+
+    instants: Mapping[int, datetime]
+    database: str
+
+
 class BatchRepo:
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -125,6 +134,7 @@ class BatchRepo:
                         CROSS JOIN LATERAL (
                             SELECT b.id FROM guestguard.delivery_batches b
                             WHERE b.queue_id = queue.id AND b.state <> 'done' AND b.state <> 'sending' AND {_FREE}
+                              AND {BATCH_MAY_LEAVE}
                               AND (b.not_before IS NULL OR b.not_before <= clock_timestamp())
                             ORDER BY b.not_before NULLS LAST, b.id LIMIT {per_queue:d} FOR UPDATE SKIP LOCKED
                         ) b
@@ -155,12 +165,14 @@ class BatchRepo:
         account: str,
         run_id: str,
         duration: timedelta,
-    ) -> None:
-        """Write down that these batches are about to leave; renews their lease. The caller's commit must be durable.
+    ) -> Marked:
+        """Write down that these batches, one at least, are about to leave; renews their lease. The caller's commit must
+        be durable.
 
-        Where a repeat cannot be recognised, there is no fixed request. Raises BatchStale when at least one batch is no
-        longer ours, or may no longer leave (message held, guest removed or no longer in the audience): roll back, and
-        hand nothing off. Safe to repeat when the answer to a commit was lost.
+        Where a repeat cannot be recognised, there is no fixed request. Raises BatchStale
+        when at least one batch is no longer ours, or may no longer leave (message held, guest removed or no longer in
+        the audience, nothing may leave before the ledger is replayed): roll back, and hand nothing off. Safe to repeat
+        when the answer to a commit was lost.
         """
         marked = connection.execute(
             sql(
@@ -173,7 +185,8 @@ class BatchRepo:
                 FROM unnest(CAST(:ids AS bigint[]), CAST(:endpoints AS text[]), CAST(:members AS text[]),
                             CAST(:bodies AS bytea[])) AS r (id, endpoint, members, body)
                 WHERE b.id = r.id AND b.lease_token = :token AND b.state IN ('leased', 'sending')
-                  AND b.lease_expires_at > clock_timestamp() AND {_MAY_LEAVE}
+                  AND b.lease_expires_at > clock_timestamp() AND {BATCH_MAY_LEAVE} AND {_MAY_LEAVE}
+                RETURNING b.id, b.handed_off_at, {DATABASE_IDENTITY} AS database
                 """
             ),
             {
@@ -187,16 +200,25 @@ class BatchRepo:
                 "members": [request and _array_of(request.members) for _, request in requests],
                 "bodies": [request and request.body for _, request in requests],
             },
-        ).rowcount
-        if marked != len(requests):
-            raise BatchStale(f"{len(requests) - marked} of {len(requests)} leased batches may not leave as they are")
+        ).all()
+        if len(marked) != len(requests):
+            stale = len(requests) - len(marked)
+            raise BatchStale(f"{stale} of {len(requests)} leased batches may not leave as they are")
+        return Marked({row.id: row.handed_off_at for row in marked}, marked[0].database)
 
     def close(
-        self, connection: Connection, token: UUID, batch_ids: Sequence[int], *, repeat_in: timedelta | None = None
+        self,
+        connection: Connection,
+        token: UUID,
+        batch_ids: Sequence[int],
+        *,
+        recorded: bool = False,
+        repeat_in: timedelta | None = None,
     ) -> frozenset[int]:
         """End these batches that were handed off, or with `repeat_in` let them wait for the repeat of their request.
 
-        Returns those that were still held under `token`; of the others somebody else has taken care.
+        `recorded` says that they are in the ledger. Returns those that were still held under `token`; of the others
+        somebody else has taken care.
         """
         return frozenset(
             connection.execute(
@@ -204,12 +226,19 @@ class BatchRepo:
                     """
                     UPDATE guestguard.delivery_batches
                     SET state = CASE WHEN :repeats THEN 'sending' ELSE 'done' END, lease_token = NULL,
+                        recorded_at = CASE WHEN :recorded THEN clock_timestamp() ELSE recorded_at END,
                         lease_expires_at = CASE WHEN :repeats THEN clock_timestamp() + CAST(:wait AS interval) END
                     WHERE id = ANY(CAST(:ids AS bigint[])) AND lease_token = :token AND state IN ('leased', 'sending')
                     RETURNING id
                     """
                 ),
-                {"ids": list(batch_ids), "token": token, "repeats": repeat_in is not None, "wait": repeat_in},
+                {
+                    "ids": list(batch_ids),
+                    "token": token,
+                    "recorded": recorded,
+                    "repeats": repeat_in is not None,
+                    "wait": repeat_in,
+                },
             ).scalars()
         )
 

@@ -184,11 +184,16 @@ class LedgerRepo:
                 sql(
                     "UPDATE guestguard.ledger_position SET mark_number = mark_number + 1 "
                     "WHERE complete_from < :until AND behind_since IS NULL "
-                    "RETURNING mark_number, clock_timestamp() AS now, complete_from"
+                    "RETURNING mark_number, clock_timestamp() AS now, complete_from, "
+                    "(SELECT id FROM guestguard.installation) AS installation_id"
                 ),
                 {"until": complete_until},
             ).one_or_none()
-        return None if row is None else LedgerMark(row.mark_number, row.now, row.complete_from, complete_until)
+        return (
+            None
+            if row is None
+            else LedgerMark(row.mark_number, row.now, row.complete_from, complete_until, row.installation_id)
+        )
 
     def advance(self, to: Position, sequence: int, *, verified_at: datetime | None = None) -> None:
         """What lies between the position `to` and this sequence is known here; never moves backwards."""
@@ -249,7 +254,8 @@ class LedgerRepo:
                 sql(
                     """
                     SELECT b.id, b.key, b.queue_id, b.message_id, b.handed_off_at, COALESCE(b.provider, '') AS provider,
-                        COALESCE(b.account, '') AS account, b.endpoint IS NOT NULL AS repeatable, members.*
+                        COALESCE(b.account, '') AS account, b.endpoint IS NOT NULL AS repeatable,
+                        (SELECT id FROM guestguard.installation) AS installation_id, members.*
                     FROM (
                         SELECT * FROM guestguard.delivery_batches
                         WHERE handed_off_at IS NOT NULL AND recorded_at IS NULL AND handed_off_at < :until
@@ -278,6 +284,7 @@ class LedgerRepo:
                 provider=row.provider,
                 account=row.account,
                 repeatable=row.repeatable,
+                installation_id=row.installation_id,
             )
             for row in rows
         )

@@ -40,6 +40,7 @@ def post(connection: Connection, new: Sequence[Memo]) -> int:
             insert(message_deliveries),
             [{"memo_id": id, "channel": MessageChannel.EMAIL, "batch_id": batch_id} for id in ids],
         )
+    if written:
         settle_what_had_left(connection, [row.id for row in written])
     return len(written)
 

@@ -324,18 +324,18 @@ delivery_batches = Table(
     Column("body", LargeBinary),
     # when it was first marked `sending`
     _instant("handed_off_at"),
-    # since when its entry is known to lie in the ledger
+    # when it was known to be in the ledger (see storage.ledger)
     _instant("recorded_at"),
     _created_at(),
     _one_of("state", BatchState),
     Index("ix_delivery_batches_open", "queue_id", "not_before", "id", postgresql_where=text("state <> 'done'")),
     Index("ix_delivery_batches_message_id", "message_id", postgresql_where=text("message_id IS NOT NULL")),
+    Index("ix_delivery_batches_with_body", "handed_off_at", postgresql_where=text("body IS NOT NULL")),
     Index(
         "ix_delivery_batches_unrecorded",
         "handed_off_at",
         postgresql_where=text("handed_off_at IS NOT NULL AND recorded_at IS NULL"),
     ),
-    Index("ix_delivery_batches_with_body", "handed_off_at", postgresql_where=text("body IS NOT NULL")),
     postgresql_with={"fillfactor": "70"},
 )
 
@@ -431,7 +431,7 @@ suppressions = Table(
     metadata,
     _id(),
     Column("channel", Text, nullable=False),
-    # case-folded for email, E.164 for SMS
+    # the key of domain.addresses for email, E.164 for SMS
     Column("address", Text, nullable=False),
     # 'all', 'host:<user id>' or 'number:<sending number>'
     Column("scope", Text, nullable=False, server_default="all"),

@@ -273,14 +273,15 @@ class TestRetries:
             assert statuses_of(database, message) == {"sent": 60}
             assert set(server.recipients().values()) == {1}
 
-    def test_a_server_that_cannot_be_reached_costs_an_attempt_and_nothing_else(
+    def test_a_server_that_cannot_be_reached_costs_no_attempt(
         self, open_sending: SendContextOpener, database: Database, mail_server: SmtpLoopback
     ) -> None:
         with SmtpLoopback() as server:
             settings = smtp_settings(server)
         message = a_message(database, 5)
         send(open_sending(settings), [message.id])
-        assert outcomes_of(database, message) == {("pending", "retry"): 5}
+        assert outcomes_of(database, message) == {("pending", None): 5}
+        assert {row.attempts for row in deliveries_of(database, message)} == {0}
         let_waits_pass(database)
         send(open_sending(smtp_settings(mail_server)), [message.id])
         assert statuses_of(database, message) == {"sent": 5}

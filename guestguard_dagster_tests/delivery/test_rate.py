@@ -20,7 +20,7 @@ from guestguard_dagster_tests.delivery.conftest import (
     smtp_settings,
     twilio_settings,
 )
-from guestguard_dagster_tests.delivery.rows import batches_of, deliveries_of, statuses_of
+from guestguard_dagster_tests.delivery.rows import deliveries_of, statuses_of
 from guestguard_dagster_tests.delivery.steps import prepare, send
 from guestguard_dagster_tests.delivery.watched import WatchedSmtp, once
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message
@@ -119,19 +119,23 @@ def test_a_providers_wish_to_slow_down_holds_for_the_whole_account(
     resend_sending: SendContext, database: Database, resend: ResendLoopback
 ) -> None:
     resend.faults.add(slow_down(20))
-    send(resend_sending, [a_message(database, 3).id])
-    assert 10 * A_SECOND < reserved_ahead(resend_sending) <= 20 * A_SECOND
+    message = a_message(database, 3)
+    send(resend_sending, [message.id])
+    breaker = resend_sending.breakers.get(resend_sending.senders.email.account)
+    assert breaker is not None
+    assert 10 * A_SECOND < breaker.remaining <= 20 * A_SECOND
+    assert {row.attempts for row in deliveries_of(database, message)} == {0}, "it is about no recipient"
 
 
 @pytest.mark.usefixtures("hasty")
-def test_a_wish_for_hours_blocks_the_account_for_a_minute_and_its_recipient_for_an_hour(
+def test_a_wish_for_hours_is_asked_about_again_after_some_minutes(
     resend_sending: SendContext, database: Database, resend: ResendLoopback
 ) -> None:
     resend.faults.add(slow_down(36_000))
-    message = a_message(database, 1)
-    send(resend_sending, [message.id])
-    assert reserved_ahead(resend_sending) <= timedelta(minutes=1)
-    assert timedelta(minutes=50) < batches_of(database, message)[-1].not_before - database.now() <= timedelta(hours=1)
+    send(resend_sending, [a_message(database, 1).id])
+    breaker = resend_sending.breakers.get(resend_sending.senders.email.account)
+    assert breaker is not None
+    assert timedelta(minutes=1) < breaker.remaining <= timedelta(minutes=5)
 
 
 def test_an_account_that_must_slow_down_does_not_hold_up_the_other_channel(

@@ -27,7 +27,7 @@ def test_a_mail_arrives_whole_with_its_headers(start: Start, features: SmtpFeatu
     (accepted,) = server.accepted
     assert (accepted.sender, accepted.recipients) == ("events@guestguard.example", ("guest7@example.org",))
     message = message_from_bytes(accepted.content, policy=policy.default)
-    assert message["Message-ID"] == "<delivery-7-1@guestguard.example>"
+    assert message["Message-ID"] == "<delivery-7-1.0a1b2c3d@guestguard.example>"
     assert message["From"] == "Ada via GuestGuard <events@guestguard.example>"
     assert message["Reply-To"] == "ada@example.org"
     assert message["List-Unsubscribe"] == "<https://guestguard.example/unsubscribe/signed-7>"
