@@ -6,7 +6,6 @@ be run at any time, twice at once, or again after any crash.
 
 from collections.abc import Mapping
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 from dagster import JobDefinition, OpDefinition, OpExecutionContext, in_process_executor, job, op
