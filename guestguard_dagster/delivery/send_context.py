@@ -29,8 +29,8 @@ from guestguard_dagster.streams.ledger import Ledger
 class SendContext:
     """`run_id` is written beside every batch; outside Dagster it is any name that says who sends.
 
-    Use it as a context manager, or `close` it: for the ledger it may hold a connection to NATS. `lease_time` is how long
-    a batch's hand-off may take before other processes may take the batch over.
+    Use it as a context manager, or `close` it: for the ledger it may hold a connection to NATS. `lease_time` is
+    how long a batch's hand-off may take before other processes may take the batch over.
     """
 
     database: Database
