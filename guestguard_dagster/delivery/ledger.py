@@ -1,8 +1,10 @@
 """The database held against its ledger: whether it has lost what has left, and what is yet to be recorded."""
 
 import logging
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -10,14 +12,13 @@ from guestguard_dagster.clock import boot_seconds
 from guestguard_dagster.domain.ledger import LedgerEntry, LedgerMark, LedgerRecord
 from guestguard_dagster.domain.memos import MemoKind
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.installation import InstallationRepo
 from guestguard_dagster.storage.ledger import LedgerRepo, Position
 from guestguard_dagster.streams.errors import StreamFailed
 from guestguard_dagster.streams.ledger import Ledger, LedgerState
 
 log = logging.getLogger(__name__)
 
-# A run that could not look, because NATS was away, or that was stopped, looks again after so long.
-_LOOK_AGAIN_SECONDS = 5.0
 # So many pages of what is not recorded yet are written at once: 20,000 batches.
 _MOST_PAGES = 40
 
@@ -31,12 +32,20 @@ class Verdict(StrEnum):
     NOT_KEPT = "not_kept"  # there is no NATS to keep a ledger in
 
 
+# A run looks again after so long: sooner where NATS was away, or where it was stopped.
+_LOOK_AGAIN_SECONDS = {Verdict.KNOWN: 30.0, Verdict.BEHIND: 5.0, Verdict.UNSEEN: 5.0, Verdict.NOT_KEPT: math.inf}
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How the database stands to its ledger, and a sentence for operators where there is something to say."""
+    """How the database stands to its ledger, and a sentence for operators where there is something to say.
+
+    `database` is the identity of the one that was looked at.
+    """
 
     verdict: Verdict
     sentence: str = ""
+    database: str | None = None
 
     @property
     def may_send(self) -> bool:
@@ -61,24 +70,18 @@ def check(database: Database, ledger: Ledger) -> Standing:
     if not ledger.is_kept:
         return Standing(Verdict.NOT_KEPT, ledger.problem or NOT_KEPT)
     repo = LedgerRepo(database)
+    looked_at, identity = repo.look()
     try:
-        looked_at = database.now()
-        state = ledger.state()
-        position, warnings = _position(repo, state)
-        if position.behind_since is not None:
-            return _behind(position)
-        if state.last_sequence > position.sequence:
-            for page in ledger.read(position.sequence):
-                unknown = repo.unknown([each.content for each in page if isinstance(each.content, LedgerEntry)])
-                if unknown or not _marks_are_known(repo, page):
-                    repo.stop(position, unknown_batches=len(unknown), sequence=page[-1].sequence)
-                    return _standing_now(repo)
-                if page:
-                    repo.advance(position, page[-1].sequence)
-        repo.advance(position, state.last_sequence, verified_at=looked_at)
+        installation_id = UUID(InstallationRepo(database).id)
+        return replace(_look(repo, ledger, looked_at, installation_id), database=identity)
     except StreamFailed as problem:
-        return Standing(Verdict.UNSEEN, f"the ledger cannot be looked at, and sending goes on without it: {problem}")
-    return Standing(Verdict.KNOWN, "; ".join([*warnings, *state.drift]))
+        sentence = f"the ledger cannot be looked at, and sending goes on without it: {problem}"
+        return Standing(Verdict.UNSEEN, sentence, identity)
+
+
+def ours(page: Sequence[LedgerRecord], installation_id: UUID) -> list[LedgerRecord]:
+    """Without what other installations have written into the same ledger."""
+    return [record for record in page if record.content.installation_id in (None, installation_id)]
 
 
 def keep(database: Database, ledger: Ledger) -> Standing:
@@ -101,34 +104,48 @@ def keep(database: Database, ledger: Ledger) -> Standing:
 class LedgerGuard:
     """One process' sends beside the ledger. Not thread-safe.
 
-    The database is looked at again whenever a connection to it was made anew: that is how a failover looks from here,
-    also one that no statement ran into.
+    A statement that marks says which database it was marked in. Where that is not the one that was looked at, there was
+    a failover or a restore, and it is looked at before anything leaves.
     """
 
     def __init__(self, database: Database, ledger: Ledger) -> None:
         self._database = database
         self._ledger = ledger
-        self._seen_connections = -1
         self._look_again_at = 0.0
         self.standing = Standing(Verdict.UNSEEN)
 
-    def may_send(self, queue_id: UUID | None = None) -> bool:
-        """To be called before each mark, and once more between the commit of the mark and the hand-off.
+    def may_send(self, queue_id: UUID | None = None, *, marked_in: str | None = None) -> bool:
+        """To be called before a mark, and with the mark's DATABASE_IDENTITY between its commit and the hand-off.
 
-        Costs two comparisons as long as no connection is new. Alerts to operators may leave while nothing else does, if
-        they are newer than the stop, which the statement that marks looks at. Raises DatabaseFailed's kinds.
+        Costs two comparisons as long as it is the same. Alerts to operators may leave while nothing else does, if they
+        are newer than the stop, which the statement that marks looks at. Raises DatabaseFailed's kinds.
         """
-        if self._database.connections_made != self._seen_connections or self._is_to_look_again():
-            # One that is made during the check may lead elsewhere than the one that it begins with.
-            self._database.now()
-            self._seen_connections = self._database.connections_made
+        if not self._ledger.is_kept:
+            return True
+        if boot_seconds() >= self._look_again_at or marked_in not in (None, self.standing.database):
             self.standing = check(self._database, self._ledger)
-            self._look_again_at = boot_seconds() + _LOOK_AGAIN_SECONDS
+            self._look_again_at = boot_seconds() + _LOOK_AGAIN_SECONDS[self.standing.verdict]
+        if marked_in not in (None, self.standing.database):
+            return False  # some connections of this process lead elsewhere than others
         return self.standing.may_send or queue_id == MemoKind.ALERT.queue_id
 
-    def _is_to_look_again(self) -> bool:
-        is_final = self.standing.verdict in (Verdict.KNOWN, Verdict.NOT_KEPT)
-        return not is_final and boot_seconds() >= self._look_again_at
+
+def _look(repo: LedgerRepo, ledger: Ledger, looked_at: datetime, installation_id: UUID) -> Standing:
+    state = ledger.state()
+    position, warnings = _position(repo, state)
+    if position.behind_since is not None:
+        return _behind(position)
+    if state.last_sequence > position.sequence:
+        for page in ledger.read(position.sequence):
+            records = ours(page, installation_id)
+            unknown = repo.unknown([each.content for each in records if isinstance(each.content, LedgerEntry)])
+            if unknown or not _marks_are_known(repo, records):
+                repo.stop(position, unknown_batches=len(unknown), sequence=page[-1].sequence)
+                return _standing_now(repo)
+            if page:
+                repo.advance(position, page[-1].sequence)
+    repo.advance(position, state.last_sequence, verified_at=looked_at)
+    return Standing(Verdict.KNOWN, "; ".join([*warnings, *state.drift]))
 
 
 def _position(repo: LedgerRepo, state: LedgerState) -> tuple[Position, list[str]]:
@@ -168,7 +185,7 @@ def _write_what_is_missing(repo: LedgerRepo, ledger: Ledger) -> None:
         missing = repo.unrecorded()
         if missing.entries:
             ledger.write(missing.entries)
-            repo.mark_recorded([entry.batch_id for entry in missing.entries])
+            repo.mark_recorded(missing.entries)
         if missing.is_all:
             break
     mark = repo.count_mark(missing.complete_until)

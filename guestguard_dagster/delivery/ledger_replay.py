@@ -9,11 +9,12 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from guestguard_dagster.delivery.ledger import NOT_KEPT, Verdict, check
+from guestguard_dagster.delivery.ledger import NOT_KEPT, Verdict, check, ours
 from guestguard_dagster.domain.ledger import LedgerEntry, LedgerRecord
 from guestguard_dagster.domain.ledger_gaps import LostTime, Span
 from guestguard_dagster.storage import ledger_replay as rows
 from guestguard_dagster.storage.database import Database, database_now
+from guestguard_dagster.storage.installation import InstallationRepo
 from guestguard_dagster.storage.ledger import LedgerRepo, Position
 from guestguard_dagster.streams.ledger import Ledger
 
@@ -126,12 +127,14 @@ class _Replay:
             lost = self._lost_time(connection, position)
             sequence = position.sequence
             begins_too_late = state.first_sequence > position.sequence + 1
+            installation_id = UUID(InstallationRepo(self._database).id)
             for page in self._ledger.read(position.sequence):
                 if begins_too_late and page:
                     lost.nothing_lies_before(page[0].recorded_at)
                     begins_too_late = False
-                lost.see(page)
-                self._mark_left(connection, repo, page)
+                records = ours(page, installation_id)
+                lost.see(records)
+                self._mark_left(connection, repo, records)
                 sequence = page[-1].sequence if page else sequence
             self._hold_what_may_have_left(connection, lost.gaps())
             if self.report.dry_run:

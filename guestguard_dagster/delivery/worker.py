@@ -7,10 +7,10 @@ back. Where it is not, several batches are leased and composed at once.
 import logging
 import zlib
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime
+from datetime import timedelta
 from functools import partial
 from itertools import chain
 from threading import Event
@@ -31,7 +31,7 @@ from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.domain.suppressions import EVERY_HOST, SuppressionReason, for_sending_number
 from guestguard_dagster.senders.base import HandOff
 from guestguard_dagster.storage import deliveries
-from guestguard_dagster.storage.batches import Batch, BatchStale, Lease, RepeatableBatch
+from guestguard_dagster.storage.batches import Batch, BatchStale, Lease, Marked, RepeatableBatch
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ _FACTS_HOLD_SECONDS = 1.0
 # Where nothing limits the rate and nothing overlaps, so many full batches are leased and composed at once.
 _FULL_BATCHES_PER_LEASE = 4
 _MOST_BATCHES_PER_LEASE = 64
+# Messages of a database that is behind its ledger are looked at again after so long.
+_STOPPED_FOR = timedelta(minutes=1)
 
 
 class Worker:
@@ -70,6 +72,7 @@ class Worker:
         self._unwritten: Answered | None = None
         # the last answers said that the turn that was reserved for what comes next does not hold
         self._has_lost_turn = False
+        self._stopped: Blocked | None = None
         self._composed_at = 0.0
         # the keys of addresses that were suppressed since something was composed
         self._suppressed: set[str] = set()
@@ -80,8 +83,8 @@ class Worker:
 
     @property
     def blocked(self) -> Blocked | None:
-        """Why the provider's account takes nothing now, if so."""
-        return self._gate.blocked
+        """Why nothing leaves now, if so: the account takes nothing, or the database is behind its ledger."""
+        return self._gate.blocked or self._stopped
 
     def wake(self, queue_ids: Iterable[UUID]) -> None:
         """Work on these queues, too."""
@@ -106,6 +109,7 @@ class Worker:
             self._await_answers()  # nothing leaves beside a probe
             if self.blocked:
                 return False
+        self._stopped = self._why_stopped()
         self._has_lost_turn = False
         lease = self._lease()
         if lease is None:
@@ -121,7 +125,8 @@ class Worker:
 
     def recover(self, queue_ids: Sequence[UUID]) -> None:
         """Settle what a dead run left `sending`: repeat what can be repeated, call the rest `unknown`."""
-        if not queue_ids:
+        self._stopped = self._why_stopped()
+        if not queue_ids or self._stopped:
             return
         account = self._sender.account if self._sender.repeatable else None
         accounts = [account] if account is not None else []
@@ -238,10 +243,8 @@ class Worker:
         """Let these batches leave together; False when they may not any more."""
         clock = LeaseClock(self._stop, self._sending.lease_time)
         try:
-            self._require_known_ledger(wave)
-            instants = self._commit(token, wave)
-            # The commit may have gone to another server than the one that was looked at.
-            self._require_known_ledger(wave)
+            marked = self._commit(token, wave)
+            self._require_known_ledger(wave, marked)
         except BatchStale as stale:
             log.info("batches are looked at again: %s", stale)
             self._composer.forget()
@@ -249,7 +252,7 @@ class Worker:
             # A commit whose answer was lost may have marked them: nothing of them has left.
             self._release(token, [ready.batch for ready in wave], marked_too=True)
             return False
-        recorded = self._sending.ledger.record(self._entries(wave, instants))
+        recorded = self._sending.ledger.record(self._entries(wave, marked))
         self.outcomes.update(refusal.status for ready in wave for refusal in ready.refusals)
         if self._sender.overlaps:
             self._under_way = self._hand_off_thread.submit(self._hand_off, token, wave, clock, recorded)
@@ -257,23 +260,30 @@ class Worker:
             self._take_in(self._hand_off(token, wave, clock, recorded))
         return True
 
-    def _require_known_ledger(self, wave: Sequence[Ready]) -> None:
-        """Raises BatchStale while the database is behind its ledger."""
+    def _why_stopped(self) -> Blocked | None:
         guard = self._sending.ledger_guard
-        if not all(guard.may_send(ready.batch.queue_id) for ready in wave):
-            raise BatchStale(guard.standing.sentence)
+        may_send = retry_database(guard.may_send, self._stop)
+        return None if may_send else Blocked(_STOPPED_FOR, guard.standing.sentence)
 
-    def _commit(self, token: UUID, wave: Sequence[Ready]) -> dict[int, datetime]:
+    def _require_known_ledger(self, wave: Sequence[Ready], marked: Marked | None) -> None:
+        """Raises BatchStale when these were marked in a database that is behind its ledger, as after a failover."""
+        guard = self._sending.ledger_guard
+        for ready in wave:
+            may_send = partial(guard.may_send, ready.batch.queue_id, marked_in=marked.database if marked else None)
+            if not retry_database(may_send, self._stop):
+                raise BatchStale(guard.standing.sentence)
+
+    def _commit(self, token: UUID, wave: Sequence[Ready]) -> Marked | None:
         """In one durable transaction: what the last batches brought, and that these are about to leave.
 
-        Returns the instant of each. Raises BatchStale.
+        Returns None when none of them has anybody to leave for. Raises BatchStale.
         """
         refusals = list(chain.from_iterable(ready.refusals for ready in wave))
         leaving = [(ready.batch, ready.fixed_request) for ready in wave if ready.requests]
         empty = [ready.batch.id for ready in wave if not ready.requests]
         unwritten = self._unwritten
 
-        def commit() -> dict[int, datetime]:
+        def commit() -> Marked | None:
             with self._sending.database.transaction() as connection:
                 if unwritten is not None:
                     write_answers(connection, self._sending, unwritten)
@@ -281,7 +291,7 @@ class Worker:
                 if empty:
                     self._sending.batches.close(connection, token, empty)
                 if not leaving:
-                    return {}
+                    return None
                 return self._sending.batches.mark_sending(
                     connection,
                     token,
@@ -292,12 +302,12 @@ class Worker:
                     duration=self._sending.lease_time,
                 )
 
-        instants = retry_database(commit, self._stop)
+        marked = retry_database(commit, self._stop)
         self._unwritten = None
-        return instants
+        return marked
 
-    def _entries(self, wave: Sequence[Ready], instants: Mapping[int, datetime]) -> list[LedgerEntry]:
-        if not self._sending.ledger.is_kept:
+    def _entries(self, wave: Sequence[Ready], marked: Marked | None) -> list[LedgerEntry]:
+        if marked is None or not self._sending.ledger.is_kept:
             return []
         return [
             LedgerEntry(
@@ -306,7 +316,7 @@ class Worker:
                 queue_id=ready.batch.queue_id,
                 message_id=ready.batch.message_id,
                 recipients=tuple(facts.recipient_id for facts, _ in ready.items.values()),
-                handed_off_at=instants[ready.batch.id],
+                handed_off_at=marked.instants[ready.batch.id],
                 highest_delivery_id=max(ready.items),
                 provider=self._sender.provider,
                 account=self._sender.account,
@@ -314,7 +324,7 @@ class Worker:
                 installation_id=UUID(self._sending.installation.id),
             )
             for ready in wave
-            if ready.batch.id in instants
+            if ready.batch.id in marked.instants
         ]
 
     def _hand_off(self, token: UUID, wave: Sequence[Ready], clock: LeaseClock, recorded: bool) -> Answered:

@@ -51,7 +51,7 @@ class LedgerEntry:
                 "key": str(self.key),
                 "queue": str(self.queue_id),
                 "message": self.message_id and str(self.message_id),
-                "recipients": [str(recipient) for recipient in self.recipients],
+                "recipients": [recipient.hex for recipient in self.recipients],
                 "at": self.handed_off_at.isoformat(),
                 "highest_delivery": self.highest_delivery_id,
                 "provider": self.provider,

@@ -4,7 +4,7 @@ A batch is deliveries of one queue (a message, or a kind of notification or syst
 only thing that is ever leased, for the minute around its hand-off. What its members become is in `storage.deliveries`.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection
 
 from guestguard_dagster.storage.database import Database, sql
-from guestguard_dagster.storage.ledger import BATCH_MAY_LEAVE
+from guestguard_dagster.storage.ledger import BATCH_MAY_LEAVE, DATABASE_IDENTITY
 from guestguard_dagster.storage.recipient_facts import GUEST, RecipientFacts, facts
 
 
@@ -104,6 +104,14 @@ _MAY_LEAVE = """
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """When each of these batches was first marked `sending`, and in which database (see DATABASE_IDENTITY)."""
+
+    instants: Mapping[int, datetime]
+    database: str
+
+
 class BatchRepo:
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -126,6 +134,7 @@ class BatchRepo:
                         CROSS JOIN LATERAL (
                             SELECT b.id FROM guestguard.delivery_batches b
                             WHERE b.queue_id = queue.id AND b.state <> 'done' AND b.state <> 'sending' AND {_FREE}
+                              AND {BATCH_MAY_LEAVE}
                               AND (b.not_before IS NULL OR b.not_before <= clock_timestamp())
                             ORDER BY b.not_before NULLS LAST, b.id LIMIT {per_queue:d} FOR UPDATE SKIP LOCKED
                         ) b
@@ -156,10 +165,11 @@ class BatchRepo:
         account: str,
         run_id: str,
         duration: timedelta,
-    ) -> dict[int, datetime]:
-        """Write down that these batches are about to leave; renews their lease. The caller's commit must be durable.
+    ) -> Marked:
+        """Write down that these batches, one at least, are about to leave; renews their lease. The caller's commit must
+        be durable.
 
-        Returns the instant of each. Where a repeat cannot be recognised, there is no fixed request. Raises BatchStale
+        Where a repeat cannot be recognised, there is no fixed request. Raises BatchStale
         when at least one batch is no longer ours, or may no longer leave (message held, guest removed or no longer in
         the audience, nothing may leave before the ledger is replayed): roll back, and hand nothing off. Safe to repeat
         when the answer to a commit was lost.
@@ -176,7 +186,7 @@ class BatchRepo:
                             CAST(:bodies AS bytea[])) AS r (id, endpoint, members, body)
                 WHERE b.id = r.id AND b.lease_token = :token AND b.state IN ('leased', 'sending')
                   AND b.lease_expires_at > clock_timestamp() AND {BATCH_MAY_LEAVE} AND {_MAY_LEAVE}
-                RETURNING b.id, b.handed_off_at
+                RETURNING b.id, b.handed_off_at, {DATABASE_IDENTITY} AS database
                 """
             ),
             {
@@ -194,7 +204,7 @@ class BatchRepo:
         if len(marked) != len(requests):
             stale = len(requests) - len(marked)
             raise BatchStale(f"{stale} of {len(requests)} leased batches may not leave as they are")
-        return {row.id: row.handed_off_at for row in marked}
+        return Marked({row.id: row.handed_off_at for row in marked}, marked[0].database)
 
     def close(
         self,

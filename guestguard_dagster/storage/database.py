@@ -72,9 +72,6 @@ class Database:
                 "keepalives_count": 3,
             },
         )
-        # How many connections this process has made so far: a new one may lead to another server than those before.
-        self.connections_made = 0
-        event.listen(self.engine, "connect", self._count_connection)
         event.listen(self.engine, "checkout", _discard_if_closed)
 
     @contextmanager
@@ -93,9 +90,6 @@ class Database:
             raise _failure(error) from None
         except NoFreeConnection:
             raise DatabaseUnavailable("all connections to the database are busy; try again in a moment") from None
-
-    def _count_connection(self, *_: object) -> None:
-        self.connections_made += 1
 
     def now(self) -> datetime:
         """The database's clock, which all processes and hosts share."""

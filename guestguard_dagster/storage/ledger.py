@@ -27,6 +27,13 @@ POSITION = "stream, stream_created_at, sequence, verified_at, complete_from, beh
 LEFT_BEFORE_RESTORE = "left_before_restore"
 MAY_HAVE_LEFT = "may_have_left_before_restore"
 
+# Which database answers: another one after a failover, and after a restore into a new one, also behind a pooler that
+# keeps the client's connection.
+DATABASE_IDENTITY = """(
+    SELECT CAST(pg_postmaster_start_time() AS text) || ' ' || CAST(oid AS text)
+    FROM pg_database WHERE datname = current_database()
+)"""
+
 # After NATS has lost what was in it, so much is written into it again.
 _WRITTEN_AGAIN = timedelta(days=1)
 # What left less long ago is being recorded by the process that hands it off.
@@ -93,6 +100,12 @@ def settle_what_had_left(connection: Connection, ids: Sequence[UUID | str]) -> N
 class LedgerRepo:
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def look(self) -> tuple[datetime, str]:
+        """The database's clock, and which database it is."""
+        with self._database.transaction() as connection:
+            row = connection.execute(sql(f"SELECT clock_timestamp() AS now, {DATABASE_IDENTITY} AS identity")).one()
+        return row.now, row.identity
 
     def position(self) -> Position | None:
         """None before the first check."""
@@ -171,11 +184,16 @@ class LedgerRepo:
                 sql(
                     "UPDATE guestguard.ledger_position SET mark_number = mark_number + 1 "
                     "WHERE complete_from < :until AND behind_since IS NULL "
-                    "RETURNING mark_number, clock_timestamp() AS now, complete_from"
+                    "RETURNING mark_number, clock_timestamp() AS now, complete_from, "
+                    "(SELECT id FROM guestguard.installation) AS installation_id"
                 ),
                 {"until": complete_until},
             ).one_or_none()
-        return None if row is None else LedgerMark(row.mark_number, row.now, row.complete_from, complete_until)
+        return (
+            None
+            if row is None
+            else LedgerMark(row.mark_number, row.now, row.complete_from, complete_until, row.installation_id)
+        )
 
     def advance(self, to: Position, sequence: int, *, verified_at: datetime | None = None) -> None:
         """What lies between the position `to` and this sequence is known here; never moves backwards."""
@@ -236,7 +254,8 @@ class LedgerRepo:
                 sql(
                     """
                     SELECT b.id, b.key, b.queue_id, b.message_id, b.handed_off_at, COALESCE(b.provider, '') AS provider,
-                        COALESCE(b.account, '') AS account, b.endpoint IS NOT NULL AS repeatable, members.*
+                        COALESCE(b.account, '') AS account, b.endpoint IS NOT NULL AS repeatable,
+                        (SELECT id FROM guestguard.installation) AS installation_id, members.*
                     FROM (
                         SELECT * FROM guestguard.delivery_batches
                         WHERE handed_off_at IS NOT NULL AND recorded_at IS NULL AND handed_off_at < :until
@@ -265,20 +284,23 @@ class LedgerRepo:
                 provider=row.provider,
                 account=row.account,
                 repeatable=row.repeatable,
+                installation_id=row.installation_id,
             )
             for row in rows
         )
         is_all = len(entries) < limit
         return Unrecorded(entries, until if is_all else entries[-1].handed_off_at, is_all)
 
-    def mark_recorded(self, batch_ids: Collection[int]) -> None:
+    def mark_recorded(self, entries: Collection[LedgerEntry]) -> None:
+        """These are in the ledger. A batch that was given back meanwhile has another key, and leaves with that one."""
         with self._database.transaction() as connection:
             connection.execute(
                 sql(
-                    "UPDATE guestguard.delivery_batches SET recorded_at = clock_timestamp() "
-                    "WHERE id = ANY(CAST(:ids AS bigint[])) AND recorded_at IS NULL"
+                    "UPDATE guestguard.delivery_batches b SET recorded_at = clock_timestamp() "
+                    "FROM unnest(CAST(:ids AS bigint[]), CAST(:keys AS uuid[])) AS e (id, key) "
+                    "WHERE b.id = e.id AND b.key = e.key AND b.recorded_at IS NULL"
                 ),
-                {"ids": list(batch_ids)},
+                {"ids": [entry.batch_id for entry in entries], "keys": [entry.key for entry in entries]},
             )
 
     def tidy(self, *, keep: timedelta) -> None:

@@ -171,7 +171,7 @@ def hold_what_may_have_left(connection: Connection, gaps: Sequence[Span]) -> InD
             UPDATE guestguard.scheduled_messages m
             SET held_at = clock_timestamp(), held_reason = :reason, updated_at = clock_timestamp()
             WHERE m.status IN ('scheduled', 'sending') AND m.held_at IS NULL
-              AND GREATEST(m.send_at, m.not_before) <= :end
+              AND m.send_at <= :end
               AND (m.audience_frozen_at IS NULL OR EXISTS (
                 SELECT FROM guestguard.message_deliveries d WHERE d.message_id = m.id AND d.status = 'pending'))
             RETURNING m.id

@@ -52,6 +52,17 @@ class FragilePostgres:
         # A server that was killed looks through all its files when it starts again: the fewer, the faster.
         self._administer(f'DROP DATABASE "{name}" WITH (FORCE)')
 
+    @contextmanager
+    def back_up(self, database: Database) -> Iterator[Database]:
+        """A copy of a database as it is now; nobody but `database` may be connected to it."""
+        name, copy = database.engine.url.database, f"crash_{uuid4().hex}"
+        database.engine.dispose()
+        # PostgreSQL waits some seconds for connections that are just ending.
+        self._administer(f'CREATE DATABASE "{copy}" TEMPLATE "{name}"')
+        with Database(self._server.url(copy), application_name="guestguard-tests") as backup:
+            yield backup
+        self._administer(f'DROP DATABASE "{copy}" WITH (FORCE)')
+
     def kill(self) -> None:
         """SIGKILL: nothing is written any more, and all connections break."""
         self._server.child.stop((signal.SIGKILL, 10.0))

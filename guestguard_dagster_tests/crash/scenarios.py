@@ -6,13 +6,20 @@ would by itself, and returns the verdict.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from pydantic import SecretStr
 from sqlalchemy import text
 
-from guestguard_dagster.local.ports import free_port
+from guestguard_dagster.delivery.ledger_replay import replay
+from guestguard_dagster.local.nats import start_nats
+from guestguard_dagster.local.ports import free_port, start_on_free_port
+from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.streams.ledger import Ledger
 from guestguard_dagster_tests.crash.fragile_postgres import FragilePostgres
 from guestguard_dagster_tests.crash.gates import Point, Stop
 from guestguard_dagster_tests.crash.loopbacks import loopback, where
@@ -161,6 +168,28 @@ def _database_gone(scene: Scene) -> Verdict:
             worker.wait()
         stage.settle()
         return stage.judge()
+
+
+def _restored(scene: Scene) -> Verdict:
+    """What left since the backup is known to the ledger alone."""
+    with TemporaryDirectory(prefix="guestguard-nats-") as folder, scene.stage() as stage:
+        nats = start_on_free_port(lambda port: start_nats(Path(folder), port=port))
+        stage = replace(stage, nats_url=nats.url)
+        settings = Settings(nats_url=SecretStr(nats.url))
+        try:
+            with Ledger.from_settings(settings) as ledger, scene.postgres.back_up(scene.database) as backup:
+                with stage.start_worker(stop=Stop(Point.AFTER_CALL)) as worker:
+                    worker.wait_at_gate()
+                    worker.kill()
+                restored, left = stage.on(backup), stage.mails()
+                restored.run_hastily()
+                if stage.mails() != left:
+                    raise AssertionError("mail left a database that is behind its ledger")
+                replay(backup, ledger)
+                restored.settle()
+                return restored.judge()
+        finally:
+            nats.stop()
 
 
 def _attempts(database: Database) -> int:
@@ -331,5 +360,11 @@ SCENARIOS = (
         "database gone during the call",
         "PostgreSQL is killed after the provider has answered for the whole group, and started again",
         _database_gone,
+    ),
+    Scenario(
+        "restored from a backup",
+        "a run is killed after its first batch, and the database is lost: a backup from before the run takes its "
+        "place, and the ledger is replayed",
+        _restored,
     ),
 )

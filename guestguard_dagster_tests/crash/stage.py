@@ -25,10 +25,19 @@ class Stage:
     server: Loopback
     access: Access
     message_ids: tuple[UUID, ...]
+    # where the ledger is kept, if it is
+    nats_url: str | None = None
 
     def start_worker(self, *, stop: Stop | None = None, lease_seconds: float = 60) -> Worker:
         """One more run for all messages."""
-        return start_worker(self.database, self.access, self.message_ids, stop=stop, lease_seconds=lease_seconds)
+        return start_worker(
+            self.database,
+            self.access,
+            self.message_ids,
+            stop=stop,
+            lease_seconds=lease_seconds,
+            nats_url=self.nats_url,
+        )
 
     def settle(self) -> None:
         """Run after run, as the sensor would ask for them, until nothing is left to do; nobody waits for real."""
@@ -62,6 +71,10 @@ class Stage:
     def mails(self) -> int:
         return self.server.recipients().total()
 
+    def on(self, database: Database) -> "Stage":
+        """The same messages, in another database."""
+        return replace(self, database=database)
+
     def with_access(self, access: Access) -> "Stage":
         """The same messages, sent another way."""
         return replace(self, access=access)
@@ -74,6 +87,7 @@ def start_worker(
     *,
     stop: Stop | None = None,
     lease_seconds: float = 60,
+    nats_url: str | None = None,
 ) -> Worker:
     return Worker(
         Order(
@@ -83,6 +97,7 @@ def start_worker(
             run_id=f"run-{next(_run_numbers)}",
             lease_seconds=lease_seconds,
             stop=stop,
+            nats_url=nats_url,
         )
     )
 

@@ -29,6 +29,10 @@ def postgres() -> Iterator[FragilePostgres]:
         ("SIGKILL after the call", Provider.TWILIO, 20),
         ("database gone during the call", Provider.SES, 0),
         ("database gone during the call", Provider.TWILIO, 0),
+        ("restored from a backup", Provider.SMTP, 50),
+        ("restored from a backup", Provider.RESEND, 100),
+        ("restored from a backup", Provider.SES, 50),
+        ("restored from a backup", Provider.TWILIO, 20),
     ],
 )
 def test_whoever_cannot_be_told_to_have_a_message_is_unknown_and_everyone_else_has_one(

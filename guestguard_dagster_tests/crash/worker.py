@@ -13,6 +13,7 @@ from typing import Self
 from uuid import UUID
 
 import psutil
+from pydantic import SecretStr
 
 from guestguard_dagster.delivery.audience import load_recipients
 from guestguard_dagster.delivery.claiming import claim
@@ -50,6 +51,7 @@ class Order:
     run_id: str
     lease_seconds: float
     stop: Stop | None = None
+    nats_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +187,7 @@ def _send(order: Order, gate: Connection) -> None:
         sending = SendContext.open(
             database,
             senders,
-            _SETTINGS,
+            _SETTINGS.model_copy(update={"nats_url": order.nats_url and SecretStr(order.nats_url)}),
             run_id=order.run_id,
             lease_time=timedelta(seconds=order.lease_seconds),
         )

@@ -14,7 +14,7 @@ from guestguard_dagster.delivery.ledger import LedgerGuard
 from guestguard_dagster.domain.ledger import LedgerEntry
 from guestguard_dagster.domain.messages import Message
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.ledger import BATCH_MAY_LEAVE, NOTHING_IS_STOPPED
+from guestguard_dagster.storage.ledger import BATCH_MAY_LEAVE, DATABASE_IDENTITY, NOTHING_IS_STOPPED
 from guestguard_dagster.streams.ledger import Ledger
 
 BATCH_SIZE = 5
@@ -48,7 +48,7 @@ _MARK = text(
           AND b.queue_id = COALESCE(:queue_id, b.queue_id)
         ORDER BY b.id LIMIT 1 FOR UPDATE OF b SKIP LOCKED
     )
-    RETURNING b.id, b.key, b.queue_id, b.message_id, b.handed_off_at
+    RETURNING b.id, b.key, b.queue_id, b.message_id, b.handed_off_at, {DATABASE_IDENTITY} AS database
     """  # noqa: S608
 )
 
@@ -93,7 +93,7 @@ class Process:
         left = 0
         while left < batches and self.guard.may_send(queue_id):
             batch = self._mark(queue_id)
-            if batch is None or not self.guard.may_send(queue_id):
+            if batch is None or not self.guard.may_send(queue_id, marked_in=batch.database):
                 break
             members = self._members(batch)
             recorded = self._ledger.record([_entry(batch, members)])

@@ -117,6 +117,7 @@ def test_an_outage_of_nats_that_was_made_good_is_no_gap_for_a_later_restore(
     restored = start(backup_url)
     assert restored.send() == 0
     report = replay(restored.database, ledger)
+    restored = start(backup_url)
     assert (report.gaps, report.changed) == ([], {message.id: GUESTS})
     assert restored.send() == 0
     assert arrived.doubled == []
@@ -147,6 +148,7 @@ def test_what_may_have_left_in_a_gap_is_held_for_a_decision_and_later_messages_g
     restored = start(backup_url)
     assert restored.send() == 0
     report = replay(restored.database, ledger)
+    restored = start(backup_url)
     assert len(report.gaps) == 1
     assert set(report.held_messages) == {unrecorded.id, untouched.id}
     assert read_message(restored.database, unrecorded.id).held_reason == HELD_REASON

@@ -80,6 +80,7 @@ def test_events_that_are_read_again_after_a_restore_send_nothing_that_had_left(
     restored = start(backup_url)
     assert restored.send() == 0
     report = replay(restored.database, ledger)
+    restored = start(backup_url)
     assert (report.others_left, report.others_changed) == (2, 1)
     fates = NotificationRepo(restored.database).record(RSVP, [incoming(event) for event in events])
     assert fates == [Fate.KNOWN, Fate.RECORDED, Fate.RECORDED]
@@ -109,6 +110,7 @@ def test_a_report_that_had_left_is_not_mailed_again(
 
     restored = start(backup_url)
     replay(restored.database, ledger)
+    restored = start(backup_url)
     with restored.database.transaction() as connection:
         assert memos.post(connection, [REPORT]) == 1
     restored.send()
@@ -133,6 +135,7 @@ def test_what_answers_to_events_of_a_gap_is_unknown(
     assert process.send() == 2
     restored = start(backup_url)
     report = replay(restored.database, ledger)
+    restored = start(backup_url)
     assert len(report.gaps) == 1
     later = arrival(events[2].data, 9, database.now())
     NotificationRepo(restored.database).record(RSVP, [incoming(events[2]), incoming(later)])
@@ -158,5 +161,6 @@ def test_operators_get_the_alert_about_it_while_nothing_else_leaves(
     restored.send(queue_id=alert.queue_id)
     assert arrived.mails == {(None, old.id): 1, (None, REPORT.id): 1, (None, new.id): 1}
     replay(restored.database, ledger)
+    restored = start(backup_url)
     restored.send()
     assert arrived.doubled == []

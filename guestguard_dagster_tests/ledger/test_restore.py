@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from guestguard_dagster.delivery.ledger import LedgerGuard, Verdict, check, keep
+from guestguard_dagster.delivery.ledger import Verdict, check, keep
 from guestguard_dagster.delivery.ledger_replay import ReplayRefused, replay
 from guestguard_dagster.domain.messages import Message
 from guestguard_dagster.storage import ledger as ledger_rows
@@ -62,6 +62,7 @@ def test_after_a_restore_nobody_gets_a_message_twice_and_the_rest_leaves(
     assert outcomes(restored.database, halfway) == {("sent", None): 5, ("pending", None): 15}
 
     report = replay(restored.database, ledger)
+    restored = start(backup_url)
     assert report.left == looked.left == {halfway.id: 15, after.id: GUESTS}
     assert (report.batches, report.gaps, report.held_messages) == (7, [], ())
     assert outcomes(restored.database, halfway) == {("sent", None): 5, ("unknown", LEFT_BEFORE_RESTORE): 15}
@@ -92,6 +93,7 @@ def test_the_rest_of_a_message_that_had_left_in_part_leaves_after_the_replay(
     restored = start(backup_url)
     assert restored.send() == 0
     replay(restored.database, ledger)
+    restored = start(backup_url)
     restored.freeze(unfrozen)
     assert restored.send() == 4
     assert (arrived.of(frozen), arrived.of(unfrozen), arrived.doubled) == (GUESTS, GUESTS, [])
@@ -118,6 +120,25 @@ def test_a_deleted_message_is_not_a_forgotten_one(
     with database.transaction() as connection:
         connection.execute(text("DELETE FROM guestguard.events WHERE id = :id"), {"id": message.event_id})
     assert keep(database, ledger).verdict is Verdict.KNOWN
+
+
+def test_a_batch_that_was_given_back_is_not_a_forgotten_one(
+    database: Database, ledger: Ledger, start: Start, back_up: BackUp, database_url: str
+) -> None:
+    message = message_to_guests(database)
+    process = start(database_url)
+    process.freeze(message)
+    assert process.send(batches=1) == 1
+    with database.transaction() as connection:
+        connection.execute(
+            text("UPDATE guestguard.delivery_batches SET state = 'pending', handed_off_at = NULL WHERE state = 'done'")
+        )
+    assert keep(database, ledger).verdict is Verdict.KNOWN
+
+    # It leaves under another key, so that a restore to this instant is found out.
+    backup_url = back_up(database_url)
+    process.send(batches=1)
+    assert check(start(backup_url).database, ledger).verdict is Verdict.BEHIND
 
 
 def test_messages_that_were_written_after_the_backup_are_listed(
@@ -204,6 +225,7 @@ def test_ids_of_the_lost_time_are_not_given_again(
     process.send()
     restored = start(backup_url)
     replay(restored.database, ledger)
+    restored = start(backup_url)
     message = message_to_guests(restored.database, 1)
     restored.freeze(message)
     with restored.database.transaction() as connection:
@@ -244,10 +266,7 @@ def test_a_process_looks_again_when_its_database_was_replaced_behind_its_back(
     assert process.send() == 0
     assert process.guard.standing.verdict is Verdict.BEHIND
     replay(process.database, ledger)
-    guard = LedgerGuard(process.database, ledger)
-    assert guard.may_send()
-    process.guard = guard
-    assert process.send() == 5
+    assert start(database_url).send() == 5
     assert (arrived.of(message), arrived.doubled) == (40, [])
 
 

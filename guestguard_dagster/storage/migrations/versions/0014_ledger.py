@@ -10,7 +10,7 @@ depends_on = None
 
 # A batch that the ledger knows and the database has deleted is not one that the database has lost. What was recorded
 # before the last look was seen by it.
-_FUNCTION = """
+_FUNCTIONS = """
 CREATE FUNCTION guestguard.remember_deleted_batch() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO guestguard.ledger_deleted_batches (batch_id, key)
@@ -19,11 +19,24 @@ BEGIN
     ON CONFLICT DO NOTHING;
     RETURN NULL;
 END
+$$;
+CREATE FUNCTION guestguard.rename_returned_batch() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO guestguard.ledger_deleted_batches (batch_id, key)
+    SELECT OLD.id, OLD.key FROM guestguard.ledger_position ON CONFLICT DO NOTHING;
+    NEW.key = gen_random_uuid();
+    NEW.recorded_at = NULL;
+    RETURN NEW;
+END
 $$
 """
-_TRIGGER = """
+# One that was marked and given back, because nothing of it left, is another one when it is marked again.
+_TRIGGERS = """
 CREATE TRIGGER deleted_batch_is_remembered AFTER DELETE ON guestguard.delivery_batches
-FOR EACH ROW WHEN (OLD.handed_off_at IS NOT NULL) EXECUTE FUNCTION guestguard.remember_deleted_batch()
+FOR EACH ROW WHEN (OLD.handed_off_at IS NOT NULL) EXECUTE FUNCTION guestguard.remember_deleted_batch();
+CREATE TRIGGER returned_batch_is_another BEFORE UPDATE OF handed_off_at ON guestguard.delivery_batches
+FOR EACH ROW WHEN (OLD.handed_off_at IS NOT NULL AND NEW.handed_off_at IS NULL)
+EXECUTE FUNCTION guestguard.rename_returned_batch()
 """
 
 
@@ -87,13 +100,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_ledger_gaps"),
         schema="guestguard",
     )
-    op.execute(_FUNCTION)
-    op.execute(_TRIGGER)
+    op.execute(_FUNCTIONS)
+    op.execute(_TRIGGERS)
 
 
 def downgrade() -> None:
     op.execute("DROP TRIGGER deleted_batch_is_remembered ON guestguard.delivery_batches")
+    op.execute("DROP TRIGGER returned_batch_is_another ON guestguard.delivery_batches")
     op.execute("DROP FUNCTION guestguard.remember_deleted_batch()")
+    op.execute("DROP FUNCTION guestguard.rename_returned_batch()")
     for table in ("ledger_gaps", "ledger_left", "ledger_deleted_batches", "ledger_position"):
         op.drop_table(table, schema="guestguard")
     op.drop_index("ix_delivery_batches_unrecorded", table_name="delivery_batches", schema="guestguard")
