@@ -24,6 +24,8 @@ def read_departures(connection: Connection, message_ids: Collection[UUID]) -> di
 def find_departures(connection: Connection, condition: ColumnElement[bool], **values: object) -> dict[UUID, Departure]:
     """The departures of the messages that a condition on scheduled_messages finds, by id."""
     rows = connection.execute(_TIMES.where(condition), values).all()
+    if not rows:
+        return {}
     event_ids = list({row.event_id for row in rows})
     found: dict[UUID, Event] = {
         row.id: event_from(row) for row in connection.execute(_EVENTS, {"event_ids": event_ids})
