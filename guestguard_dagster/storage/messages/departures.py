@@ -31,10 +31,9 @@ def find_departures(connection: Connection, condition: ColumnElement[bool], **va
         row.id: event_from(row) for row in connection.execute(_EVENTS, {"event_ids": event_ids})
     }
     departures = {}
-    for row in rows:
-        fields = row._asdict()
-        read_at = fields.pop("read_at")
+    for *times_values, read_at in rows:
+        times = times_from(times_values)
         # An event that was deleted meanwhile took its messages with it.
-        if event := found.get(row.event_id):
-            departures[row.id] = Departure(times_from(fields), event, read_at)
+        if event := found.get(times.event_id):
+            departures[times.id] = Departure(times, event, read_at)
     return departures
