@@ -1,6 +1,6 @@
 """Rows into the domain's dataclasses, and the columns that each of them needs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -62,15 +62,10 @@ def message_of(values: Mapping[str, Any]) -> Message:
     )
 
 
-def times_from(values: Mapping[str, Any]) -> MessageTimes:
-    return MessageTimes(
-        **{
-            **values,
-            "kind": MessageKind(values["kind"]),
-            "channel": MessageChannel(values["channel"]),
-            "status": MessageStatus(values["status"]),
-        }
-    )
+def times_from(values: Sequence[Any]) -> MessageTimes:
+    """From the values of TIMES_COLUMNS in their order: thousands are read at once, and by name each takes longer."""
+    id, event_id, kind, channel, status, *others = values
+    return MessageTimes(id, event_id, MessageKind(kind), MessageChannel(channel), MessageStatus(status), *others)
 
 
 def suppression_from(row: Row[Any]) -> Suppression:

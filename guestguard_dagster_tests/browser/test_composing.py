@@ -157,6 +157,21 @@ def test_send_now_asks_first_and_says_when_it_starts(page: Page, site: Site, dat
     assert sent.send_at <= database.now()
 
 
+def test_send_now_on_a_message_that_was_held_meanwhile_says_so_and_offers_to_resume_it(
+    page: Page, site: Site, database: Database
+) -> None:
+    message = make_message(database, site.event, subject="News", send_in=timedelta(days=1))
+    page.goto(site.page("communications"))
+    news = row(page, "News")
+    expect(news.get_by_role("button", name="Send now")).to_be_visible()
+    MessageRepo(database).hold([message.id], reason="stopped by Eddy Editor")
+    news.get_by_role("button", name="Send now").click()
+    page.get_by_role("dialog").get_by_role("button", name="Send now").click()
+    expect(page.get_by_text("is on hold by a host (stopped by Eddy Editor); resume it first")).to_be_visible()
+    expect(news.get_by_role("button", name="Resume")).to_be_visible()
+    assert read_message(database, message.id).send_at == message.send_at
+
+
 def test_a_message_is_cancelled_only_after_it_is_confirmed(page: Page, site: Site, database: Database) -> None:
     message = make_message(database, site.event, subject="News", send_in=timedelta(days=1))
     page.goto(site.page("communications"))

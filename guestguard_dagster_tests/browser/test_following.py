@@ -129,6 +129,27 @@ def test_who_failed_and_why_is_shown_and_the_retryable_are_tried_again(
     assert mail_server.recipients() == {full.email: 1}
 
 
+def test_what_had_no_provider_is_tried_again_when_there_is_one(
+    page: Page, site: Site, database: Database, room: Mailroom, mail_server: SmtpLoopback
+) -> None:
+    message = make_message(
+        database,
+        site.event,
+        status=MessageStatus.FAILED,
+        subject="News",
+        audience_frozen_at=database.now(),
+        recipient_count=2,
+    )
+    guests = make_guests(database, site.event, 2)
+    make_deliveries(database, message, guests, status=DeliveryStatus.SKIPPED, reason="log_backend")
+    page.goto(site.page("communications"))
+    show_box(page, "Sent")
+    row(page, "News").get_by_role("button", name="Retry 2 not sent").click()
+    expect(page.get_by_text("2 guests will be tried again.")).to_be_visible()
+    send(room, [message.id])
+    assert mail_server.recipients() == {guest.email: 1 for guest in guests}
+
+
 def test_everything_that_a_guest_was_ever_sent_is_one_press_away(page: Page, site: Site, database: Database) -> None:
     [guest] = make_guests(database, site.event, 1, name="Gina Guest")
     for subject, outcome in (("Save the date", DeliveryStatus.DELIVERED), ("News", DeliveryStatus.BOUNCED)):

@@ -24,15 +24,16 @@ def read_departures(connection: Connection, message_ids: Collection[UUID]) -> di
 def find_departures(connection: Connection, condition: ColumnElement[bool], **values: object) -> dict[UUID, Departure]:
     """The departures of the messages that a condition on scheduled_messages finds, by id."""
     rows = connection.execute(_TIMES.where(condition), values).all()
+    if not rows:
+        return {}
     event_ids = list({row.event_id for row in rows})
     found: dict[UUID, Event] = {
         row.id: event_from(row) for row in connection.execute(_EVENTS, {"event_ids": event_ids})
     }
     departures = {}
-    for row in rows:
-        fields = row._asdict()
-        read_at = fields.pop("read_at")
+    for *times_values, read_at in rows:
+        times = times_from(times_values)
         # An event that was deleted meanwhile took its messages with it.
-        if event := found.get(row.event_id):
-            departures[row.id] = Departure(times_from(fields), event, read_at)
+        if event := found.get(times.event_id):
+            departures[times.id] = Departure(times, event, read_at)
     return departures
