@@ -8,12 +8,14 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from guestguard_dagster.domain.deliveries import DeliveryStatus
+from guestguard_dagster.domain.deliveries import BatchState, DeliveryStatus, RetryFilter
 from guestguard_dagster.domain.events import Event
 from guestguard_dagster.domain.messages import Message, MessageChannel, MessageStatus
+from guestguard_dagster.storage import deliveries
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.progress import ProgressRepo
 from guestguard_dagster_tests.factories import (
+    make_batch,
     make_deliveries,
     make_event,
     make_guests,
@@ -90,6 +92,14 @@ def test_a_message_with_anything_left_to_do_does_not_end(
     assert read_message(database, message.id).status is MessageStatus.SENDING
 
 
+def test_a_message_with_a_batch_that_somebody_may_be_at_does_not_end(
+    progress: ProgressRepo, database: Database
+) -> None:
+    message = a_frozen_message(database, make_event(database), SENT)
+    make_batch(database, message, state=BatchState.SENDING)
+    assert progress.finish([message.id]) == {}
+
+
 def test_a_message_whose_audience_is_not_frozen_does_not_end(progress: ProgressRepo, database: Database) -> None:
     message = a_frozen_message(database, make_event(database), audience_frozen_at=None)
     assert progress.finish([message.id]) == {}
@@ -127,14 +137,12 @@ def test_a_message_that_a_retry_opens_at_the_last_moment_does_not_end(
 ) -> None:
     event = make_event(database)
     message = a_frozen_message(database, event, SENT)
-    [failed] = make_deliveries(database, message, make_guests(database, event), status=DeliveryStatus.FAILED)
+    make_deliveries(database, message, make_guests(database, event), status=DeliveryStatus.FAILED, retryable=True)
     with ThreadPoolExecutor(1) as pool, database.transaction() as retry:
         retry.execute(text("UPDATE guestguard.scheduled_messages SET version = version + 1"))
         finishing = pool.submit(progress.finish, [message.id])
         wait_until_blocked(database)
-        retry.execute(
-            text("UPDATE guestguard.message_deliveries SET status = 'pending' WHERE id = :id"), {"id": failed}
-        )
+        assert deliveries.reopen(retry, message.id, RetryFilter(), batch_size=10) == 1
         retry.commit()
         assert finishing.result() == {}
     assert read_message(database, message.id).status is MessageStatus.SENDING
@@ -159,9 +167,6 @@ def test_many_messages_end_at_once_each_by_its_own_recipients(progress: Progress
     }
 
 
-def test_only_messages_that_are_being_sent_are_marked_as_checked(progress: ProgressRepo, database: Database) -> None:
-    event = make_event(database)
-    sending, cancelled = a_frozen_message(database, event), make_message(database, event)
-    progress.mark_preflighted([sending.id, cancelled.id])
-    assert read_message(database, sending.id).preflighted_at is not None
-    assert read_message(database, cancelled.id).preflighted_at is None
+def test_what_is_under_way_is_told_apart_from_what_waits(progress: ProgressRepo, database: Database) -> None:
+    message = a_frozen_message(database, make_event(database), (DeliveryStatus.SENDING, None), SENT)
+    assert progress.outcomes([message.id]) == {DeliveryStatus.SENDING: 1, DeliveryStatus.SENT: 1}
