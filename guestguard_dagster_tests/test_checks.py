@@ -251,12 +251,20 @@ def test_a_notification_that_nobody_sends_fails(database: Database, message: Mes
     with database.transaction() as connection:
         connection.execute(
             text(
-                "UPDATE guestguard.message_deliveries SET status = 'pending', "
-                "created_at = now() - interval '1 hour' WHERE message_id IS NULL"
-            )
+                "WITH formed AS (INSERT INTO guestguard.delivery_batches (queue_id, size, created_at) "
+                "VALUES (:queue, 1, now() - interval '1 hour') RETURNING id) "
+                "UPDATE guestguard.message_deliveries SET status = 'pending', batch_id = formed.id "
+                "FROM formed WHERE message_id IS NULL"
+            ),
+            {"queue": NotificationType.CONFIRMATION.queue_id},
         )
-
     assert not check("nothing_is_overdue").passed
+
+    with database.transaction() as connection:
+        connection.execute(
+            text("UPDATE guestguard.delivery_batches SET not_before = now() + interval '1 hour' WHERE size = 1")
+        )
+    assert check("nothing_is_overdue").passed, "it waits to be tried again"
 
 
 def count_mails(

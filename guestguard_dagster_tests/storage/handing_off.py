@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Row, select, text
+from sqlalchemy import Row, select
 
 from guestguard_dagster.domain.messages import Message, MessageStatus
 from guestguard_dagster.storage import deliveries
@@ -124,16 +124,6 @@ def batches_of(database: Database, message: Message) -> list[Row[Any]]:
 def set_batch(database: Database, batch_id: int, **columns: Any) -> None:
     with database.transaction() as connection:
         connection.execute(delivery_batches.update().where(delivery_batches.c.id == batch_id).values(columns))
-
-
-def let_leases_run_out(database: Database) -> None:
-    with database.transaction() as connection:
-        connection.execute(
-            text(
-                "UPDATE guestguard.delivery_batches SET lease_expires_at = clock_timestamp() "
-                "WHERE lease_expires_at IS NOT NULL"
-            )
-        )
 
 
 def earlier_attempts(database: Database, delivery_id: int) -> list[Row[Any]]:

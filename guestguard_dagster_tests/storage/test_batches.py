@@ -14,6 +14,7 @@ from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.domain.messages import Message, MessageAudience, MessageStatus
 from guestguard_dagster.storage.batches import BatchRepo, BatchStale
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster_tests.crash.passing_time import let_leases_run_out
 from guestguard_dagster_tests.factories import (
     make_batch,
     make_deliveries,
@@ -30,7 +31,6 @@ from guestguard_dagster_tests.storage.handing_off import (
     a_message,
     batches_of,
     ids_of,
-    let_leases_run_out,
     read_batch,
     set_batch,
     statuses,

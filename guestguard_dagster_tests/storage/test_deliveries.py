@@ -17,6 +17,7 @@ from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.storage import deliveries
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.deliveries import Refusal, Settlement
+from guestguard_dagster_tests.crash.passing_time import let_leases_run_out
 from guestguard_dagster_tests.factories import make_deliveries, make_event, make_guests, make_message, set_columns
 from guestguard_dagster_tests.storage.blocking import wait_until_blocked
 from guestguard_dagster_tests.storage.handing_off import (
@@ -26,7 +27,6 @@ from guestguard_dagster_tests.storage.handing_off import (
     batches_of,
     earlier_attempts,
     ids_of,
-    let_leases_run_out,
     outcomes,
     read_batch,
     read_delivery,

@@ -11,6 +11,7 @@ from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.messages import Message, MessageStatus
 from guestguard_dagster.storage.batches import BatchRepo, RepeatableBatch
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster_tests.crash.passing_time import let_leases_run_out
 from guestguard_dagster_tests.factories import (
     make_deliveries,
     make_event,
@@ -26,7 +27,6 @@ from guestguard_dagster_tests.storage.handing_off import (
     a_message,
     batches_of,
     ids_of,
-    let_leases_run_out,
     read_batch,
     read_delivery,
     set_batch,

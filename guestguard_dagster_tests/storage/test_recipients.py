@@ -196,7 +196,7 @@ def test_news_move_a_delivery_forward_and_never_back(database: Database, known: 
     messages = MessageRepo(database)
     for news in DeliveryStatus:
         delivery_id = make_delivery(database, status=known)
-        expected = news if known.can_become(news) else known
+        expected = news if news.is_settled and known.can_become(news) else known
         assert messages.record_delivery(delivery_id, DeliveryNews(news)) is expected
         assert read_delivery(database, delivery_id).live == expected
 

@@ -18,6 +18,7 @@ from guestguard_dagster.storage import deliveries
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.deliveries import Settlement
 from guestguard_dagster.storage.messages import RETRY_BATCH_SIZE, MessageRepo
+from guestguard_dagster_tests.crash.passing_time import let_leases_run_out
 from guestguard_dagster_tests.factories import make_deliveries, make_event, make_guests, make_message, set_columns
 from guestguard_dagster_tests.storage.handing_off import (
     A_MINUTE,
@@ -26,7 +27,6 @@ from guestguard_dagster_tests.storage.handing_off import (
     batches_of,
     earlier_attempts,
     ids_of,
-    let_leases_run_out,
     read_delivery,
     statuses,
 )
