@@ -324,7 +324,9 @@ def test_every_settled_delivery_and_attempt_survives_the_way_up_and_down(
 
     with database.transaction() as connection:
         command.downgrade(alembic_config(connection), BEFORE)
-        kept = dict(connection.execute(text("SELECT id, status FROM guestguard.message_deliveries")).tuples().all())
+        kept: dict[int, str] = dict(
+            connection.execute(text("SELECT id, status FROM guestguard.message_deliveries")).tuples().all()
+        )
         queues = connection.execute(
             text("SELECT drain_id, count(*) FROM guestguard.message_deliveries WHERE message_id IS NULL GROUP BY 1")
         )

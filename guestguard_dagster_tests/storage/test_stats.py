@@ -90,7 +90,7 @@ def newest_attempt(database: Database, delivery_id: int, at: datetime, outcome: 
 def test_a_message_is_counted_by_where_its_deliveries_stand(
     database: Database, stats: StatsRepo, reader: StatsReader
 ) -> None:
-    outcomes = {status: number for number, status in enumerate(STORED_STATUSES, start=1)}
+    outcomes: dict[DeliveryStatus, int] = {status: number for number, status in enumerate(STORED_STATUSES, start=1)}
     message = sent(database, outcomes)
 
     assert stats.refresh_messages(DAY) == 1
