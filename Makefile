@@ -8,8 +8,11 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3.14 pyth
 PIP_INSTALL := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 TESTS ?= guestguard_dagster_tests
 HAS_BROWSER := command -v chromium >/dev/null || command -v google-chrome >/dev/null
+HAS_PGBOUNCER := command -v pgbouncer >/dev/null || test -x /usr/sbin/pgbouncer
+APT_INSTALL := test "$$(id -u)" = 0 && apt-get update -qq && \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
-.PHONY: help install demo up test browser lint honesty bench bench-quick clean
+.PHONY: help install demo up test browser pgbouncer lint honesty bench bench-quick clean
 
 help:
 	@echo "make demo     install, then watch one broadcast leave on time (make demo KEEP=1 leaves it running)"
@@ -28,15 +31,19 @@ up: $(VENV)/installed
 	@$(VENV)/bin/guestguard up
 
 # Most tests wait for servers most of the time: four at once, whatever the number of cores.
-test: $(VENV)/installed-dev browser
+test: $(VENV)/installed-dev browser pgbouncer
 	$(VENV)/bin/python -m pytest -n 4 --dist loadfile $(TESTS) \
-		$(if $(shell $(HAS_BROWSER) && echo yes),,--ignore=guestguard_dagster_tests/browser)
+		$(if $(shell $(HAS_BROWSER) && echo yes),,--ignore=guestguard_dagster_tests/browser) \
+		$(if $(shell $(HAS_PGBOUNCER) && echo yes),,--ignore=guestguard_dagster_tests/storage/test_pgbouncer.py)
 
-# The one thing that no Python package brings.
+# The two things that no Python package brings.
 browser:
-	@$(HAS_BROWSER) || { test "$$(id -u)" = 0 && apt-get update -qq && \
-		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+	@$(HAS_BROWSER) || { $(APT_INSTALL) chromium >/dev/null; } || \
 		echo "No Chromium here: the browser tests are left out. On Debian and Ubuntu: apt install chromium" >&2
+
+pgbouncer:
+	@$(HAS_PGBOUNCER) || { $(APT_INSTALL) pgbouncer >/dev/null; } || \
+		echo "No PgBouncer here: its tests are left out. On Debian and Ubuntu: apt install pgbouncer" >&2
 
 lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff format --check

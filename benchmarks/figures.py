@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-Unit = Literal["x", "%", "MB"]
+Unit = Literal["x", "%", "MB", "µs"]
 
 
 class BenchImpossible(Exception):
@@ -13,7 +13,7 @@ class BenchImpossible(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """Two things measured in the same run, compared. It fails below `at_least` or above `at_most`."""
+    """Two things measured in the same run, compared, or what one mail costs. It fails outside of its bounds."""
 
     name: str
     value: float
@@ -71,4 +71,4 @@ def per_second(name: str, count: int, seconds: float) -> Figure:
 def _shown(value: float, unit: Unit) -> str:
     if unit == "x":
         return f"{value:.2f}x" if value < 2 else f"{value:.1f}x"
-    return f"{value:.1f} %" if unit == "%" else f"{value:.0f} MB"
+    return f"{value:.1f} %" if unit == "%" else f"{value:.0f} {unit}"

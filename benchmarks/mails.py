@@ -50,6 +50,7 @@ class SampleMail:
                 subject=rendered.subject,
                 text=rendered.text,
                 html=rendered.html,
+                installation=str(_NOBODY),
                 unsubscribe_url=unsubscribe,
             )
         )
@@ -68,7 +69,7 @@ class SampleMail:
             "text": mail.text,
             "html": mail.html,
             "headers": {
-                "Message-ID": f"<delivery-%(number)s-1@{FROM_EMAIL.rpartition('@')[2]}>",
+                "Message-ID": f"<delivery-%(number)s-1.00000000@{FROM_EMAIL.rpartition('@')[2]}>",
                 "Reply-To": mail.reply_to,
                 "List-Unsubscribe": f"<{mail.unsubscribe_url}>",
                 "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",

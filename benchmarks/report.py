@@ -24,7 +24,8 @@ def _page(sections: Sequence[Section]) -> str:
         "# Benchmarks",
         "Written by `make bench`, which measures everything below in one run and fails when a ratio does not hold. "
         "`make bench-quick` prints the same ratios for fewer recipients, in about a minute. Absolute figures are "
-        "those of the machine that it ran on; ratios are between things measured on that machine, minutes apart.",
+        "those of the machine that it ran on; ratios are between things measured on that machine, minutes apart. "
+        "`python -m benchmarks.pairs --against COMMIT` measures two versions of the code by turns.",
         f"Measured on {os.cpu_count()} cores ({platform.machine()}), {platform.system()}, "
         f"Python {platform.python_version()}, Dagster {version('dagster')}, PostgreSQL {_postgres_version()}, which "
         "waits for the disk. Runs, database and the server that takes the mail share those cores.",

@@ -4,14 +4,15 @@ import time
 
 from benchmarks.figures import Figure, Ratio, Section, per_second
 from benchmarks.scale import Scale
-from benchmarks.sending import Sent, send
+from benchmarks.sending import Sent, cpu_figures, send
 from benchmarks.stage import FROM_EMAIL, Stage
 from guestguard_dagster_tests.loopback.http_server import HttpRequest, HttpResponse
 from guestguard_dagster_tests.loopback.resend import API_KEY, ResendLoopback
 
 _BATCH = 100
 _REQUESTS_PER_SECOND = 10
-_UNLIMITED = 100_000
+# requests a second that no run reaches
+UNLIMITED = 100_000
 _LEAST_USE_PERCENT = 95.0
 
 
@@ -35,8 +36,8 @@ class _ClockedResend(ResendLoopback):
 def measure(stage: Stage, scale: Scale) -> Section:
     """Batches of a hundred under one idempotency key each, every request written down before it leaves."""
     with _ClockedResend(requests_per_second=None) as unlimited:
-        one = _send(stage, scale.resend_recipients, unlimited, _UNLIMITED)
-        two = _send(stage, scale.resend_recipients, unlimited, _UNLIMITED, runs=2)
+        one = _send(stage, scale.resend_recipients, unlimited, UNLIMITED)
+        two = _send(stage, scale.resend_recipients, unlimited, UNLIMITED, runs=2)
     with _ClockedResend(requests_per_second=_REQUESTS_PER_SECOND) as limited:
         _send(stage, scale.limited_seconds * _REQUESTS_PER_SECOND * _BATCH, limited, _REQUESTS_PER_SECOND)
     return Section(
@@ -56,16 +57,22 @@ def measure(stage: Stage, scale: Scale) -> Section:
         figures=[
             per_second("Resend, no limit, two runs", two.recipients, two.seconds),
             per_second("Resend, no limit, one run", one.recipients, one.seconds),
+            *cpu_figures("Resend, two runs", two),
+            *cpu_figures("Resend, one run", one),
             Figure(f"Resend, one run, {_REQUESTS_PER_SECOND} requests/s", f"{limited.rate:.2f} requests/s"),
         ],
     )
 
 
 def _send(stage: Stage, recipients: int, provider: ResendLoopback, requests_per_second: int, *, runs: int = 1) -> Sent:
-    settings = {
+    return send(stage, recipients, through_resend(provider, requests_per_second), runs=runs)
+
+
+def through_resend(provider: ResendLoopback, requests_per_second: int) -> dict[str, str]:
+    """The settings of a Resend on loopback."""
+    return {
         "RESEND_API_KEY": API_KEY,
         "RESEND_BASE_URL": provider.url,
         "RESEND_FROM_EMAIL": FROM_EMAIL,
         "RESEND_REQUESTS_PER_SECOND": str(requests_per_second),
     }
-    return send(stage, recipients, settings, runs=runs)

@@ -158,6 +158,24 @@ def doctor() -> None:
     sys.exit(run_doctor(Path.cwd()))
 
 
+_AN_INSTANT = click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S"])
+
+
+@cli.command("replay-ledger")
+@click.option("--dry-run", is_flag=True, help="Only say what would be changed.")
+@click.option("--lost-at", type=_AN_INSTANT, help="From then on the lost database cannot have sent anything.")
+@click.option("--restored-to", type=_AN_INSTANT, help="Whose state was restored; if the check does not find out.")
+@explains_errors
+def replay_ledger(dry_run: bool, lost_at: datetime | None, restored_to: datetime | None) -> None:
+    """After a restore or a failover: mark what had left as unknown, hold what may have left, let the rest go on.
+
+    Safe to repeat. Instants are written like 2026-12-05T18:30:00+01:00, or in UTC like "2026-12-05 17:30:00".
+    """
+    from guestguard_dagster.local.operating import run_replay_ledger
+
+    run_replay_ledger(Path.cwd(), dry_run=dry_run, lost_at=lost_at, restored_to=restored_to)
+
+
 @cli.command()
 @click.argument("dataset", type=click.Choice(["days", "latencies", "messages", "events", "providers"]))
 @click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="The first day. Default: 29 days ago.")

@@ -14,8 +14,9 @@ from guestguard_dagster.checks import CHECKS
 from guestguard_dagster.jobs.alerts import tell_operators
 from guestguard_dagster.jobs.dead_letters import DEAD_LETTER_JOBS
 from guestguard_dagster.jobs.delivery_checks import delivery_checks
+from guestguard_dagster.jobs.ledger import replay_ledger
 from guestguard_dagster.jobs.memos import send_memos
-from guestguard_dagster.jobs.notifications import DRAINS
+from guestguard_dagster.jobs.notifications import NOTIFICATION_JOBS
 from guestguard_dagster.jobs.provider_callbacks import apply_provider_callbacks
 from guestguard_dagster.jobs.reports import REPORT_JOBS
 from guestguard_dagster.jobs.retention import retention
@@ -43,8 +44,9 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> Defini
         asset_checks=CHECKS,
         jobs=[
             send_scheduled,
-            *DRAINS.values(),
+            *NOTIFICATION_JOBS.values(),
             *DEAD_LETTER_JOBS,
+            replay_ledger,
             apply_provider_callbacks,
             delivery_checks,
             *RETRY_JOBS,

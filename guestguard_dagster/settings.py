@@ -11,12 +11,15 @@ from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
+
+from guestguard_dagster.domain.addresses import email_as_kept
+from guestguard_dagster.domain.local_time import zone_named
 
 SmtpTls = Literal["none", "starttls", "implicit"]
 JwtAlgorithm = Literal["HS256", "RS256", "ES256", "EdDSA"]
@@ -62,6 +65,9 @@ class Settings(BaseModel):
     nats_consumer_invitation_send: str = "notifier-invitation-send"
     nats_subject_provider_callback: str = "guestguard.provider.callback"
     nats_consumer_provider_callback: str = "callback-applier"
+    nats_ledger_stream: str | None = None
+    nats_subject_ledger: str = "guestguard.ledger"
+    keep_ledger_days: int = Field(default=35, ge=1)
     nats_max_deliveries: int = Field(default=8, ge=1)
     nats_linger_seconds: float = Field(default=10, ge=0, le=300)
     fraud_alert_from_score: float = 60
@@ -137,10 +143,8 @@ class Settings(BaseModel):
     @field_validator("operator_timezone")
     @classmethod
     def _is_a_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError("must be an IANA name such as Europe/Berlin") from None
+        if zone_named(value) is None:
+            raise ValueError("must be an IANA name such as Europe/Berlin")
         return value
 
     @property
@@ -154,7 +158,7 @@ class Settings(BaseModel):
 
     @property
     def operator_addresses(self) -> tuple[str, ...]:
-        return tuple(address for given in self.operator_emails.split(",") if (address := given.strip()))
+        return tuple(address for given in self.operator_emails.split(",") if (address := email_as_kept(given)))
 
     @cached_property
     def rsvp_link_prefix(self) -> str:

@@ -147,7 +147,8 @@ def make_deliveries(
         return []
     if status in UNSETTLED_STATUSES and "batch_id" not in columns:
         state = BatchState.SENDING if status is DeliveryStatus.SENDING else BatchState.PENDING
-        columns["batch_id"] = make_batch(database, message, state=state, size=len(recipients))
+        lease = {"lease_expires_at": columns.pop("lease_expires_at")} if "lease_expires_at" in columns else {}
+        columns["batch_id"] = make_batch(database, message, state=state, size=len(recipients), **lease)
     rows = [
         {
             "message_id": message.id,

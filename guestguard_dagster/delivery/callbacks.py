@@ -11,7 +11,15 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
-from guestguard_dagster.domain.callbacks import CallbackNews, OptKeyword, Provider, ProviderEvent, counts_for
+from guestguard_dagster.delivery.ending import end_settled
+from guestguard_dagster.domain.callbacks import (
+    CallbackContent,
+    CalledDelivery,
+    OptKeyword,
+    Provider,
+    ProviderEvent,
+    counts_for,
+)
 from guestguard_dagster.domain.deliveries import DeliveryNews
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.suppressions import EVERY_HOST, SuppressionReason, for_sending_number
@@ -19,8 +27,8 @@ from guestguard_dagster.senders import resend_callbacks, ses_callbacks, twilio_c
 from guestguard_dagster.storage.callbacks import CallbackRepo, StoredCallback
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.errors import DeliveryNotFound
+from guestguard_dagster.storage.installation import InstallationRepo
 from guestguard_dagster.storage.messages import MessageRepo
-from guestguard_dagster.storage.progress import ProgressRepo
 from guestguard_dagster.storage.suppressions import NotAPhoneNumber, SuppressionRepo
 from guestguard_dagster.streams.errors import StreamFailed
 from guestguard_dagster.streams.messages import StreamMessage
@@ -32,7 +40,7 @@ _FIRST_RETRY = timedelta(seconds=15)
 _GIVE_UP_AFTER = timedelta(days=1)
 _GROUP = 500
 
-_READERS: Mapping[Provider, Callable[[Mapping[str, Any]], CallbackNews]] = {
+_READERS: Mapping[Provider, Callable[[Mapping[str, Any]], CallbackContent]] = {
     Provider.RESEND: resend_callbacks.read,
     Provider.SES: ses_callbacks.read,
     Provider.TWILIO: twilio_callbacks.read,
@@ -51,7 +59,7 @@ class Applied(StrEnum):
     CHANGED_NOTHING = "changed_nothing"  # it was known, older than what is known, or says nothing about a delivery
     OPTED_OUT = "opted_out"
     OPTED_IN = "opted_in"
-    NOT_OURS = "not_ours"  # no delivery of ours is meant
+    NOT_OURS = "not_ours"  # no hand-off of ours is meant
     TOO_EARLY = "too_early"  # the delivery is not known yet; it is tried again
 
 
@@ -71,12 +79,16 @@ class CallbackStream(Protocol):
 
 
 class CallbackApplier:
-    """`sending_number` (E.164) is what the STOPs of SMS belong to, if it is known."""
+    """Applies callbacks about this installation's hand-offs, and leaves those of others alone.
+
+    A callback is ours by its tag; without a tag (of a mail that left before there were any) by the provider's id alone.
+    `sending_number` (E.164) is what the STOPs of SMS belong to, if it is known.
+    """
 
     def __init__(self, database: Database, *, sending_number: str | None) -> None:
         self._callbacks = CallbackRepo(database)
+        self._installation = InstallationRepo(database)
         self._messages = MessageRepo(database)
-        self._progress = ProgressRepo(database)
         self._suppressions = SuppressionRepo(database)
         self._sending_number = sending_number
 
@@ -89,14 +101,7 @@ class CallbackApplier:
 
     def apply(self, callback: StoredCallback) -> Applied:
         """Apply one callback, and write down that it was."""
-        told = _READERS[callback.provider](callback.payload)
-        self._suppress(callback.provider, told)
-        if told.keyword is not None:
-            applied = self._heed(told.keyword)
-        elif told.news is None:
-            applied = Applied.CHANGED_NOTHING
-        else:
-            applied = self._move(told, told.news)
+        applied = self._apply(callback.provider, _READERS[callback.provider](callback.payload))
         if applied is Applied.TOO_EARLY and callback.age < _GIVE_UP_AFTER:
             self._callbacks.try_again(callback.id, after=max(_FIRST_RETRY, callback.age / 2))
             return applied
@@ -118,33 +123,49 @@ class CallbackApplier:
             return Report(counts, str(problem))
         return Report(counts, None)
 
-    def _move(self, told: CallbackNews, news: DeliveryNews) -> Applied:
-        delivery = self._callbacks.find_delivery(told.delivery_id, told.provider_message_id)
-        if delivery is None:
-            return Applied.TOO_EARLY if told.delivery_id is None else Applied.NOT_OURS
-        if not counts_for(news, of_earlier_round=delivery.has_moved_on):
+    def _apply(self, provider: Provider, content: CallbackContent) -> Applied:
+        if content.keyword is not None:
+            return self._apply_keyword(content.keyword)
+        if content.update is None:
+            return Applied.CHANGED_NOTHING
+        if content.installation not in (None, self._installation.id):
+            return Applied.NOT_OURS
+        delivery = self._callbacks.find_delivery(content.delivery_id, content.provider_message_id)
+        if delivery is None and content.installation is not None:
+            # A test mail, or a delivery that was deleted: its address bounced all the same.
+            self._suppress(provider, content)
+            return Applied.NOT_OURS
+        of_round = delivery.round_of(content) if delivery is not None else None
+        if delivery is None or of_round is None:
+            # Without our tag, it may be about a hand-off whose answer is not written down yet.
+            return Applied.TOO_EARLY if content.installation is None else Applied.NOT_OURS
+        self._suppress(provider, content)
+        return self._move(delivery, content.update, of_earlier_round=of_round < delivery.round)
+
+    def _move(self, delivery: CalledDelivery, update: DeliveryNews, *, of_earlier_round: bool) -> Applied:
+        if not counts_for(update, of_earlier_round=of_earlier_round):
             return Applied.CHANGED_NOTHING
         try:
-            status = self._messages.record_delivery(delivery.delivery_id, news)
+            status = self._messages.record_delivery(delivery.delivery_id, update)
         except DeliveryNotFound:
             return Applied.NOT_OURS
         if delivery.message_id is not None and not delivery.status.is_settled:
             # It may have been the last one that its message waited for.
-            self._progress.finish([delivery.message_id])
+            end_settled(self._messages, [delivery.message_id])
         return Applied.CHANGED_NOTHING if status is delivery.status else Applied.MOVED
 
-    def _suppress(self, provider: Provider, told: CallbackNews) -> None:
-        if told.suppress is None:
+    def _suppress(self, provider: Provider, content: CallbackContent) -> None:
+        if content.suppress is None:
             return
-        for address in told.addresses:
+        for address in content.addresses:
             try:
                 self._suppressions.add(
-                    _CHANNELS[provider], address, scope=EVERY_HOST, reason=told.suppress, source=provider
+                    _CHANNELS[provider], address, scope=EVERY_HOST, reason=content.suppress, source=provider
                 )
             except NotAPhoneNumber:
                 logger.warning("a callback of %s names a number that is none; nothing is suppressed", provider)
 
-    def _heed(self, keyword: OptKeyword) -> Applied:
+    def _apply_keyword(self, keyword: OptKeyword) -> Applied:
         """STOP suppresses, START lifts; in whatever order they are applied, the last word of the guest counts."""
         scope = for_sending_number(keyword.to_phone) if keyword.to_phone == self._sending_number else EVERY_HOST
         with self._callbacks.newest_in(keyword.thread) as payload:

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from guestguard_dagster.delivery.quiet import claim_due
 from guestguard_dagster.delivery.send_context import SendContext
+from guestguard_dagster.domain.departures import Departure
 from guestguard_dagster.domain.messages import MessageStatus
 from guestguard_dagster.storage.asks import LOOK_AHEAD
-from guestguard_dagster.storage.contexts import MessageContext
 
 _LOOK_AGAIN = timedelta(seconds=5)
 _SHORTEST_WAIT = timedelta(milliseconds=20)
@@ -43,7 +43,6 @@ def claim(sending: SendContext, message_ids: Sequence[UUID], stop: Event) -> Cla
     """Wait for the first due instant and claim what is due then; `dispatch` claims the rest when it is due."""
     expired: list[UUID] = []
     while True:
-        expired += sending.messages.expire_started(message_ids)
         expired += claim_due(sending, message_ids)
         schedule = read_schedule(sending, message_ids)
         if stop.is_set() or schedule.sending or schedule.first_due_in is None:
@@ -55,19 +54,17 @@ def claim(sending: SendContext, message_ids: Sequence[UUID], stop: Event) -> Cla
 
 def read_schedule(sending: SendContext, message_ids: Sequence[UUID]) -> Schedule:
     """Read the rows again: a host may have edited, held or cancelled a message while the run waited for it."""
-    contexts = sending.contexts.load(message_ids)
-    being_sent = [id for id, context in contexts.items() if context.message.status is MessageStatus.SENDING]
-    due_in = {id: wait for id, context in contexts.items() if (wait := _due_in(context)) is not None}
-    left = [id for id in message_ids if id not in due_in and id not in being_sent]
+    departures = sending.messages.departures(message_ids)
+    being_sent = [id for id, departure in departures.items() if departure.message.status is MessageStatus.SENDING]
+    due_in = {id: wait for id, departure in departures.items() if (wait := _due_in(departure)) is not None}
+    departing = set(being_sent)
+    left = [id for id in message_ids if id not in due_in and id not in departing]
     return Schedule(tuple(being_sent), tuple(due_in), tuple(left), min(due_in.values(), default=None))
 
 
-def _due_in(context: MessageContext) -> timedelta | None:
+def _due_in(departure: Departure) -> timedelta | None:
     """How long until this message may be claimed, or None if it is not this run's to wait for."""
-    message = context.message
-    if message.status is not MessageStatus.SCHEDULED or message.send_at is None or message.held_at is not None:
+    if not departure.awaits_its_instant or departure.too_late_at(departure.read_at):
         return None
-    if context.event_is_off or context.event_has_overtaken:
-        return None
-    due_in = max(message.send_at, message.not_before or message.send_at) - context.read_at
-    return max(due_in, timedelta()) if due_in <= LOOK_AHEAD else None
+    due_in = departure.leaves_at - departure.read_at
+    return due_in if due_in <= LOOK_AHEAD else None

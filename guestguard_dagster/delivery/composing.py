@@ -212,6 +212,7 @@ class MessageComposer:
                 round=facts.round,
                 to_phone=address,
                 body=template.render(guest_name=facts.guest_name, rsvp_link=link),
+                installation=self._sending.installation.id,
                 valid_until=context.event.starts_at if not context.leaves_after_start else None,
             )
         unsubscribe = self._sending.links.unsubscribe(facts.guest_id, context.event.id) if facts.guest_id else None
@@ -226,6 +227,7 @@ class MessageComposer:
             subject=rendered.subject,
             text=rendered.text,
             html=rendered.html,
+            installation=self._sending.installation.id,
             unsubscribe_url=unsubscribe,
         )
 
@@ -291,6 +293,8 @@ def _reason_to_skip(facts: RecipientFacts, context: MessageContext) -> SkipReaso
         return SkipReason.EVENT_CANCELLED
     if context.event_has_overtaken:
         return SkipReason.EVENT_STARTED
+    if context.words_have_expired:
+        return SkipReason.TIME_PASSED
     if facts.removed:
         return SkipReason.GUEST_REMOVED
     audience = context.message.audience

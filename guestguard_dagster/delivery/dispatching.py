@@ -84,7 +84,7 @@ class _Dispatch:
                 for worker in self._workers.values():
                     workers.callback(worker.close)
         if self._stop.is_set():
-            self._sending.asks.let_go(self._all)
+            self._sending.asks.requeue(self._all)
         outcomes = sum((worker.outcomes for worker in self._workers.values()), Counter[str]())
         return DispatchReport(outcomes, boot_seconds() - started, dict(self._deferred))
 
@@ -188,13 +188,13 @@ class _Dispatch:
         for message_id, context in contexts.items():
             if context.may_leave and context.quiet_until is not None:
                 until = context.quiet_until
-                self._defer(worker, [message_id], until - context.read_at, quiet_reason(context, until))
+                self._defer(worker, [message_id], until - context.read_at, quiet_reason(context.event, until))
         return [message_id for message_id, context in contexts.items() if context.may_leave_now]
 
     def _defer(self, worker: Worker, message_ids: Sequence[UUID], wait: timedelta, reason: str) -> None:
         if not message_ids:
             return
-        self._sending.asks.put_off(message_ids, wait=wait, reason=reason)
+        self._sending.asks.defer(message_ids, wait=wait, reason=reason)
         worker.leave(message_ids)
         self._deferred[reason] += len(message_ids)
         for message_id in message_ids:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from guestguard_dagster.delivery.ending import end_settled
 from guestguard_dagster.delivery.leasing import REPEAT_WITHIN
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.deliveries import DeliveryStatus
@@ -30,5 +31,5 @@ def record_deliveries(sending: SendContext, message_ids: Sequence[UUID]) -> int:
 
 def mark_sent(sending: SendContext, message_ids: Sequence[UUID]) -> FinishReport:
     """End the messages that are done; the others are left for the next run."""
-    sending.progress.finish(message_ids)
+    end_settled(sending.messages, message_ids)
     return FinishReport(sending.progress.statuses(message_ids), sending.progress.outcomes(message_ids))

@@ -61,13 +61,17 @@ class BatchAnswers:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What hand-offs under one lease brought, kept until the next commit writes it down."""
+    """What hand-offs under one lease brought, kept until the next commit writes it down.
+
+    `recorded` says that the batches are in the ledger.
+    """
 
     token: UUID
     provider: str
     account: str
     batches: tuple[BatchAnswers, ...]
     answered_at: float
+    recorded: bool
 
 
 def make_ready(
@@ -101,7 +105,7 @@ def write_answers(connection: Connection, sending: SendContext, answered: Answer
     held: set[int] = set()
     for wait in {None, *repeated.values()}:
         ids = [each.batch.id for each in answered.batches if repeated.get(each.batch.id) == wait]
-        held |= batches.close(connection, token, ids, repeat_in=wait) if ids else set()
+        held |= batches.close(connection, token, ids, recorded=answered.recorded, repeat_in=wait) if ids else set()
     deliveries.settle(
         connection,
         [settlement for each in answered.batches for settlement in each.settlements],

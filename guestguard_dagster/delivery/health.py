@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from sqlalchemy.exc import DBAPIError
 
+from guestguard_dagster.delivery.ledger import NOT_KEPT, behind_sentence
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.senders.picker import pick_senders
 from guestguard_dagster.settings import Settings, SettingsInvalid
@@ -17,6 +18,7 @@ from guestguard_dagster.storage.alerts import AlertRepo
 from guestguard_dagster.storage.audits import LATE, AuditRepo
 from guestguard_dagster.storage.breakers import BreakerRepo
 from guestguard_dagster.storage.database import Database, DatabaseFailed
+from guestguard_dagster.storage.ledger import LedgerRepo
 from guestguard_dagster.storage.migrate import current_revision, newest_revision
 from guestguard_dagster.storage.ticks import TickRepo
 from guestguard_dagster.streams.access import NatsAccess
@@ -118,6 +120,7 @@ def _of_work(database: Database, settings: Settings) -> list[Finding]:
             *_breakers(database, settings),
             _dead_letters(database),
             _alerts(database),
+            _ledger(database, settings),
         ]
     except DatabaseFailed as problem:
         return [_error("work", str(problem))]
@@ -188,6 +191,20 @@ def _alerts(database: Database) -> Finding:
     if not alerts:
         return _ok("alerts", "no alert is open")
     return _warning("alerts", f"{len(alerts)} alerts are open: {'; '.join(alert.title for alert in alerts[:5])}")
+
+
+def _ledger(database: Database, settings: Settings) -> Finding:
+    if settings.nats_url is None:
+        return _warning("ledger", NOT_KEPT)
+    position = LedgerRepo(database).position()
+    if position is None:
+        return _warning("ledger", "the ledger was never looked at; the sensor due_messages does, every 30 seconds")
+    if position.behind_since is not None:
+        return _error("ledger", behind_sentence(position.unknown_batches or 0))
+    age = database.now() - position.verified_at
+    if age > _TICKS_WITHIN:
+        return _warning("ledger", f"the ledger was last looked at {_told(age)} ago; check that NATS runs, and NATS_URL")
+    return _ok("ledger", "whatever the ledger says has left is known to the database")
 
 
 def _nats(settings: Settings) -> Finding:

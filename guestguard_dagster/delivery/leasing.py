@@ -4,7 +4,7 @@ from datetime import timedelta
 from threading import Event
 
 from guestguard_dagster.clock import boot_seconds
-from guestguard_dagster.senders.base import LeaseLost
+from guestguard_dagster.senders.base import LeaseLost, TimeIsUp
 
 LEASE_TIME = timedelta(seconds=60)
 # Idempotency keys live 24 hours at the provider; an hour is left for clocks and slow calls.
@@ -28,6 +28,6 @@ class LeaseClock:
         if boot_seconds() >= self._lease_ends_at:
             raise LeaseLost("the lease on this batch could have run out; it is left to the next run")
         if boot_seconds() >= self._turn_ends_at:
-            raise LeaseLost("this hand-off has taken its time; what has not left yet leaves with a batch of its own")
+            raise TimeIsUp("this hand-off has taken its time; what has not left yet leaves with a batch of its own")
         if self._stop.is_set():
             raise LeaseLost("the run is being stopped; what has not left yet stays pending")

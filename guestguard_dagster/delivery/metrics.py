@@ -52,6 +52,17 @@ def _present(database: Database) -> list[_Metric]:
         _one("guestguard_open_breakers", "Provider accounts that take nothing at the moment.", gauges.open_breakers),
         _one("guestguard_open_dead_letters", "Events that could not be used.", gauges.open_dead_letters),
         _one("guestguard_open_alerts", "Alerts that are open.", gauges.open_alerts),
+        _one(
+            "guestguard_behind_ledger",
+            "1 while nothing is sent, because the database was restored behind its ledger.",
+            gauges.behind_ledger,
+        ),
+        _Metric(
+            "guestguard_seconds_since_ledger_check",
+            "gauge",
+            "How long ago the database was last seen to know what its ledger knows.",
+            [] if gauges.seconds_since_ledger_check is None else [({}, gauges.seconds_since_ledger_check)],
+        ),
         _Metric(
             "guestguard_seconds_since_tick",
             "gauge",

@@ -81,7 +81,9 @@ class NotificationComposer:
         )
         attachments = (self._calendar(event, host),) if payload.is_attending else ()
         sender = from_name(event, host, self._sending.senders.from_name)
-        return _mail_of(facts, address, facts.guest_name, sender, host.email, rendered, attachments=attachments)
+        return _mail_of(
+            self._sending, facts, address, facts.guest_name, sender, host.email, rendered, attachments=attachments
+        )
 
     def _alert(self, facts: RecipientFacts, address: str, context: NotificationContext, payload: FraudScored) -> Mail:
         event, host = context.event, context.host
@@ -91,7 +93,7 @@ class NotificationComposer:
             seen_at=context.published_at,
             event_link=self._sending.links.event(event.id),
         )
-        return _mail_of(facts, address, host.name, self._sending.senders.from_name, None, rendered)
+        return _mail_of(self._sending, facts, address, host.name, self._sending.senders.from_name, None, rendered)
 
     def _invite(
         self, facts: RecipientFacts, address: str, context: NotificationContext, payload: InvitationSend
@@ -103,7 +105,7 @@ class NotificationComposer:
             guest_name=name, link=payload.link or self._sending.links.rsvp(facts), unsubscribe_url=unsubscribe
         )
         sender = from_name(event, host, self._sending.senders.from_name)
-        return _mail_of(facts, address, name, sender, host.email, rendered, unsubscribe_url=unsubscribe)
+        return _mail_of(self._sending, facts, address, name, sender, host.email, rendered, unsubscribe_url=unsubscribe)
 
     def _suppressed_scopes(self, contexts: Mapping[int, NotificationContext]) -> dict[str, frozenset[str]]:
         addresses = {_address(context) for context in contexts.values()} - {""}
@@ -111,6 +113,7 @@ class NotificationComposer:
 
 
 def _mail_of(
+    sending: "SendContext",
     facts: RecipientFacts,
     address: str,
     to_name: str,
@@ -131,6 +134,7 @@ def _mail_of(
         subject=rendered.subject,
         text=rendered.text,
         html=rendered.html,
+        installation=sending.installation.id,
         unsubscribe_url=unsubscribe_url,
         attachments=attachments,
     )

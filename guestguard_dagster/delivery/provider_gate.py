@@ -111,9 +111,9 @@ class ProviderGate:
             self._close_gate(refused, first=first, longest=max(LONGEST_OPEN_TIME, first))
             return False
         if unavailable is not None:
-            first = unavailable.retry_after or _FIRST_UNAVAILABLE
+            first = min(unavailable.retry_after or _FIRST_UNAVAILABLE, _LONGEST_UNREACHABLE)
             longest = _LONGEST_UNAVAILABLE if first <= _FIRST_UNAVAILABLE else _LONGEST_UNREACHABLE
-            self._close_gate(unavailable, first=first, longest=max(longest, first))
+            self._close_gate(unavailable, first=first, longest=longest)
             return False
         wishes = [outcome.retry_after for outcome in outcomes if outcome.retry_after is not None]
         if wishes:

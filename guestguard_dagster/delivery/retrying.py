@@ -10,7 +10,7 @@ from uuid import UUID
 from guestguard_dagster.domain.days import Days
 from guestguard_dagster.domain.deliveries import RetryFilter
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.errors import EventCancelled, MessageNotFound, MessageNotRetryable
+from guestguard_dagster.storage.errors import MessageNotFound, Refused
 from guestguard_dagster.storage.messages import MessageRepo
 from guestguard_dagster.storage.retries import RetryGroup, RetryRepo
 
@@ -70,6 +70,6 @@ def retry(database: Database, plan: RetryPlan) -> RetryReport:
     for message_id in plan.message_ids:
         try:
             report.reopened[message_id] = messages.retry_failed(message_id, plan.which)
-        except (MessageNotRetryable, EventCancelled, MessageNotFound) as refusal:
+        except (Refused, MessageNotFound) as refusal:
             report.left[message_id] = str(refusal)
     return report

@@ -66,6 +66,7 @@ def send_sample(
     to: str,
     to_name: str,
     from_name: str,
+    installation: str,
     senders: Senders,
     rates: RateRepo,
     breakers: BreakerRepo,
@@ -88,9 +89,20 @@ def send_sample(
     # Every sample has a Message-ID of its own: a second one must not look like a repeat of the first.
     number = round(utc_now().timestamp() * 1000)
     item = (
-        Text(_NO_DELIVERY, number, to, rendered)
+        Text(_NO_DELIVERY, number, to, rendered, installation)
         if isinstance(rendered, str)
-        else Mail(_NO_DELIVERY, number, to, to_name, from_name, None, rendered.subject, rendered.text, rendered.html)
+        else Mail(
+            _NO_DELIVERY,
+            number,
+            to,
+            to_name,
+            from_name,
+            None,
+            rendered.subject,
+            rendered.text,
+            rendered.html,
+            installation,
+        )
     )
     [request] = sender.prepare([item])
     [outcome] = sender.hand_off(request, permit=_always)

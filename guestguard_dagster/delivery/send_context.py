@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from guestguard_dagster.delivery.composing import LinkMaker
 from guestguard_dagster.delivery.leasing import LEASE_TIME
+from guestguard_dagster.delivery.ledger import LedgerGuard
 from guestguard_dagster.senders.picker import Senders
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.asks import AskRepo
@@ -14,19 +15,22 @@ from guestguard_dagster.storage.breakers import BreakerRepo
 from guestguard_dagster.storage.contexts import ContextRepo
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.dead_letters import DeadLetterRepo
+from guestguard_dagster.storage.installation import InstallationRepo
 from guestguard_dagster.storage.messages import MessageRepo
 from guestguard_dagster.storage.notifications import NotificationRepo
 from guestguard_dagster.storage.progress import ProgressRepo
 from guestguard_dagster.storage.rates import RateRepo
 from guestguard_dagster.storage.runs import RunRepo
 from guestguard_dagster.storage.suppressions import SuppressionRepo
+from guestguard_dagster.streams.ledger import Ledger
 
 
 @dataclass(frozen=True)
 class SendContext:
     """`run_id` is written beside every batch; outside Dagster it is any name that says who sends.
 
-    `lease_time` is how long a batch's hand-off may take before other processes may take the batch over.
+    Use it as a context manager, or `close` it: for the ledger it may hold a connection to NATS. `lease_time` is how
+    long a batch's hand-off may take before other processes may take the batch over.
     """
 
     database: Database
@@ -40,6 +44,9 @@ class SendContext:
     breakers: BreakerRepo
     contexts: ContextRepo
     dead_letters: DeadLetterRepo
+    installation: InstallationRepo
+    ledger: Ledger
+    ledger_guard: LedgerGuard
     messages: MessageRepo
     notifications: NotificationRepo
     progress: ProgressRepo
@@ -57,6 +64,7 @@ class SendContext:
         run_id: str,
         lease_time: timedelta = LEASE_TIME,
     ) -> "SendContext":
+        ledger = Ledger.from_settings(settings)
         return cls(
             database=database,
             senders=senders,
@@ -69,6 +77,9 @@ class SendContext:
             breakers=BreakerRepo(database),
             contexts=ContextRepo(database),
             dead_letters=DeadLetterRepo(database),
+            installation=InstallationRepo(database),
+            ledger=ledger,
+            ledger_guard=LedgerGuard(database, ledger),
             messages=MessageRepo(database),
             notifications=NotificationRepo(database),
             progress=ProgressRepo(database),
@@ -76,3 +87,13 @@ class SendContext:
             runs=RunRepo(database),
             suppressions=SuppressionRepo(database),
         )
+
+    def close(self) -> None:
+        """Closes what it opened itself: database and senders belong to the caller."""
+        self.ledger.close()
+
+    def __enter__(self) -> "SendContext":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

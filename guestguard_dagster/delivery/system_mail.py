@@ -78,4 +78,5 @@ class _MemoComposer:
             subject=memo.subject,
             text=memo.text,
             html=memo.html,
+            installation=self._sending.installation.id,
         )

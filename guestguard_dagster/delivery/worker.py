@@ -7,9 +7,10 @@ back. Where it is not, several batches are leased and composed at once.
 import logging
 import zlib
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from itertools import chain
 from threading import Event
@@ -23,6 +24,7 @@ from guestguard_dagster.delivery.leasing import REPEAT_WITHIN, LeaseClock
 from guestguard_dagster.delivery.provider_gate import Blocked, ProviderGate, batch_size_of
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.delivery.settling import draw_jitter, settle, settle_repeat, weigh
+from guestguard_dagster.domain.ledger import LedgerEntry
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.domain.suppressions import EVERY_HOST, SuppressionReason, for_sending_number
@@ -235,49 +237,86 @@ class Worker:
         """Let these batches leave together; False when they may not any more."""
         clock = LeaseClock(self._stop, self._sending.lease_time)
         try:
-            self._commit(token, wave)
+            self._require_known_ledger(wave)
+            instants = self._commit(token, wave)
+            # The commit may have gone to another server than the one that was looked at.
+            self._require_known_ledger(wave)
         except BatchStale as stale:
             log.info("batches are looked at again: %s", stale)
             self._composer.forget()
             self.flush()
-            self._release(token, [ready.batch for ready in wave])
+            # A commit whose answer was lost may have marked them: nothing of them has left.
+            self._release(token, [ready.batch for ready in wave], marked_too=True)
             return False
+        recorded = self._sending.ledger.record(self._entries(wave, instants))
         self.outcomes.update(refusal.status for ready in wave for refusal in ready.refusals)
         if self._sender.overlaps:
-            self._under_way = self._hand_off_thread.submit(self._hand_off, token, wave, clock)
+            self._under_way = self._hand_off_thread.submit(self._hand_off, token, wave, clock, recorded)
         else:
-            self._take_in(self._hand_off(token, wave, clock))
+            self._take_in(self._hand_off(token, wave, clock, recorded))
         return True
 
-    def _commit(self, token: UUID, wave: Sequence[Ready]) -> None:
-        """In one durable transaction: what the last batches brought, and that these are about to leave."""
+    def _require_known_ledger(self, wave: Sequence[Ready]) -> None:
+        """Raises BatchStale while the database is behind its ledger."""
+        guard = self._sending.ledger_guard
+        if not all(guard.may_send(ready.batch.queue_id) for ready in wave):
+            raise BatchStale(guard.standing.sentence)
+
+    def _commit(self, token: UUID, wave: Sequence[Ready]) -> dict[int, datetime]:
+        """In one durable transaction: what the last batches brought, and that these are about to leave.
+
+        Returns the instant of each. Raises BatchStale.
+        """
         refusals = list(chain.from_iterable(ready.refusals for ready in wave))
         leaving = [(ready.batch, ready.fixed_request) for ready in wave if ready.requests]
         empty = [ready.batch.id for ready in wave if not ready.requests]
         unwritten = self._unwritten
 
-        def commit() -> None:
+        def commit() -> dict[int, datetime]:
             with self._sending.database.transaction() as connection:
                 if unwritten is not None:
                     write_answers(connection, self._sending, unwritten)
                 deliveries.refuse(connection, refusals)
                 if empty:
                     self._sending.batches.close(connection, token, empty)
-                if leaving:
-                    self._sending.batches.mark_sending(
-                        connection,
-                        token,
-                        leaving,
-                        provider=self._sender.provider,
-                        account=self._sender.account,
-                        run_id=self._sending.run_id,
-                        duration=self._sending.lease_time,
-                    )
+                if not leaving:
+                    return {}
+                return self._sending.batches.mark_sending(
+                    connection,
+                    token,
+                    leaving,
+                    provider=self._sender.provider,
+                    account=self._sender.account,
+                    run_id=self._sending.run_id,
+                    duration=self._sending.lease_time,
+                )
 
-        retry_database(commit, self._stop)
+        instants = retry_database(commit, self._stop)
         self._unwritten = None
+        return instants
 
-    def _hand_off(self, token: UUID, wave: Sequence[Ready], clock: LeaseClock) -> Answered:
+    def _entries(self, wave: Sequence[Ready], instants: Mapping[int, datetime]) -> list[LedgerEntry]:
+        if not self._sending.ledger.is_kept:
+            return []
+        return [
+            LedgerEntry(
+                batch_id=ready.batch.id,
+                key=ready.batch.key,
+                queue_id=ready.batch.queue_id,
+                message_id=ready.batch.message_id,
+                recipients=tuple(facts.recipient_id for facts, _ in ready.items.values()),
+                handed_off_at=instants[ready.batch.id],
+                highest_delivery_id=max(ready.items),
+                provider=self._sender.provider,
+                account=self._sender.account,
+                repeatable=self._sender.repeatable,
+                installation_id=UUID(self._sending.installation.id),
+            )
+            for ready in wave
+            if ready.batch.id in instants
+        ]
+
+    def _hand_off(self, token: UUID, wave: Sequence[Ready], clock: LeaseClock, recorded: bool) -> Answered:
         """Touches nothing of the worker that changes: it may run in a thread of its own."""
         answers: list[BatchAnswers] = []
         for ready in wave:
@@ -287,7 +326,11 @@ class Worker:
                 answered = self._sender.hand_off(request, clock.permit) if has_turn else [None] * len(request.members)
                 outcomes.update(zip(request.members, answered, strict=True))
             answers.append(self._settle(ready, outcomes))
-        return Answered(token, self._sender.provider, self._sender.account, tuple(answers), boot_seconds())
+        return self._answered(token, answers, recorded=recorded)
+
+    def _answered(self, token: UUID, answers: Iterable[BatchAnswers], *, recorded: bool = False) -> Answered:
+        account = self._sender.account
+        return Answered(token, self._sender.provider, account, tuple(answers), boot_seconds(), recorded=recorded)
 
     def _settle(self, ready: Ready, outcomes: dict[int, Outcome | None]) -> BatchAnswers:
         recipients = [facts for facts, _ in ready.items.values()]
@@ -312,8 +355,7 @@ class Worker:
             settle_repeat(facts, outcomes[facts.delivery_id], jitter=jitter) for facts in batch.recipients
         )
         addresses = {facts.delivery_id: facts.email or "" for facts in batch.recipients}
-        answers = (BatchAnswers(batch, settlements, addresses),)
-        self._take_in(Answered(repeatable.token, self._sender.provider, self._sender.account, answers, boot_seconds()))
+        self._take_in(self._answered(repeatable.token, [BatchAnswers(batch, settlements, addresses)]))
         self.flush()
 
     # --- from the answers to the rows ------------------------------------------------------------------------------
@@ -347,9 +389,9 @@ class Worker:
         scope = for_sending_number(number) if reason == SuppressionReason.STOP and number else EVERY_HOST
         self._sending.suppressions.add(self._channel, address, scope=scope, reason=reason, source=self._sender.provider)
 
-    def _release(self, token: UUID, batches: Sequence[Batch], *, wakes: bool = True) -> None:
+    def _release(self, token: UUID, batches: Sequence[Batch], *, marked_too: bool = False, wakes: bool = True) -> None:
         if batches:
-            self._sending.batches.release(token, [batch.id for batch in batches])
+            self._sending.batches.release(token, [batch.id for batch in batches], marked_too=marked_too)
             if wakes:
                 self.wake({batch.queue_id for batch in batches})
 

@@ -53,6 +53,7 @@ HANDED_OFF_STATUSES = frozenset(
 )
 
 _PROOF_OF_HAND_OFF = HANDED_OFF_STATUSES
+MAY_HAVE_LEFT_STATUSES = HANDED_OFF_STATUSES | {DeliveryStatus.UNKNOWN}
 
 _DELIVERY_MOVES: Mapping[DeliveryStatus, frozenset[DeliveryStatus]] = {
     DeliveryStatus.PENDING: _PROOF_OF_HAND_OFF
@@ -67,7 +68,8 @@ _DELIVERY_MOVES: Mapping[DeliveryStatus, frozenset[DeliveryStatus]] = {
     DeliveryStatus.COMPLAINED: frozenset(),
     DeliveryStatus.FAILED: _PROOF_OF_HAND_OFF | {DeliveryStatus.PENDING},
     DeliveryStatus.SUPPRESSED: frozenset(),
-    DeliveryStatus.SKIPPED: frozenset(),
+    # Only what had no provider to go through, once there is one.
+    DeliveryStatus.SKIPPED: frozenset({DeliveryStatus.PENDING}),
 }
 
 
@@ -79,8 +81,12 @@ class SkipReason(StrEnum):
     NO_ADDRESS = "no_address"
     EVENT_CANCELLED = "event_cancelled"
     EVENT_STARTED = "event_started"
+    TIME_PASSED = "time_passed"  # a reminder whose words no longer hold
     LOG_BACKEND = "log_backend"
     MESSAGE_STOPPED = "message_stopped"
+
+
+_TOO_LATE = (SkipReason.EVENT_STARTED, SkipReason.TIME_PASSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +160,28 @@ class DeliveryStats:
 
     @property
     def retryable(self) -> int:
-        """Failed deliveries that `retry_failed` would try again."""
-        return sum(entry.count for entry in self.counts if entry.status is DeliveryStatus.FAILED and entry.retryable)
+        """Deliveries that `retry_failed` would try again: what failed for a while, or had no provider to go through."""
+        return sum(
+            entry.count
+            for entry in self.counts
+            if (entry.status is DeliveryStatus.FAILED and entry.retryable)
+            or (entry.status is DeliveryStatus.SKIPPED and entry.reason == SkipReason.LOG_BACKEND)
+        )
+
+    def why_nothing_left(self, channel: MessageChannel) -> str | None:
+        """Why nobody was, or may have been, written to although somebody should have been; None otherwise.
+
+        An audience that was empty, or had all answered or unsubscribed meanwhile, is no failure.
+        """
+        totals = self.by_status
+        if any(totals.get(status) for status in MAY_HAVE_LEFT_STATUSES):
+            return None
+        skipped = self.reasons_of(DeliveryStatus.SKIPPED)
+        if SkipReason.LOG_BACKEND in skipped:
+            return f"no {channel} provider configured"
+        if totals.get(DeliveryStatus.FAILED):
+            return min(reason or "failed" for reason in self.reasons_of(DeliveryStatus.FAILED))
+        return next((reason for reason in _TOO_LATE if reason in skipped), None)
 
     @property
     def by_status(self) -> dict[DeliveryStatus, int]:
@@ -175,7 +201,8 @@ class DeliveryStats:
 
 @dataclass(frozen=True, slots=True)
 class RetryFilter:
-    """Which deliveries are tried again: the failed and retryable ones, narrowed to these error classes if given.
+    """Which deliveries are tried again: the failed and retryable ones, and those that had no provider to go through;
+    narrowed to these error classes if given.
 
     `unknown_too` is an operator's consent that a guest whose mail may have left gets it once more. `providers` narrows
     both to those that were last handed to one of these.

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, time
 from enum import StrEnum
 from uuid import UUID
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
+from guestguard_dagster.domain.local_time import UTC_ZONE, zone_named
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.quiet_hours import SMS_QUIET_HOURS, QuietHours
 
@@ -69,12 +70,8 @@ class EventDraft:
         ):
             if (start is None) != (end is None):
                 raise ValueError("quiet hours need both a start and an end; leave out both to have none")
-        try:
-            ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError(
-                f"timezone {self.timezone!r} does not exist; give an IANA name such as 'Europe/Berlin'"
-            ) from None
+        if zone_named(self.timezone) is None:
+            raise ValueError(f"timezone {self.timezone!r} does not exist; give an IANA name such as 'Europe/Berlin'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +111,8 @@ class Event:
 
     @property
     def zone(self) -> ZoneInfo:
-        return ZoneInfo(self.timezone)
+        """The zone of its clock; UTC where this machine does not know a zone of that name."""
+        return zone_named(self.timezone) or UTC_ZONE
 
 
 @dataclass(frozen=True, slots=True)

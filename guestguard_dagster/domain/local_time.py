@@ -1,7 +1,18 @@
 """From a time on an event's wall clock to the instant that it means."""
 
 from datetime import UTC, datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+UTC_ZONE: Final = ZoneInfo("UTC")
+
+
+def zone_named(name: str) -> ZoneInfo | None:
+    """The zone of this IANA name, or None when there is none."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
 
 
 def instant_of(local: datetime) -> datetime:

@@ -5,6 +5,7 @@ from enum import StrEnum
 from uuid import UUID, uuid5
 
 _QUEUES = UUID("0b7a4f0e-4c1f-4e0b-8c3e-1f0f7a5f6f52")
+_MEMOS = UUID("f6a1c1d6-0a53-4a55-9f2d-0e4b3f1c7a08")
 
 
 class MemoKind(StrEnum):
@@ -28,3 +29,8 @@ class Memo:
     subject: str
     text: str = field(repr=False)
     html: str = field(repr=False)
+
+    @property
+    def id(self) -> UUID:
+        """The same whenever it is written again, also by a database that was restored."""
+        return uuid5(_MEMOS, f"{self.occasion}\n{self.address.lower()}")

@@ -78,7 +78,15 @@ class CancelReason(StrEnum):
     HOST = "host"
     EVENT_CANCELLED = "event_cancelled"
     EVENT_STARTED = "event_started"
-    TIME_PASSED = "time_passed"  # the event moved so that this reminder's day is already over
+    TIME_PASSED = "time_passed"  # a reminder whose words no longer held when it could have left
+
+
+class HoldOwner(StrEnum):
+    """Who stopped a message. Only what a terminated run held is lifted by re-executing that run."""
+
+    HOST = "host"
+    OPERATOR = "operator"
+    RUN = "run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +168,7 @@ class Message:
     not_before: datetime | None
     waiting_reason: str | None
     held_at: datetime | None
+    held_by: HoldOwner | None
     held_reason: str | None
     audience_frozen_at: datetime | None
     recipient_count: int | None
@@ -168,3 +177,19 @@ class Message:
     finished_at: datetime | None
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MessageTimes:
+    """What decides when a message may leave, without its text: fit to be read for thousands at once."""
+
+    id: UUID
+    event_id: UUID
+    kind: MessageKind
+    channel: MessageChannel
+    status: MessageStatus
+    send_at: datetime | None
+    survives_event_cancel: bool
+    version: int
+    not_before: datetime | None
+    held_at: datetime | None

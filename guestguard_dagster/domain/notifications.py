@@ -7,9 +7,9 @@ decided here too.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
 from uuid import UUID, uuid5
@@ -25,6 +25,7 @@ from pydantic import (
     ValidationError,
 )
 
+from guestguard_dagster.domain.addresses import email_as_kept
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.domain.plain_text import EVENT_NAME_LIMIT, GUEST_NAME_LIMIT, VENUE_LIMIT, clean_value
@@ -38,6 +39,7 @@ _LONGEST_ADDRESS = 320
 
 _QUEUES = UUID("6d0ac6b4-6f5c-4c0e-9a0c-64b0ad3d9d5e")
 _NO_ID = UUID(int=0)
+_NOTIFICATIONS = UUID("7d3f0f8e-5a0c-4b7e-9a51-3d9c1f2f6b10")
 
 
 class NotificationType(StrEnum):
@@ -106,6 +108,11 @@ class Arrival:
         """Redeliveries share it. The instant tells a stream from one that was deleted and made anew."""
         return self.stream, self.sequence, self.published_at
 
+    @property
+    def notification_id(self) -> UUID:
+        """The same whenever the event is written down again, also by a database that was restored."""
+        return uuid5(_NOTIFICATIONS, f"{self.stream}\n{self.sequence}\n{self.published_at.astimezone(UTC).isoformat()}")
+
 
 class PayloadRefused(ValueError):
     """A payload that can never work; the text says which field and why, and quotes no value."""
@@ -135,9 +142,10 @@ def _instant(moment: datetime | None) -> datetime | None:
     if moment is None or moment.year == 1:
         return None
     try:
-        return moment.astimezone(UTC)
+        moment = moment.astimezone(UTC)
     except OverflowError:
         raise ValueError("lies beyond the year 9999") from None
+    return None if moment.year == 1 else moment
 
 
 def _no_zero_id(value: object) -> object:
@@ -151,6 +159,11 @@ def _text(limit: int) -> Any:
         return clean_value(value, limit) if isinstance(value, str) else value
 
     return BeforeValidator(read)
+
+
+def _email(address: str) -> str:
+    """In its canonical form; what is no address is refused when its mail is handed off."""
+    return email_as_kept(address) or ""
 
 
 def _text_of_number(value: object) -> object:
@@ -229,6 +242,18 @@ class _Payload(BaseModel):
         return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a guest answered, and when (UTC)."""
+
+    at: datetime
+    response: RsvpStatus
+    plus_ones: int
+
+    def differs_from(self, other: "Answered") -> bool:
+        return (self.response, self.plus_ones) != (other.response, other.plus_ones)
+
+
 class RsvpConfirmed(_Payload):
     """A guest has answered. (Its risk_score is the fraud service's business.)"""
 
@@ -244,6 +269,11 @@ class RsvpConfirmed(_Payload):
     @property
     def is_attending(self) -> bool:
         return self.response is RsvpStatus.ATTENDING
+
+    def answered(self, published_at: datetime) -> Answered:
+        """When the event was stored bounds when the answer was given: no clock that is fast beats a later answer."""
+        at = min(self.submitted_at, published_at) if self.submitted_at else published_at
+        return Answered(at, self.response, self.plus_ones)
 
     def identity(self, message_id: str | None) -> Identity:
         """The same answer, given at the same instant, is one for ever; a changed answer is another event."""
@@ -278,7 +308,7 @@ class InvitationSend(_Payload):
 
     guest_id: OptionalId = None
     event_id: OptionalId = None
-    guest_email: Annotated[str, _text(_LONGEST_ADDRESS)] = Field(default="", repr=False)
+    guest_email: Annotated[str, _text(_LONGEST_ADDRESS), AfterValidator(_email)] = Field(default="", repr=False)
     guest_name: Annotated[str, _text(GUEST_NAME_LIMIT)] = ""
     host_name: Annotated[str, _text(GUEST_NAME_LIMIT)] = ""
     event_name: Annotated[str, _text(EVENT_NAME_LIMIT)] = ""
@@ -305,6 +335,8 @@ def read_payload(kind: NotificationType, data: bytes) -> Payload:
     payload = _PAYLOADS[kind].read(data)
     if isinstance(payload, InvitationSend) and payload.guest_email and not (payload.guest_id and payload.event_id):
         raise PayloadRefused("guest_id, event_id: needed to write to a guest")
+    if isinstance(payload, InvitationSend) and payload.event_date and payload.event_date.year == MAXYEAR:
+        raise PayloadRefused("event_date: lies at the end of the calendar; leave it out where there is none")
     return payload
 
 
@@ -322,7 +354,21 @@ def why_not_needed(payload: Payload, *, alert_from_score: float) -> NotNeeded | 
     return None
 
 
-def original_of(identity: Identity, published_at: datetime, earlier: Iterable[tuple[datetime, UUID]]) -> UUID | None:
+def original_of(
+    identity: Identity,
+    published_at: datetime,
+    earlier: Iterable[tuple[datetime, UUID]],
+    *,
+    changes: Collection[datetime] = (),
+) -> UUID | None:
     """Which of the notifications with this identity's key (when their events were stored, and their ids) is the same
-    event as one stored at `published_at`; None if it is a new one."""
-    return next((id for stored_at, id in earlier if identity.is_shared_by(published_at, stored_at)), None)
+    event as one stored at `published_at`; None if it is a new one.
+
+    A window does not reach over `changes`: a guest who says yes, no and yes again has answered three times.
+    """
+    for stored_at, id in earlier:
+        first, last = sorted((stored_at, published_at))
+        is_repeat = identity.window is None or not any(first < change < last for change in changes)
+        if is_repeat and identity.is_shared_by(published_at, stored_at):
+            return id
+    return None

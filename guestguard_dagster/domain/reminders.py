@@ -128,6 +128,30 @@ def reminder_time(kind: MessageKind, starts_at: datetime, zone: ZoneInfo) -> dat
     return instant_of(local_start.replace(hour=_DAY_OF_TIME.hour, minute=0, second=0, microsecond=0))
 
 
+def words_hold(kind: MessageKind, send_at: datetime, event: Event, at: datetime) -> bool:
+    """Whether the words of a message that is meant for `send_at` are still true at `at`. A broadcast's always are.
+
+    A reminder says "tomorrow" or "a week away": that holds on the day of its send_at, by the clock of the event's zone.
+    The reminder of the day itself speaks of the event's day, also where it leaves the evening before an early start.
+    """
+    if kind is MessageKind.BROADCAST or at <= send_at:
+        return True
+    last_day = send_at.astimezone(event.zone).date()
+    if REMINDER_RULES[kind].days_before == 0:
+        last_day = max(last_day, event.starts_at.astimezone(event.zone).date())
+    return at.astimezone(event.zone).date() <= last_day
+
+
+def too_late(kind: MessageKind, send_at: datetime, event: Event, at: datetime) -> CancelReason | None:
+    """Why a message that is meant for `send_at` must not leave at `at` any more; None when it may.
+
+    What was meant to leave before the event's start does not leave after it, and a reminder only while its words hold.
+    """
+    if send_at < event.starts_at <= at:
+        return CancelReason.EVENT_STARTED
+    return None if words_hold(kind, send_at, event, at) else CancelReason.TIME_PASSED
+
+
 def seed_auto_reminders(event: Event, now: datetime) -> list[MessageDraft]:
     """The reminders of a new event, in the order they leave, without those whose time is already past."""
     return [
@@ -179,8 +203,8 @@ def plan_event_move(before: Event, after: Event, messages: Iterable[Message], no
     """What moving an event (its start, its zone) does to its reminders. Broadcasts among `messages` are left alone.
 
     - An unsent reminder moves along. One that the host re-timed keeps its distance to the start.
-    - A new time that is past already: the reminder leaves at once while the event's zone still has that same day, as
-      its words ("tomorrow") still hold; after that day it becomes `cancelled`, reason `time_passed`.
+    - A new time that is past already: the reminder leaves at once while its words hold (`words_hold`); after that it
+      becomes `cancelled`, reason `time_passed`.
     - What could only leave after the start becomes `cancelled`, reason `event_started`.
     - One that was cancelled for one of these two reasons never left: it is armed again as soon as they do not hold.
     - One that was skipped when the event was created is created, if its time now lies ahead.
@@ -215,7 +239,12 @@ def _change_of(message: Message, before: Event, after: Event, now: datetime) -> 
 
     ran_out_of_time = message.status is MessageStatus.CANCELLED and message.status_reason in _RAN_OUT_OF_TIME
     if message.status is MessageStatus.SCHEDULED or ran_out_of_time:
-        reason = _why_too_late(send_at, after, now)
+        # A reminder moves with its event, so one that would leave after the start was never meant so.
+        reason = (
+            CancelReason.EVENT_STARTED
+            if send_at >= after.starts_at
+            else too_late(message.kind, send_at, after, max(send_at, now))
+        )
         if reason is not None:
             is_known = (message.send_at, message.status_reason) == (send_at, reason)
             return None if is_known else ExpireReminder(message.id, send_at, reason)
@@ -224,14 +253,6 @@ def _change_of(message: Message, before: Event, after: Event, now: datetime) -> 
     elif message.status is not MessageStatus.DRAFT:
         return None
     return RescheduleReminder(message.id, send_at) if send_at != message.send_at else None
-
-
-def _why_too_late(send_at: datetime, event: Event, now: datetime) -> CancelReason | None:
-    if max(send_at, now) >= event.starts_at:
-        return CancelReason.EVENT_STARTED
-    if send_at <= now and send_at.astimezone(event.zone).date() != now.astimezone(event.zone).date():
-        return CancelReason.TIME_PASSED
-    return None
 
 
 def _draft(event: Event, kind: MessageKind, send_at: datetime) -> MessageDraft:

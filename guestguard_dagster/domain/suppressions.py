@@ -32,8 +32,8 @@ class SuppressionReason(StrEnum):
 class Suppression:
     """One row of suppressions. `scope` is EVERY_HOST, `for_host(...)` or `for_sending_number(...)`.
 
-    `address` is in lower case (email) or E.164 (SMS). `reason` is a SuppressionReason, or a provider's own word for
-    one. `source` names who told us, e.g. `resend` or `operator`.
+    `address` is an `addresses.email_key` or, for SMS, E.164. `reason` is a SuppressionReason, or a provider's own word
+    for one. `source` names who told us, e.g. `resend` or `operator`.
     """
 
     id: UUID

@@ -6,7 +6,6 @@ Which ones is said in the Launchpad: by id, by when they became dead letters, or
 import json
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from dagster import (
     Config,
@@ -24,8 +23,10 @@ from dagster import (
 from pydantic import Field
 
 from guestguard_dagster.delivery.event_intake import Rules, receive, replay
+from guestguard_dagster.delivery.ledger import check
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.notifications import NotificationType
+from guestguard_dagster.jobs.ledger import instant
 from guestguard_dagster.jobs.queues import EVENT_QUEUE
 from guestguard_dagster.jobs.send_report import numbers
 from guestguard_dagster.resources.database import DatabaseResource
@@ -50,8 +51,8 @@ class DeadLetterSelection(Config):
         """Raises Failure for an instant that cannot be read."""
         return Selection(
             ids=self.ids or None,
-            since=_instant("since", self.since),
-            until=_instant("until", self.until),
+            since=instant("since", self.since),
+            until=instant("until", self.until),
             first_sequence=self.first_sequence,
             last_sequence=self.last_sequence,
         )
@@ -108,6 +109,10 @@ def read_again(
     nats: NatsResource,
 ) -> None:
     settings = senders.settings()
+    with nats.open_ledger() as ledger:
+        standing = check(database.get(), ledger)
+    if not standing.may_send:
+        raise Failure(standing.sentence)
     sending = SendContext.open(database.get(), senders.get(), settings, run_id=context.run_id)
     with nats.open() as stream:
         declaration = stream.declaration
@@ -144,23 +149,14 @@ def replay_dead_letters() -> None:
 @job(
     executor_def=in_process_executor,
     tags=EVENT_QUEUE,
-    description="Reads a range of the stream again, e.g. after a database was restored. Safe for any range.",
+    description="Reads a range of the stream again, e.g. after a database was restored and replay_ledger has run. Safe "
+    "for any range: what had left before the restore does not leave again.",
 )
 def replay_events() -> None:
     read_again()
 
 
 DEAD_LETTER_JOBS = [list_dead_letters, dismiss_dead_letters, replay_dead_letters, replay_events]
-
-
-def _instant(name: str, text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise Failure(f"{name} cannot be read; write it like 2026-12-05T18:30:00+01:00") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _table(letters: Sequence[DeadLetter]) -> TableMetadataValue:

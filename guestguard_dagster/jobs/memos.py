@@ -13,8 +13,8 @@ from guestguard_dagster.resources.senders import SendersResource
 
 @op(description="Hand off the memos that may leave now.")
 def hand_off_memos(context: OpExecutionContext, database: DatabaseResource, senders: SendersResource) -> None:
-    sending = SendContext.open(database.get(), senders.get(), senders.settings(), run_id=context.run_id)
-    report = run_until_stopped(lambda stop: mail_memos(sending, stop))
+    with SendContext.open(database.get(), senders.get(), senders.settings(), run_id=context.run_id) as sending:
+        report = run_until_stopped(lambda stop: mail_memos(sending, stop))
     if report.blocked:
         context.log.warning(report.blocked)
     context.add_output_metadata({**numbers("memos", report.outcomes), "memos that wait": report.left})

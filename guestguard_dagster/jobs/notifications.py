@@ -10,6 +10,7 @@ from typing import Any
 
 from dagster import JobDefinition, OpDefinition, OpExecutionContext, in_process_executor, job, op
 
+from guestguard_dagster.delivery import notification_sending
 from guestguard_dagster.delivery.event_intake import Rules
 from guestguard_dagster.delivery.graceful_stop import run_until_stopped
 from guestguard_dagster.delivery.notification_sending import NotificationReport
@@ -23,15 +24,17 @@ from guestguard_dagster.resources.senders import SendersResource
 from guestguard_dagster.streams.errors import StreamFailed
 
 
-def _drain_op(kind: NotificationType) -> OpDefinition:
+def _notification_op(kind: NotificationType) -> OpDefinition:
     @op(name=f"receive_and_send_{kind}", description="Receive group by group, each acknowledged once it is in rows.")
     def receive_and_send(
         context: OpExecutionContext, database: DatabaseResource, senders: SendersResource, nats: NatsResource
     ) -> None:
         settings = senders.settings()
-        sending = SendContext.open(database.get(), senders.get(), settings, run_id=context.run_id)
         linger = timedelta(seconds=settings.nats_linger_seconds)
-        with nats.open() as stream:
+        with (
+            nats.open() as stream,
+            SendContext.open(database.get(), senders.get(), settings, run_id=context.run_id) as sending,
+        ):
             try:
                 drift = stream.survey().drift
             except StreamFailed as problem:
@@ -39,7 +42,9 @@ def _drain_op(kind: NotificationType) -> OpDefinition:
             for sentence in drift:
                 context.log.warning(sentence)
             rules = Rules.from_settings(settings)
-            report = run_until_stopped(lambda stop: receive_and_send(sending, stream, rules, kind, stop, linger=linger))
+            report = run_until_stopped(
+                lambda stop: notification_sending.receive_and_send(sending, stream, rules, kind, stop, linger=linger)
+            )
         for sentence in filter(None, (report.blocked, report.stream_problem)):
             context.log.warning(sentence)
         context.add_output_metadata(_metadata(report, drift))
@@ -61,29 +66,29 @@ def _metadata(report: NotificationReport, drift: tuple[str, ...]) -> Mapping[str
     }
 
 
-def _drain_job(name: str, kind: NotificationType, description: str) -> JobDefinition:
-    receive_and_send = _drain_op(kind)
+def _notification_job(name: str, kind: NotificationType, description: str) -> JobDefinition:
+    receive_and_send = _notification_op(kind)
 
     @job(name=name, description=description, executor_def=in_process_executor, tags=EVENT_QUEUE)
-    def drain_job() -> None:
+    def notification_job() -> None:
         receive_and_send()
 
-    return drain_job
+    return notification_job
 
 
-rsvp_confirmation = _drain_job(
+rsvp_confirmation = _notification_job(
     "rsvp_confirmation",
     NotificationType.CONFIRMATION,
     "Confirms guests' answers to them, with a calendar file for those who attend. Safe to re-execute.",
 )
-fraud_alert = _drain_job(
+fraud_alert = _notification_job(
     "fraud_alert", NotificationType.FRAUD_ALERT, "Warns hosts of visits that look like fraud. Safe to re-execute."
 )
-invitation = _drain_job(
+invitation = _notification_job(
     "invitation", NotificationType.INVITATION, "Sends the invitations that hosts ask for. Safe to re-execute."
 )
 
-DRAINS: Mapping[NotificationType, JobDefinition] = {
+NOTIFICATION_JOBS: Mapping[NotificationType, JobDefinition] = {
     NotificationType.CONFIRMATION: rsvp_confirmation,
     NotificationType.FRAUD_ALERT: fraud_alert,
     NotificationType.INVITATION: invitation,

@@ -19,8 +19,9 @@ from dagster import (
 from guestguard_dagster.jobs.alerts import tell_operators
 from guestguard_dagster.jobs.dead_letters import DEAD_LETTER_JOBS
 from guestguard_dagster.jobs.delivery_checks import delivery_checks
+from guestguard_dagster.jobs.ledger import replay_ledger
 from guestguard_dagster.jobs.memos import send_memos
-from guestguard_dagster.jobs.notifications import DRAINS
+from guestguard_dagster.jobs.notifications import NOTIFICATION_JOBS
 from guestguard_dagster.jobs.provider_callbacks import apply_provider_callbacks
 from guestguard_dagster.jobs.queues import MAINTENANCE_QUEUE
 from guestguard_dagster.jobs.retry_failed import RETRY_JOBS
@@ -36,8 +37,9 @@ _JOBS_WITHOUT_ASSETS = [
         each.name
         for each in (
             send_scheduled,
-            *DRAINS.values(),
+            *NOTIFICATION_JOBS.values(),
             *DEAD_LETTER_JOBS,
+            replay_ledger,
             apply_provider_callbacks,
             send_memos,
             tell_operators,

@@ -194,7 +194,7 @@ def _table(plan: RetryPlan) -> TableMetadataValue:
                 "error": group.error_class or "",
                 "deliveries": group.deliveries,
                 "would leave": group.leaving,
-                "not now": group.obstacle or "",
+                "not now": group.obstacle.value if group.obstacle else "",
                 "message": str(group.message_id),
             }
         )

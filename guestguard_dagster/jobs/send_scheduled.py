@@ -57,21 +57,22 @@ def requested_ids(run: DagsterRun) -> list[UUID]:
 def _open_sending(
     context: OpExecutionContext, request: SendRequest, database: DatabaseResource, senders: SendersResource
 ) -> Iterator[SendContext]:
-    sending = SendContext.open(database.get(), senders.get(), senders.settings(), run_id=context.run_id)
-    sending.runs.record(context.run_id, request.ids(), lifts_hold=_an_operator_started(context))
-    try:
-        yield sending
-    except BaseException as error:
-        if _is_being_terminated(context):
-            sending.runs.hold(context.run_id, request.ids(), reason=TERMINATED.format(run_id=context.run_id))
-        elif not isinstance(error, Exception):
-            sending.asks.let_go(request.ids())  # a restart: the next tick may ask at once
-        raise
+    with SendContext.open(database.get(), senders.get(), senders.settings(), run_id=context.run_id) as sending:
+        sending.runs.record(context.run_id, request.ids(), repeats=_repeated_runs(context))
+        try:
+            yield sending
+        except BaseException as error:
+            if _is_being_terminated(context):
+                sending.runs.hold(context.run_id, request.ids(), reason=TERMINATED.format(run_id=context.run_id))
+            elif not isinstance(error, Exception):
+                sending.asks.requeue(request.ids())  # a restart: the next tick may ask at once
+            raise
 
 
-def _an_operator_started(context: OpExecutionContext) -> bool:
-    tags = context.run.tags
-    return "dagster/sensor_name" not in tags or "dagster/parent_run_id" in tags
+def _repeated_runs(context: OpExecutionContext) -> set[str]:
+    """The run that this one re-executes, and the first of them all; nothing for a run that repeats none."""
+    run = context.run
+    return {run_id for run_id in (run.parent_run_id, run.root_run_id) if run_id is not None}
 
 
 def _is_being_terminated(context: OpExecutionContext) -> bool:

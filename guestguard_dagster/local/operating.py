@@ -1,15 +1,18 @@
-"""What `guestguard export` and `guestguard doctor` do."""
+"""What `guestguard export`, `guestguard replay-ledger` and `guestguard doctor` do."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from guestguard_dagster.delivery.health import Level, examine
+from guestguard_dagster.delivery.ledger_replay import ReplayRefused, replay
 from guestguard_dagster.domain.days import Days
 from guestguard_dagster.local.console import tell
 from guestguard_dagster.local.errors import LocalServiceError
 from guestguard_dagster.local.here import settings_here
 from guestguard_dagster.reporting.export import Dataset, ParquetMissing, as_csv, as_parquet
-from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.database import Database, DatabaseFailed
+from guestguard_dagster.streams.errors import StreamFailed
+from guestguard_dagster.streams.ledger import Ledger
 
 _DEFAULT_DAYS = 30
 _SIGNS = {Level.OK: ("✓", "green"), Level.WARNING: ("!", "yellow"), Level.ERROR: ("✗", "red")}
@@ -42,6 +45,37 @@ def run_export(
     else:
         output.write_bytes(data)
         tell(f"{days}: written to {output}")
+
+
+def run_replay_ledger(project: Path, *, dry_run: bool, lost_at: datetime | None, restored_to: datetime | None) -> None:
+    """Replay the ledger over a restored database, and say what became of it.
+
+    Instants without a zone are in UTC. Raises SettingsInvalid, and LocalServiceError for what cannot be.
+    """
+    settings = settings_here(project)
+    try:
+        with (
+            Database(settings.require_database_url(), application_name="guestguard-replay") as database,
+            Ledger.from_settings(settings) as ledger,
+        ):
+            report = replay(
+                database, ledger, dry_run=dry_run, lost_at=_in_utc(lost_at), restored_to=_in_utc(restored_to)
+            )
+    except (ReplayRefused, StreamFailed, DatabaseFailed) as problem:
+        raise LocalServiceError(str(problem)) from None
+    for sentence in report.sentences():
+        tell(sentence)
+    for message_id, guests in report.left.items():
+        gone = " (not here any more)" if message_id in report.unknown_messages else ""
+        tell(f"  message {message_id}{gone}: {guests} guests have it")
+    for message_id in report.held_messages:
+        tell(f"  message {message_id}: held")
+    if not dry_run:
+        tell("Now run the job replay_events, for events of the lost time that were acknowledged.")
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 def run_doctor(project: Path) -> int:

@@ -6,9 +6,11 @@ file updates the entry instead of adding another.
 
 from datetime import UTC, datetime
 from typing import Final
+from urllib.parse import quote
 
 from guestguard_dagster.domain.events import Event, User
 from guestguard_dagster.domain.plain_text import EVENT_NAME_LIMIT, GUEST_NAME_LIMIT, VENUE_LIMIT, clean_value
+from guestguard_dagster.rendering.addresses import AddressInvalid, utf8_address
 
 CALENDAR_FILENAME: Final = "event.ics"
 CALENDAR_TYPE: Final = 'text/calendar; charset="utf-8"; method=PUBLISH'
@@ -32,9 +34,10 @@ def calendar_file(event: Event, host: User) -> bytes:
     entry.add("summary", clean_value(event.name, EVENT_NAME_LIMIT))
     if venue := clean_value(event.venue, VENUE_LIMIT):
         entry.add("location", venue)
-    organizer = vCalAddress(f"mailto:{clean_value(host.email, VENUE_LIMIT)}")
-    organizer.params["cn"] = clean_value(host.name, GUEST_NAME_LIMIT)
-    entry.add("organizer", organizer)
+    if address := _mailto(host.email):
+        organizer = vCalAddress(address)
+        organizer.params["cn"] = clean_value(host.name, GUEST_NAME_LIMIT)
+        entry.add("organizer", organizer)
     entry.add("status", "CONFIRMED")
 
     calendar = Calendar()
@@ -43,6 +46,14 @@ def calendar_file(event: Event, host: User) -> bytes:
     calendar.add("method", "PUBLISH")
     calendar.add_component(entry)
     return bytes(calendar.to_ical())
+
+
+def _mailto(email: str) -> str | None:
+    """As a URI (RFC 6068), or None for what is no address."""
+    try:
+        return f"mailto:{quote(utf8_address(email), safe='@!$*+=')}"
+    except AddressInvalid:
+        return None
 
 
 def _utc(moment: datetime) -> datetime:

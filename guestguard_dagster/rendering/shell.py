@@ -9,6 +9,7 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from guestguard_dagster.domain.events import Event
+from guestguard_dagster.domain.plain_text import EVENT_NAME_LIMIT, clean_value
 from guestguard_dagster.rendering.facts import EventFacts
 
 _PREHEADER_LENGTH = 140
@@ -17,6 +18,12 @@ _SHELL: Final = "mail.html"
 # Where the shell is cut for what differs from guest to guest; no cleaned value can contain these.
 _PREHEADER, _BODY, _UNSUBSCRIBE = "\x00preheader\x00", "\x00body\x00", "\x00unsubscribe\x00"
 _SLOTS = re.compile(f"{_PREHEADER}|{_BODY}|{_UNSUBSCRIBE}")
+
+
+LOGO_URL_LIMIT = 500
+POSTAL_ADDRESS_LIMIT = 200
+_COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
+_LOGO_URL = re.compile(r"https://[^\s\"'<>]+")
 
 
 class BrandingInvalid(ValueError):
@@ -36,17 +43,23 @@ class Branding:
     postal_address: str | None = None
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"#[0-9A-Fa-f]{6}", self.accent):
+        if not _COLOUR.fullmatch(self.accent):
             raise BrandingInvalid("the accent colour must be written as #rrggbb")
-        if self.logo_url is not None and not re.fullmatch(r"https://[^\s\"'<>]+", self.logo_url):
+        if self.logo_url is not None and not is_logo_url(self.logo_url):
             raise BrandingInvalid("the logo must be an https:// address")
-        if not (self.name.isprintable() and (self.postal_address or "").isprintable()):
-            raise BrandingInvalid("name and postal address are one line each")
+        for value, limit in ((self.name, EVENT_NAME_LIMIT), (self.postal_address or "", POSTAL_ADDRESS_LIMIT)):
+            if clean_value(value, limit) != value:
+                raise BrandingInvalid("name and postal address are one line each")
 
     @classmethod
     def of(cls, event: Event) -> "Branding":
-        """The event's own where it has one, else GuestGuard's. Raises BrandingInvalid."""
-        return cls(accent=event.accent or _ACCENT, logo_url=event.logo_url, postal_address=event.postal_address or None)
+        """The event's own where it has one that can be used, else GuestGuard's. Whatever is stored, a mail is made."""
+        accent, logo_url = event.accent or "", event.logo_url or ""
+        return cls(
+            accent=accent if _COLOUR.fullmatch(accent) else _ACCENT,
+            logo_url=logo_url if is_logo_url(logo_url) else None,
+            postal_address=clean_value(event.postal_address or "", POSTAL_ADDRESS_LIMIT) or None,
+        )
 
     @property
     def ink(self) -> str:
@@ -63,6 +76,11 @@ class Branding:
         # Relative luminance as WCAG defines it: below 0.179 white has the better contrast.
         red, green, blue = (_linear(int(self.accent[start : start + 2], 16) / 255) for start in (1, 3, 5))
         return 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.179
+
+
+def is_logo_url(url: str) -> bool:
+    """Whether a mail can show the picture at this address: https, without spaces, quotes and control characters."""
+    return len(url) <= LOGO_URL_LIMIT and _LOGO_URL.fullmatch(url) is not None and url.isprintable()
 
 
 def _linear(channel: float) -> float:

@@ -6,6 +6,7 @@ from guestguard_dagster.settings import Settings, load_settings
 from guestguard_dagster.streams.access import NatsAccess
 from guestguard_dagster.streams.declaration import StreamDeclaration
 from guestguard_dagster.streams.jetstream import JetStream
+from guestguard_dagster.streams.ledger import Ledger
 
 
 class NatsResource(ConfigurableResource["NatsResource"]):
@@ -18,6 +19,10 @@ class NatsResource(ConfigurableResource["NatsResource"]):
         """Use it as a context manager; it connects with its first call. Raises SettingsInvalid."""
         settings = self.settings()
         return JetStream(NatsAccess.from_settings(settings), StreamDeclaration.from_settings(settings))
+
+    def open_ledger(self) -> Ledger:
+        """Use it as a context manager. Without NATS it records nothing."""
+        return Ledger.from_settings(self.settings())
 
     def open_callbacks(self) -> JetStream:
         """The same for the stream of providers' callbacks."""

@@ -11,12 +11,17 @@ from uuid import UUID, uuid4
 
 from guestguard_dagster.domain.outcomes import Outcome
 
-# Raises LeaseLost when the process may no longer hand off. Called before every hand-off and every (re)connect.
+# Raises LeaseLost when the process may no longer hand off. Called before every request and every (re)connect; over SMTP
+# before the commands and before the content of every mail.
 Permit = Callable[[], None]
 
 
 class LeaseLost(Exception):
     """The lease on these deliveries could have run out: whatever has not left yet must not leave from here."""
+
+
+class TimeIsUp(LeaseLost):
+    """The lease holds, but the hand-off has lasted for long enough: nothing more is begun, what was begun may leave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,7 @@ class Mail:
     """One email, ready to leave. The sender adds its own From address and the Message-ID's domain.
 
     `from_name` is the display name, e.g. "Ada via GuestGuard". `unsubscribe_url` is the signed one-click link
-    (RFC 8058), or None for confirmations.
+    (RFC 8058), or None for confirmations. `installation` is our own id, which callbacks about this mail bring back.
     """
 
     delivery_id: int
@@ -43,6 +48,7 @@ class Mail:
     subject: str
     text: str
     html: str
+    installation: str
     unsubscribe_url: str | None = None
     attachments: tuple[Attachment, ...] = ()
 
@@ -53,17 +59,21 @@ class Mail:
     @property
     def message_id_local_part(self) -> str:
         """The same for every hand-off of this delivery and round, so that a doubled mail can be recognised."""
-        return f"delivery-{self.delivery_id}-{self.round}"
+        return f"delivery-{self.delivery_id}-{self.round}.{self.installation[:8]}"
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """One SMS, ready to leave. `to_phone` is E.164; after `valid_until` the provider should no longer try."""
+    """One SMS, ready to leave. `to_phone` is E.164; after `valid_until` the provider should no longer try.
+
+    `installation` is our own id, which callbacks about this text bring back.
+    """
 
     delivery_id: int
     round: int
     to_phone: str
     body: str
+    installation: str
     valid_until: datetime | None = None
 
     @property
@@ -102,8 +112,9 @@ class Sender(Protocol[Item]):
 
     `account` names the account without any secret, e.g. `smtp:mail.example.com:587:postmaster` or
     `resend:<first hex digits of the key's SHA-256>`: breakers, rate limits and repeats belong to it.
-    `repeatable` says that handing off the same HandOff again within 23 hours cannot double a mail. `overlaps` says that
-    a hand-off is one call and a wait, during which the next group is better prepared than not.
+    `batch_size` is how many items are best handed off together. `repeatable` says that handing off the same HandOff
+    again within 23 hours cannot double a mail. `overlaps` says that a hand-off is one call and a wait, during which the
+    next group is better prepared than not.
     """
 
     @property
@@ -120,14 +131,18 @@ class Sender(Protocol[Item]):
     def rate_limit(self) -> RateLimit | None: ...
 
     def prepare(self, items: Sequence[Item]) -> list[HandOff]:
-        """Fix the requests that carry these items. No I/O."""
+        """Fix the requests that carry these items: one for all of them, but where requests of a provider have a size.
+
+        No I/O.
+        """
         ...
 
     def hand_off(self, request: HandOff, permit: Permit) -> list[Outcome | None]:
         """Let the request leave; one outcome per member, None for a member that certainly never left.
 
-        Never raises for what a provider or the network does: that is an Outcome. When `permit` raises LeaseLost the
-        remaining members are None.
+        Never raises for what a provider or the network does: that is an Outcome. When `permit` raises LeaseLost,
+        members that are not under way are None. So are they behind an UNAVAILABLE, which at least one member carries
+        where no session could be had or the server takes no more for now.
         """
         ...
 

@@ -13,11 +13,16 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, NewConnectionError, ProtocolError
 
 from guestguard_dagster.clock import utc_now
+from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 
 # Seconds: to connect, and between two bytes of the answer.
 HTTP_TIMEOUTS = (5.0, 30.0)
 
+# How long to wait after "too many requests" without a wish of the provider's own.
+RATE_WAIT = timedelta(seconds=1)
+
 _CONNECTIONS_KEPT = 10
+_UNREACHABLE_WAIT = timedelta(seconds=5)
 
 
 def keep_alive_session() -> requests.Session:
@@ -35,6 +40,16 @@ def never_left(error: BaseException | None) -> bool:
         return True
     reason = error.args[0] if isinstance(error, requests.ConnectionError) and error.args else None
     return isinstance(reason, MaxRetryError) and isinstance(reason.reason, ConnectTimeoutError)
+
+
+def unreachable(provider: str, error_class: str) -> Outcome:
+    """The outcome where no connection could be made: nothing left, and no recipient is to blame."""
+    return Outcome(
+        OutcomeClass.UNAVAILABLE,
+        error_class=error_class,
+        detail=f"no connection to {provider} could be made; nothing left",
+        retry_after=_UNREACHABLE_WAIT,
+    )
 
 
 def name_of(error: BaseException | None) -> str:

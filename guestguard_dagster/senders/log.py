@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.senders.base import HandOff, LeaseLost, Mail, Permit, RateLimit, Text
-from guestguard_dagster.senders.grouping import groups_of
 
 logger = logging.getLogger(__name__)
 
@@ -24,10 +23,8 @@ class LogSender:
         self.account = f"log:{channel}"
 
     def prepare(self, items: Sequence[Mail | Text]) -> list[HandOff]:
-        return [
-            HandOff(tuple(item.delivery_id for item in group), self.account, body=None)
-            for group in groups_of(items, self.batch_size)
-        ]
+        members = tuple(item.delivery_id for item in items)
+        return [HandOff(members, self.account, body=None)] if items else []
 
     def hand_off(self, request: HandOff, permit: Permit) -> list[Outcome | None]:
         try:

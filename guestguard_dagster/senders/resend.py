@@ -5,11 +5,14 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
+from typing import Any
 
 from resend.exceptions import NoContentError, ResendError
 
+from guestguard_dagster.domain.callbacks import tags_of
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.domain.plain_text import clean_value
 from guestguard_dagster.rendering.addresses import AddressInvalid, ascii_address
@@ -17,7 +20,6 @@ from guestguard_dagster.senders import resend_answers
 from guestguard_dagster.senders.base import HandOff, LeaseLost, Mail, Permit, RateLimit
 from guestguard_dagster.senders.composing import usable_reply_to
 from guestguard_dagster.senders.grouping import groups_of
-from guestguard_dagster.senders.resend_callbacks import DELIVERY_TAG
 from guestguard_dagster.senders.resend_sdk import BATCH_ENDPOINT, SINGLE_ENDPOINT, ResendAccount
 
 LARGEST_BATCH = 100
@@ -26,6 +28,8 @@ LARGEST_BATCH = 100
 _NO_ENDPOINT = "invalid_address"
 
 _LONGEST_NAME = 100
+# A message's recipients see the same sender.
+_NAMES_KEPT = 64
 _NEVER_IN_A_NAME = re.compile(r'[<>"\\]')
 _NEEDS_QUOTES = re.compile(r"[^\w\s!#$%&'*+/=?^`{|}~’-]")
 
@@ -45,6 +49,7 @@ class ResendSender:
         self.rate_limit = RateLimit(requests_per_second, "request")
         self._resend = account
         self._from_email = ascii_address(from_email)
+        self._from_domain = self._from_email.rpartition("@")[2]
         self._hide = (account.api_key,)
 
     def prepare(self, items: Sequence[Mail]) -> list[HandOff]:
@@ -77,27 +82,28 @@ class ResendSender:
             permit()
         except LeaseLost:
             return [None for _ in request.members]
+        members = len(request.members)
         started = time.perf_counter()
-        outcomes = self._call(request, request.body)
+        answer = self._answer(request, request.body)
         duration_ms = round((time.perf_counter() - started) * 1000)
-        return [replace(outcome, duration_ms=duration_ms) for outcome in outcomes]
+        if isinstance(answer, Outcome):
+            return [replace(answer, duration_ms=duration_ms)] * members
+        if request.endpoint == BATCH_ENDPOINT:
+            return [*resend_answers.of_batch(answer, members, self._from_domain, self._hide, duration_ms=duration_ms)]
+        return [resend_answers.of_single(answer, duration_ms=duration_ms)]
 
     def close(self) -> None:
         self._resend.session.close()
 
-    def _call(self, request: HandOff, body: bytes) -> list[Outcome]:
-        members = len(request.members)
+    def _answer(self, request: HandOff, body: bytes) -> Mapping[str, Any] | Outcome:
+        """What Resend accepted, or the outcome that all members share."""
         try:
             answer = self._resend.post(request.endpoint, body, str(request.key))
         except ResendError as error:
-            return [resend_answers.of_error(error, self._hide)] * members
+            return resend_answers.of_error(error, self._from_domain, self._hide)
         except NoContentError:
-            return [resend_answers.of_unreadable_answer()] * members
-        if not isinstance(answer, dict):
-            return [resend_answers.of_unreadable_answer()] * members
-        if request.endpoint == BATCH_ENDPOINT:
-            return resend_answers.of_batch(answer, members, self._hide)
-        return [resend_answers.of_single(answer)]
+            return resend_answers.of_unreadable_answer()
+        return answer if isinstance(answer, dict) else resend_answers.of_unreadable_answer()
 
     def _entry(self, mail: Mail) -> dict[str, object]:
         entry: dict[str, object] = {
@@ -106,7 +112,9 @@ class ResendSender:
             "subject": mail.subject,
             "html": mail.html,
             "text": mail.text,
-            "tags": [{"name": DELIVERY_TAG, "value": str(mail.delivery_id)}],
+            "tags": [
+                {"name": name, "value": value} for name, value in tags_of(mail.delivery_id, mail.installation).items()
+            ],
         }
         reply_to = usable_reply_to(mail.reply_to)
         if reply_to is not None:
@@ -132,6 +140,7 @@ def _as_json(content: object) -> bytes:
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
+@lru_cache(_NAMES_KEPT)
 def _mailbox(name: str, email: str) -> str:
     """`Name <email>` as Resend reads it: Unicode as it is, quotes only where a character would end the name."""
     name = clean_value(_NEVER_IN_A_NAME.sub("", name), _LONGEST_NAME)

@@ -8,7 +8,7 @@ from typing import Any
 from resend.exceptions import ResendError
 
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
-from guestguard_dagster.senders.http_session import name_of, never_left, wished_wait
+from guestguard_dagster.senders.http_session import RATE_WAIT, name_of, never_left, unreachable, wished_wait
 from guestguard_dagster.senders.scrub import scrub
 
 # The engine never repeats a hand-off that was answered so: it would be answered so for ever.
@@ -16,7 +16,6 @@ INVALID_IDEMPOTENT_REQUEST = "invalid_idempotent_request"
 
 _TRANSPORT_ERROR = "HttpClientError"
 _QUOTA_WAITS = {"daily_quota_exceeded": timedelta(hours=1), "monthly_quota_exceeded": timedelta(hours=6)}
-_SHORTEST_RATE_WAIT = timedelta(seconds=1)
 _CONCURRENT_WAIT = timedelta(seconds=2)
 
 # The key, the sending domain or the account: the same for every recipient.
@@ -35,10 +34,12 @@ _ABOUT_THE_ACCOUNT = frozenset(
     }
 )
 _ACCOUNT_STATUSES = frozenset({401, 403, 404, 405, 451})
-_SENDING_DOMAIN_WORDS = re.compile(r"domain\b.*\bnot verified|verify a domain|`from`|testing emails", re.IGNORECASE)
+_DOMAIN_WORDS = re.compile(r"domain\b.*\bnot verified|verify a domain|`from`|testing emails", re.IGNORECASE)
+# Without a verified domain the account reaches its owner, and nobody else.
+_OWNER_ONLY_WORDS = re.compile(r"testing emails", re.IGNORECASE)
 
 
-def of_error(error: ResendError, hide: Sequence[str | None]) -> Outcome:
+def of_error(error: ResendError, from_domain: str, hide: Sequence[str | None]) -> Outcome:
     """The outcome that all members of a hand-off share when the request as a whole came to nothing."""
     if error.error_type == _TRANSPORT_ERROR:
         return _of_transport_error(error.__context__)
@@ -52,55 +53,69 @@ def of_error(error: ResendError, hide: Sequence[str | None]) -> Outcome:
         error_code=str(status),
         detail=f"Resend answered {status} {error.error_type}: {scrub(str(error), hide)}",
         retry_after=wait,
+        may_be_recipient=outcome is OutcomeClass.PROVIDER_WIDE and _may_be_recipient(str(error), from_domain),
     )
 
 
-def of_unreadable_answer() -> Outcome:
+def of_unreadable_answer(duration_ms: int = 0) -> Outcome:
     """Something was accepted, and what became of whom cannot be told from the answer."""
     return Outcome(
         OutcomeClass.UNKNOWN,
         error_class="unexpected_answer",
         error_code="200",
         detail="Resend accepted the request with an answer that does not fit it",
+        duration_ms=duration_ms,
     )
 
 
-def of_batch(answer: Mapping[str, Any], members: int, hide: Sequence[str | None]) -> list[Outcome]:
+def of_batch(
+    answer: Mapping[str, Any], members: int, from_domain: str, hide: Sequence[str | None], *, duration_ms: int = 0
+) -> list[Outcome]:
     """One outcome per member: `errors` names the refused by their index, `data` has the ids of the others in order."""
     accepted = answer.get("data")
     refused = {error.get("index"): str(error.get("message", "")) for error in answer.get("errors") or []}
     ids = iter([entry.get("id") for entry in accepted] if isinstance(accepted, list) else [])
     fits = isinstance(accepted, list) and refused.keys() <= set(range(members))
     if not fits or len(accepted or ()) + len(refused) != members:
-        return [of_unreadable_answer()] * members
+        return [of_unreadable_answer(duration_ms)] * members
     return [
-        _of_refused_member(refused[index], hide) if index in refused else Outcome(OutcomeClass.SENT, next(ids))
+        _of_refused_member(refused[index], from_domain, hide, duration_ms)
+        if index in refused
+        else Outcome(OutcomeClass.SENT, next(ids), duration_ms=duration_ms)
         for index in range(members)
     ]
 
 
-def of_single(answer: Mapping[str, Any]) -> Outcome:
+def of_single(answer: Mapping[str, Any], *, duration_ms: int = 0) -> Outcome:
     email_id = answer.get("id")
-    return Outcome(OutcomeClass.SENT, email_id) if isinstance(email_id, str) else of_unreadable_answer()
+    if not isinstance(email_id, str):
+        return of_unreadable_answer(duration_ms)
+    return Outcome(OutcomeClass.SENT, email_id, duration_ms=duration_ms)
 
 
-def _of_refused_member(message: str, hide: Sequence[str | None]) -> Outcome:
-    about_the_account = _SENDING_DOMAIN_WORDS.search(message) is not None
+def _of_refused_member(message: str, from_domain: str, hide: Sequence[str | None], duration_ms: int) -> Outcome:
+    about_a_domain = _DOMAIN_WORDS.search(message) is not None
     return Outcome(
-        OutcomeClass.PROVIDER_WIDE if about_the_account else OutcomeClass.PERMANENT,
+        OutcomeClass.PROVIDER_WIDE if about_a_domain else OutcomeClass.PERMANENT,
         error_class="validation_error",
         error_code="422",
         detail=f"Resend refused this mail: {scrub(message, hide)}",
+        duration_ms=duration_ms,
+        may_be_recipient=about_a_domain and _may_be_recipient(message, from_domain),
     )
+
+
+def _may_be_recipient(message: str, from_domain: str) -> bool:
+    """Whether these words are about a domain or an address that may be the recipient's: it is not named as ours."""
+    if _OWNER_ONLY_WORDS.search(message):
+        return True
+    is_ours = "`from`" in message or from_domain.casefold() in message.casefold()
+    return not is_ours and _DOMAIN_WORDS.search(message) is not None
 
 
 def _of_transport_error(error: BaseException | None) -> Outcome:
     if never_left(error):
-        return Outcome(
-            OutcomeClass.TRANSIENT,
-            error_class=name_of(error),
-            detail="no connection to Resend could be made; nothing left",
-        )
+        return unreachable("Resend", name_of(error))
     return Outcome(
         OutcomeClass.UNKNOWN,
         error_class=name_of(error),
@@ -112,13 +127,13 @@ def _verdict(status: int, name: str, message: str, wait: timedelta | None) -> tu
     if name in _QUOTA_WAITS:
         return OutcomeClass.PROVIDER_WIDE, max(_QUOTA_WAITS[name], wait or timedelta())
     if status == 429:
-        return OutcomeClass.TRANSIENT, max(_SHORTEST_RATE_WAIT, wait or timedelta())
+        return OutcomeClass.UNAVAILABLE, max(RATE_WAIT, wait or timedelta())
     if name == "concurrent_idempotent_requests":
         return OutcomeClass.UNKNOWN, wait or _CONCURRENT_WAIT
     if name == INVALID_IDEMPOTENT_REQUEST:
         return OutcomeClass.UNKNOWN, None
     if status >= 500 or status in {408, 409}:
         return OutcomeClass.UNKNOWN, wait
-    if name in _ABOUT_THE_ACCOUNT or status in _ACCOUNT_STATUSES or _SENDING_DOMAIN_WORDS.search(message):
+    if name in _ABOUT_THE_ACCOUNT or status in _ACCOUNT_STATUSES or _DOMAIN_WORDS.search(message):
         return OutcomeClass.PROVIDER_WIDE, wait
     return OutcomeClass.PERMANENT, None

@@ -3,45 +3,43 @@
 from collections.abc import Mapping
 from typing import Any
 
-from guestguard_dagster.domain.callbacks import CallbackNews
+from guestguard_dagster.domain.callbacks import CallbackContent, read_tags
 from guestguard_dagster.domain.deliveries import DeliveryNews, DeliveryStatus
 from guestguard_dagster.domain.suppressions import SuppressionReason
 from guestguard_dagster.senders.scrub import scrub
 
-DELIVERY_TAG = "delivery_id"
-
 _HARD = "permanent"
 
 
-def read(event: Mapping[str, Any]) -> CallbackNews:
+def read(event: Mapping[str, Any]) -> CallbackContent:
     """One event, as Resend posts it. What is missing or of another shape counts as not said."""
     data = event.get("data")
     if not isinstance(data, Mapping):
-        return CallbackNews()
+        return CallbackContent()
     kind = event.get("type")
     email_id = data.get("email_id")
     message_id = email_id if isinstance(email_id, str) else None
     addresses = _addresses(data.get("to"))
     suppress: str | None = None
-    news: DeliveryNews | None = None
+    update: DeliveryNews | None = None
     match kind:
         case "email.sent":
-            news = DeliveryNews(DeliveryStatus.SENT, provider_message_id=message_id)
+            update = DeliveryNews(DeliveryStatus.SENT, provider_message_id=message_id)
         case "email.delivered":
-            news = DeliveryNews(DeliveryStatus.DELIVERED, provider_message_id=message_id)
+            update = DeliveryNews(DeliveryStatus.DELIVERED, provider_message_id=message_id)
         case "email.complained":
-            news = DeliveryNews(DeliveryStatus.COMPLAINED, reason="complaint", provider_message_id=message_id)
+            update = DeliveryNews(DeliveryStatus.COMPLAINED, reason="complaint", provider_message_id=message_id)
             suppress = SuppressionReason.COMPLAINT
         case "email.bounced":
             bounce = _mapping(data.get("bounce"))
             is_hard = str(bounce.get("type", "")).lower() == _HARD
-            news = _bounced("hard_bounce" if is_hard else "soft_bounce", bounce, message_id, addresses)
+            update = _bounced("hard_bounce" if is_hard else "soft_bounce", bounce, message_id, addresses)
             suppress = SuppressionReason.HARD_BOUNCE if is_hard else None
         case "email.failed":
-            news = _bounced("refused", _mapping(data.get("failed")), message_id, addresses)
+            update = _bounced("refused", _mapping(data.get("failed")), message_id, addresses)
         case "email.suppressed":
-            news = _bounced("suppressed_by_provider", _mapping(data.get("suppressed")), message_id, addresses)
-    return CallbackNews(news, _delivery_id(data.get("tags")), message_id, suppress, addresses)
+            update = _bounced("suppressed_by_provider", _mapping(data.get("suppressed")), message_id, addresses)
+    return CallbackContent(update, *read_tags(_tags(data.get("tags"))), message_id, suppress, addresses)
 
 
 def _bounced(
@@ -58,12 +56,12 @@ def _bounced(
     )
 
 
-def _delivery_id(tags: object) -> int | None:
+def _tags(tags: object) -> Mapping[str, Any]:
     """Tags come as an object, and in some events as a list of names and values."""
     if isinstance(tags, list):
-        tags = {tag.get("name"): tag.get("value") for tag in tags if isinstance(tag, Mapping)}
-    value = _mapping(tags).get(DELIVERY_TAG)
-    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19 else None
+        pairs = [(tag.get("name"), tag.get("value")) for tag in tags if isinstance(tag, Mapping)]
+        return {name: value for name, value in pairs if isinstance(name, str)}
+    return _mapping(tags)
 
 
 def _addresses(to: object) -> tuple[str, ...]:

@@ -1,24 +1,22 @@
 """Mail through Amazon SES v2: raw MIME over a few kept connections. Not repeatable: SES takes no idempotency key."""
 
 import logging
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from guestguard_dagster.domain.callbacks import tags_of
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.rendering.addresses import AddressInvalid, ascii_address
-from guestguard_dagster.senders.base import HandOff, LeaseLost, Mail, Permit, RateLimit
+from guestguard_dagster.senders.base import HandOff, Mail, Permit, RateLimit
 from guestguard_dagster.senders.composing import MailComposer
-from guestguard_dagster.senders.grouping import groups_of
 from guestguard_dagster.senders.http_session import HTTP_TIMEOUTS
-from guestguard_dagster.senders.scrub import address_parts
-from guestguard_dagster.senders.ses_callbacks import DELIVERY_TAG
+from guestguard_dagster.senders.one_by_one import call_each
 from guestguard_dagster.senders.ses_errors import of_botocore, of_refusal
 
 logger = logging.getLogger(__name__)
@@ -43,7 +41,7 @@ class SesAccess:
 
 @dataclass(frozen=True, slots=True)
 class _RawMail:
-    delivery_id: int
+    tags: dict[str, str]
     recipient: str
     content: bytes
 
@@ -91,20 +89,15 @@ class SesSender:
         return RateLimit(rate, "recipient") if rate > 0 else None
 
     def prepare(self, items: Sequence[Mail]) -> list[HandOff]:
-        return [
-            HandOff(
-                tuple(mail.delivery_id for mail in group),
-                "SendEmail",
-                body=None,
-                payload=tuple(self._raw(mail) for mail in group),
-            )
-            for group in groups_of(items, GROUP_SIZE)
-        ]
+        members, prepared = tuple(mail.delivery_id for mail in items), tuple(map(self._raw, items))
+        return [HandOff(members, "SendEmail", body=None, payload=prepared)] if items else []
 
     def hand_off(self, request: HandOff, permit: Permit) -> list[Outcome | None]:
         if not isinstance(request.payload, tuple):
             raise ValueError(f"hand-off {request.key} was not prepared by this sender; SES cannot repeat a hand-off")
-        return list(self._workers.map(lambda prepared: self._send(prepared, permit), request.payload))
+        possible = [prepared for prepared in request.payload if isinstance(prepared, _RawMail)]
+        outcomes = iter(call_each(self._workers, possible, self._call, permit))
+        return [next(outcomes) if isinstance(prepared, _RawMail) else prepared for prepared in request.payload]
 
     def close(self) -> None:
         self._workers.shutdown()
@@ -112,34 +105,24 @@ class SesSender:
 
     def _raw(self, mail: Mail) -> _Prepared:
         try:
-            return _RawMail(mail.delivery_id, ascii_address(mail.to_email), self._composer.compose(mail))
+            tags = tags_of(mail.delivery_id, mail.installation)
+            return _RawMail(tags, ascii_address(mail.to_email), self._composer.compose(mail))
         except AddressInvalid as problem:
             return Outcome(OutcomeClass.PERMANENT, error_class="invalid_address", detail=f"{problem}; correct it")
-
-    def _send(self, prepared: _Prepared, permit: Permit) -> Outcome | None:
-        if isinstance(prepared, Outcome):
-            return prepared
-        try:
-            permit()
-        except LeaseLost:
-            return None
-        started = time.perf_counter()
-        outcome = self._call(prepared)
-        return replace(outcome, duration_ms=round((time.perf_counter() - started) * 1000))
 
     def _call(self, raw: _RawMail) -> Outcome:
         request: dict[str, object] = {
             "FromEmailAddress": self._composer.from_email,
             "Destination": {"ToAddresses": [raw.recipient]},
             "Content": {"Raw": {"Data": raw.content}},
-            "EmailTags": [{"Name": DELIVERY_TAG, "Value": str(raw.delivery_id)}],
+            "EmailTags": [{"Name": name, "Value": value} for name, value in raw.tags.items()],
         }
         if self._access.configuration_set is not None:
             request["ConfigurationSetName"] = self._access.configuration_set
         try:
             answer = self._client.send_email(**request)
         except ClientError as error:
-            return of_refusal(error, address_parts(raw.recipient))
+            return of_refusal(error, sender=self._composer.from_email, recipient=raw.recipient)
         except BotoCoreError as error:
             return of_botocore(error)
         return Outcome(OutcomeClass.SENT, answer.get("MessageId"))

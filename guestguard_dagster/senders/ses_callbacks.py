@@ -6,52 +6,50 @@ https://docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-conten
 from collections.abc import Mapping
 from typing import Any
 
-from guestguard_dagster.domain.callbacks import CallbackNews
+from guestguard_dagster.domain.callbacks import CallbackContent, read_tags
 from guestguard_dagster.domain.deliveries import DeliveryNews, DeliveryStatus
 from guestguard_dagster.domain.suppressions import SuppressionReason
 from guestguard_dagster.senders.scrub import scrub
 
-DELIVERY_TAG = "delivery_id"
-
 _HARD = "Permanent"
 
 
-def read(event: Mapping[str, Any]) -> CallbackNews:
+def read(event: Mapping[str, Any]) -> CallbackContent:
     """One event: the JSON inside SNS's Message. What is missing or of another shape counts as not said."""
     mail = _mapping(event.get("mail"))
     message_id = mail.get("messageId") if isinstance(mail.get("messageId"), str) else None
     suppress: str | None = None
     addresses: tuple[str, ...] = ()
-    news: DeliveryNews | None = None
+    update: DeliveryNews | None = None
     match event.get("eventType") or event.get("notificationType"):
         case "Send":
-            news = DeliveryNews(DeliveryStatus.SENT, provider_message_id=message_id)
+            update = DeliveryNews(DeliveryStatus.SENT, provider_message_id=message_id)
         case "Delivery":
-            news = DeliveryNews(DeliveryStatus.DELIVERED, provider_message_id=message_id)
+            update = DeliveryNews(DeliveryStatus.DELIVERED, provider_message_id=message_id)
         case "Complaint":
             complaint = _mapping(event.get("complaint"))
             addresses = _addresses(complaint.get("complainedRecipients"))
             # "not-spam" takes a complaint back.
             if complaint.get("complaintFeedbackType") != "not-spam":
-                news = DeliveryNews(DeliveryStatus.COMPLAINED, reason="complaint", provider_message_id=message_id)
+                update = DeliveryNews(DeliveryStatus.COMPLAINED, reason="complaint", provider_message_id=message_id)
                 suppress = SuppressionReason.COMPLAINT
         case "Bounce":
             bounce = _mapping(event.get("bounce"))
             recipients = bounce.get("bouncedRecipients")
             addresses = _addresses(recipients)
             is_hard = bounce.get("bounceType") == _HARD
-            news = _bounced(bounce, recipients, message_id, addresses, "hard_bounce" if is_hard else "soft_bounce")
+            update = _bounced(bounce, recipients, message_id, addresses, "hard_bounce" if is_hard else "soft_bounce")
             suppress = SuppressionReason.HARD_BOUNCE if is_hard else None
         case "Reject":
             said = str(_mapping(event.get("reject")).get("reason", ""))
-            news = DeliveryNews(
+            update = DeliveryNews(
                 DeliveryStatus.BOUNCED,
                 reason="refused",
                 provider_message_id=message_id,
                 error_class="Reject",
                 error_detail=scrub(said) or None,
             )
-    return CallbackNews(news, _delivery_id(mail.get("tags")), message_id, suppress, addresses)
+    return CallbackContent(update, *read_tags(_tags(mail.get("tags"))), message_id, suppress, addresses)
 
 
 def _bounced(
@@ -69,11 +67,9 @@ def _bounced(
     )
 
 
-def _delivery_id(tags: object) -> int | None:
+def _tags(tags: object) -> Mapping[str, Any]:
     """Event publishing carries tags as lists of values; feedback notifications carry none."""
-    values = _mapping(tags).get(DELIVERY_TAG)
-    value = values[0] if isinstance(values, list) and values else None
-    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19 else None
+    return {name: values[0] for name, values in _mapping(tags).items() if isinstance(values, list) and values}
 
 
 def _addresses(recipients: object) -> tuple[str, ...]:

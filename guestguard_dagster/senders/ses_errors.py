@@ -19,8 +19,8 @@ from botocore.exceptions import (
 )
 
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
-from guestguard_dagster.senders.http_session import wished_wait
-from guestguard_dagster.senders.scrub import scrub
+from guestguard_dagster.senders.http_session import RATE_WAIT, unreachable, wished_wait
+from guestguard_dagster.senders.scrub import address_parts, scrub
 
 _ABOUT_THE_ACCOUNT = frozenset(
     {
@@ -34,15 +34,14 @@ _ACCOUNT_WORDS = re.compile(r"not verified|configuration set", re.IGNORECASE)
 _THROTTLED = frozenset({"TooManyRequestsException", "ThrottlingException", "Throttling", "LimitExceededException"})
 _DAILY_QUOTA_WORDS = re.compile(r"daily|24.hour", re.IGNORECASE)
 
-_RATE_WAIT = timedelta(seconds=1)
 _QUOTA_WAIT = timedelta(hours=1)
 
 _NEVER_CONNECTED = (EndpointConnectionError, ConnectTimeoutError)
 _NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)
 
 
-def of_refusal(error: ClientError, hide: tuple[str | None, ...]) -> Outcome:
-    """The outcome of a mail that SES answered with an error."""
+def of_refusal(error: ClientError, *, sender: str, recipient: str) -> Outcome:
+    """The outcome of a mail from `sender` to `recipient`, both addresses, that SES answered with an error."""
     response: Mapping[str, Any] = error.response
     code = str(response.get("Error", {}).get("Code", "Unknown"))
     message = str(response.get("Error", {}).get("Message", ""))
@@ -54,8 +53,9 @@ def of_refusal(error: ClientError, hide: tuple[str | None, ...]) -> Outcome:
         outcome,
         error_class=code,
         error_code=str(status),
-        detail=f"SES answered {status} {code}: {scrub(message, hide)}",
+        detail=f"SES answered {status} {code}: {scrub(message, address_parts(recipient))}",
         retry_after=retry_after,
+        may_be_recipient=outcome is OutcomeClass.PROVIDER_WIDE and _names_only(recipient, sender, message),
     )
 
 
@@ -69,8 +69,7 @@ def of_botocore(error: BotoCoreError) -> Outcome:
         detail = "SES cannot be asked to send this mail: a field has a value that it does not take"
         return Outcome(OutcomeClass.PERMANENT, error_class=name, detail=detail)
     if isinstance(error, _NEVER_CONNECTED) or _is_unverified_certificate(error):
-        detail = "no connection to SES could be made; nothing left"
-        return Outcome(OutcomeClass.TRANSIENT, error_class=name, detail=detail)
+        return unreachable("SES", name)
     detail = "SES may have taken the mail: the connection broke, or fell silent, before the answer came"
     return Outcome(OutcomeClass.UNKNOWN, error_class=name, detail=detail)
 
@@ -79,12 +78,18 @@ def _verdict(status: int, code: str, message: str, wait: timedelta | None) -> tu
     if code in _THROTTLED or status == 429:
         if _DAILY_QUOTA_WORDS.search(message):
             return OutcomeClass.PROVIDER_WIDE, max(_QUOTA_WAIT, wait or timedelta())
-        return OutcomeClass.TRANSIENT, max(_RATE_WAIT, wait or timedelta())
+        return OutcomeClass.UNAVAILABLE, max(RATE_WAIT, wait or timedelta())
     if status >= 500 or status == 408:
         return OutcomeClass.UNKNOWN, wait
     if code in _ABOUT_THE_ACCOUNT or status in {401, 403, 404} or _ACCOUNT_WORDS.search(message):
         return OutcomeClass.PROVIDER_WIDE, wait
     return OutcomeClass.PERMANENT, None
+
+
+def _names_only(recipient: str, sender: str, message: str) -> bool:
+    """In its sandbox SES refuses recipients that are not verified, and names what it misses: them, or the sender."""
+    said = message.casefold()
+    return recipient.casefold() in said and sender.casefold() not in said
 
 
 def _is_unverified_certificate(error: BotoCoreError) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.senders.scrub import scrub
-from guestguard_dagster.senders.smtp_replies import Reply, Stage, classify
+from guestguard_dagster.senders.smtp_replies import RETRY_UNREACHABLE, Reply, Stage, classify
 from guestguard_dagster.settings import SmtpTls
 
 
@@ -40,8 +40,8 @@ class SmtpAccess:
         return (self.username, self.password)
 
 
-class SessionUnavailable(Exception):
-    """No session could be opened; `outcome` holds for every mail that waits for one."""
+class SessionLost(Exception):
+    """There is no session, or no longer: nothing of a mail has left over it. `outcome` says why."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.error_class)
@@ -57,11 +57,11 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
 
 
 def open_client(access: SmtpAccess, context: ssl.SSLContext) -> smtplib.SMTP:
-    """A client that is greeted, secured as asked and logged in. Raises SessionUnavailable."""
+    """A client that is greeted, secured as asked and logged in. Raises SessionLost."""
     try:
         client = _connect(access, context)
     except (OSError, smtplib.SMTPException) as error:
-        raise SessionUnavailable(_outcome_of(error, access)) from None
+        raise SessionLost(_outcome_of(error, access)) from None
     try:
         _greet(client)
         if access.tls == "starttls":
@@ -71,7 +71,7 @@ def open_client(access: SmtpAccess, context: ssl.SSLContext) -> smtplib.SMTP:
             _log_in(client, access)
     except (OSError, smtplib.SMTPException) as error:
         client.close()
-        raise SessionUnavailable(_outcome_of(error, access)) from None
+        raise SessionLost(_outcome_of(error, access)) from None
     except BaseException:
         client.close()
         raise
@@ -92,7 +92,7 @@ def _connect(access: SmtpAccess, context: ssl.SSLContext) -> smtplib.SMTP:
 
 def _greet(client: smtplib.SMTP) -> None:
     code, text = client.ehlo()
-    if not 200 <= code < 300:
+    if 500 <= code < 600:
         code, text = client.helo()
     if not 200 <= code < 300:
         raise smtplib.SMTPHeloError(code, text)
@@ -126,8 +126,9 @@ def _outcome_of(error: Exception, access: SmtpAccess) -> Outcome:
         # smtplib's own word for "none of the server's AUTH methods is known here".
         return Outcome(OutcomeClass.PROVIDER_WIDE, error_class=name_of(error), detail=f"login at {where}: {error}")
     return Outcome(
-        OutcomeClass.TRANSIENT,
+        OutcomeClass.UNAVAILABLE,
         error_class=name_of(error),
+        retry_after=RETRY_UNREACHABLE,
         detail=f"the mail server {where} could not be reached, or broke off before any mail: "
         f"{scrub(str(error), access.secrets)}",
     )

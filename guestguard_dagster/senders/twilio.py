@@ -1,12 +1,10 @@
 """SMS through Twilio. Not repeatable: a text whose answer never came stays `unknown` until a callback tells."""
 
 import logging
-import math
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from urllib.parse import urlsplit
+from dataclasses import dataclass, field
+from urllib.parse import urlencode, urlsplit
 
 import requests
 from twilio.base.exceptions import TwilioException, TwilioRestException, TwilioServiceException
@@ -14,18 +12,18 @@ from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
 from guestguard_dagster.clock import utc_now
+from guestguard_dagster.domain.callbacks import tags_of
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
-from guestguard_dagster.senders.base import HandOff, LeaseLost, Permit, RateLimit, Text
-from guestguard_dagster.senders.grouping import groups_of
-from guestguard_dagster.senders.http_session import keep_alive_session, name_of, never_left
-from guestguard_dagster.senders.twilio_callbacks import CALLBACK_PATH, DELIVERY_PARAMETER
+from guestguard_dagster.senders.base import HandOff, Permit, RateLimit, Text
+from guestguard_dagster.senders.http_session import HTTP_TIMEOUTS, keep_alive_session, name_of, never_left, unreachable
+from guestguard_dagster.senders.one_by_one import call_each
+from guestguard_dagster.senders.twilio_callbacks import CALLBACK_PATH
 from guestguard_dagster.senders.twilio_errors import of_error
 
 # Twilio takes 1 to 36,000 seconds, and advises against fewer than 5.
 _SHORTEST_VALIDITY, _LONGEST_VALIDITY = 5, 36_000
-_LARGEST_GROUP = 20
+_LARGEST_BATCH = 20
 _PARALLEL_REQUESTS = 4
-_TIMEOUT_SECONDS = 30.0
 
 # The SDK logs every request at INFO.
 _sdk_logger = logging.getLogger("guestguard_dagster.senders.twilio.sdk")
@@ -45,7 +43,7 @@ class TwilioAccess:
     messaging_service_sid: str | None = None
     callback_base_url: str | None = None
     base_url: str | None = None
-    timeout: float = _TIMEOUT_SECONDS
+    timeouts: tuple[float, float] = HTTP_TIMEOUTS
 
 
 class TwilioSender:
@@ -58,10 +56,12 @@ class TwilioSender:
     def __init__(self, access: TwilioAccess, *, messages_per_second: float) -> None:
         self.account = f"twilio:{access.account_sid[:10]}"
         self.rate_limit = RateLimit(messages_per_second, "recipient")
-        # A group should leave within a few seconds of its lease.
-        self.batch_size = max(1, min(_LARGEST_GROUP, math.ceil(messages_per_second * 5)))
+        # What leaves within about a second, so that a run that is stopped ends soon.
+        self.batch_size = max(1, min(_LARGEST_BATCH, int(messages_per_second)))
         self._access = access
-        self._http = TwilioHttpClient(timeout=access.timeout, logger=_sdk_logger)
+        self._http = TwilioHttpClient(logger=_sdk_logger)
+        # The SDK hands it on to requests, which knows the time to connect from the time to answer.
+        self._http.timeout = access.timeouts  # type: ignore[assignment]
         self._http.session = keep_alive_session()
         self._client = Client(access.account_sid, access.auth_token, http_client=self._http)  # type: ignore[no-untyped-call]
         if access.base_url is not None:
@@ -70,40 +70,31 @@ class TwilioSender:
         self._workers = ThreadPoolExecutor(max_workers=_PARALLEL_REQUESTS, thread_name_prefix="twilio")
 
     def prepare(self, items: Sequence[Text]) -> list[HandOff]:
-        return [
-            HandOff(tuple(text.delivery_id for text in group), CALLBACK_PATH, body=None, payload=tuple(group))
-            for group in groups_of(items, self.batch_size)
-        ]
+        members = tuple(text.delivery_id for text in items)
+        return [HandOff(members, CALLBACK_PATH, body=None, payload=tuple(items))] if items else []
 
     def hand_off(self, request: HandOff, permit: Permit) -> list[Outcome | None]:
         if not isinstance(request.payload, tuple):
             raise ValueError(f"hand-off {request.key} was not prepared by this sender; Twilio cannot repeat a hand-off")
-        return list(self._workers.map(lambda text: self._send(text, permit), request.payload))
+        return call_each(self._workers, request.payload, self._send, permit)
 
     def close(self) -> None:
         self._workers.shutdown()
         if self._http.session is not None:
             self._http.session.close()
 
-    def _send(self, text: Text, permit: Permit) -> Outcome | None:
+    def _send(self, text: Text) -> Outcome:
         validity = _LONGEST_VALIDITY
         if text.valid_until is not None:
             validity = min(validity, int((text.valid_until - utc_now()).total_seconds()))
-        if validity < _SHORTEST_VALIDITY:
-            return _too_late(text)
-        try:
-            permit()
-        except LeaseLost:
-            return None
-        started = time.perf_counter()
-        outcome = self._call(text, validity)
-        return replace(outcome, duration_ms=round((time.perf_counter() - started) * 1000))
+        return self._call(text, validity) if validity >= _SHORTEST_VALIDITY else _too_late(text)
 
     def _call(self, text: Text, validity: int) -> Outcome:
         optional = {
             "from_": self._access.from_number,
             "messaging_service_sid": self._access.messaging_service_sid,
-            "status_callback": self._callback and f"{self._callback}?{DELIVERY_PARAMETER}={text.delivery_id}",
+            "status_callback": self._callback
+            and f"{self._callback}?{urlencode(tags_of(text.delivery_id, text.installation))}",
         }
         given = {name: value for name, value in optional.items() if value is not None}
         try:
@@ -143,11 +134,7 @@ def _too_late(text: Text) -> Outcome:
 
 def _without_answer(error: Exception) -> Outcome:
     if never_left(error):
-        return Outcome(
-            OutcomeClass.TRANSIENT,
-            error_class=name_of(error),
-            detail="no connection to Twilio could be made; nothing left",
-        )
+        return unreachable("Twilio", name_of(error))
     return Outcome(
         OutcomeClass.UNKNOWN,
         error_class=name_of(error),

@@ -3,13 +3,12 @@ and what guests write back. No I/O."""
 
 from collections.abc import Mapping
 
-from guestguard_dagster.domain.callbacks import CallbackNews, OptKeyword
+from guestguard_dagster.domain.callbacks import CallbackContent, OptKeyword, read_tags
 from guestguard_dagster.domain.deliveries import DeliveryNews, DeliveryStatus
 from guestguard_dagster.domain.phones import to_e164
 from guestguard_dagster.domain.suppressions import SuppressionReason
 
 CALLBACK_PATH = "/webhooks/twilio"
-DELIVERY_PARAMETER = "delivery_id"
 
 _STOPS = frozenset({"stop", "stopall", "unsubscribe", "cancel", "end", "quit", "revoke", "optout"})
 _STARTS = frozenset({"start", "yes", "unstop"})
@@ -35,20 +34,18 @@ def is_from_guest(fields: Mapping[str, str]) -> bool:
     return "Body" in fields and fields.get("SmsStatus", "received") == "received"
 
 
-def read(fields: Mapping[str, str]) -> CallbackNews:
-    """One callback's form fields, with our own `delivery_id` from its address among them."""
+def read(fields: Mapping[str, str]) -> CallbackContent:
+    """One callback's form fields, with the tags from its address among them."""
     if is_from_guest(fields):
-        return CallbackNews(keyword=_keyword(fields))
+        return CallbackContent(keyword=_keyword(fields))
     sid = fields.get("MessageSid") or fields.get("SmsSid")
     status = _STATUSES.get(fields.get("MessageStatus") or fields.get("SmsStatus") or "")
-    delivery_id = fields.get(DELIVERY_PARAMETER, "")
-    is_id = delivery_id.isascii() and delivery_id.isdigit() and len(delivery_id) < 19
     code = fields.get("ErrorCode") or None
     is_dead = status is DeliveryStatus.BOUNCED and code in _DEAD_NUMBER
-    news = None
+    update = None
     if status is not None:
         bounced = status is DeliveryStatus.BOUNCED
-        news = DeliveryNews(
+        update = DeliveryNews(
             status,
             reason=("hard_bounce" if is_dead else fields.get("MessageStatus", "failed")) if bounced else None,
             provider_message_id=sid,
@@ -56,9 +53,9 @@ def read(fields: Mapping[str, str]) -> CallbackNews:
             error_code=code if bounced else None,
         )
     to = fields.get("To", "")
-    return CallbackNews(
-        news,
-        int(delivery_id) if is_id else None,
+    return CallbackContent(
+        update,
+        *read_tags(fields),
         sid,
         SuppressionReason.HARD_BOUNCE if is_dead else None,
         (to,) if is_dead and to else (),

@@ -18,15 +18,18 @@ from dagster import (
 
 from guestguard_dagster.checks import CHECKS
 from guestguard_dagster.clock import utc_now
+from guestguard_dagster.delivery.ledger import behind_sentence
 from guestguard_dagster.jobs.alerts import tell_operators
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.senders import SendersResource
 from guestguard_dagster.storage.alerts import AlertRepo, NewAlert
+from guestguard_dagster.storage.ledger import LedgerRepo
 
 _MOST_RUNS = 500
 # Dagster's own name for the job of runs that materialize assets.
 _ASSET_JOB = "__ASSET_JOB"
 _CHECK = "check:"
+_LEDGER = "ledger"
 _CHECK_KEYS = [key for check in CHECKS for key in check.check_keys]
 
 
@@ -42,17 +45,20 @@ def alerts(context: SensorEvaluationContext, database: DatabaseResource, senders
     since = datetime.fromisoformat(context.cursor) if context.cursor else utc_now()
     ended, until = _ended_since(context.instance, since)
     verdicts = _verdicts(context.instance)
+    stopped = _stopped_by_ledger(LedgerRepo(database.get()))
     repo.close(
         [
             *(alert.subject for alert in repo.open() if _is_of_no_check_any_more(alert.subject)),
             *(_subject_of_job(name) for name, run in ended.items() if run.is_success),
             *(_subject_of_check(verdict) for verdict in verdicts if verdict.passed),
+            *([] if stopped else [_LEDGER]),
         ]
     )
     repo.raise_all(
         [
             *(_of_run(context.instance, run, dagster_url) for run in ended.values() if run.is_failure),
             *(_of_check(verdict, dagster_url) for verdict in verdicts if not verdict.passed),
+            *stopped,
         ]
     )
     untold = repo.count_untold()
@@ -85,6 +91,14 @@ def _verdicts(instance: DagsterInstance) -> list[AssetCheckEvaluation]:
         if event is not None and isinstance(event.event_specific_data, AssetCheckEvaluation):
             verdicts.append(event.event_specific_data)
     return verdicts
+
+
+def _stopped_by_ledger(ledger: LedgerRepo) -> list[NewAlert]:
+    position = ledger.position()
+    if position is None or position.behind_since is None:
+        return []
+    sentence = behind_sentence(position.unknown_batches or 0)
+    return [NewAlert(_LEDGER, "nothing is sent: the database is behind its ledger", f"{sentence}.")]
 
 
 def _of_run(instance: DagsterInstance, run: DagsterRun, dagster_url: str | None) -> NewAlert:

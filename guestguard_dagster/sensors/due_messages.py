@@ -14,19 +14,22 @@ from dagster import (
     sensor,
 )
 
-from guestguard_dagster.delivery.asking import RunAsk, group_into_runs
+from guestguard_dagster.delivery.asking import RunAsk, group_into_runs, request_runs
+from guestguard_dagster.delivery.ledger import Verdict, keep
 from guestguard_dagster.delivery.pauses import paused_channels, wake_from_replaced_accounts
 from guestguard_dagster.jobs.queues import SEND_SLOTS
 from guestguard_dagster.jobs.send_scheduled import requested_ids, send_scheduled
 from guestguard_dagster.jobs.send_tags import send_tags
 from guestguard_dagster.resources.database import DatabaseResource
+from guestguard_dagster.resources.nats import NatsResource
 from guestguard_dagster.resources.senders import SendersResource
 from guestguard_dagster.storage.asks import AskRepo
 from guestguard_dagster.storage.breakers import BreakerRepo
 from guestguard_dagster.storage.messages import MessageRepo
 from guestguard_dagster.storage.ticks import TickRepo
 
-_MOST_MESSAGES_PER_TICK = 2000
+# A tick has a minute; this many take it some seconds.
+_MOST_MESSAGES_PER_TICK = 20_000
 _NOT_STARTED_YET = [DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING]
 
 
@@ -37,18 +40,25 @@ _NOT_STARTED_YET = [DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED, Dagst
     description="Asks for send runs: a little ahead of time, so that a run is there when its messages are due.",
 )
 def due_messages(
-    context: SensorEvaluationContext, database: DatabaseResource, senders: SendersResource
+    context: SensorEvaluationContext, database: DatabaseResource, senders: SendersResource, nats: NatsResource
 ) -> SensorResult | SkipReason:
     TickRepo(database.get()).note(due_messages.name)
+    with nats.open_ledger() as ledger:
+        standing = keep(database.get(), ledger)
+    if not standing.may_send:
+        return SkipReason(standing.sentence)
+    if standing.sentence and standing.verdict is not Verdict.NOT_KEPT:
+        context.log.warning(standing.sentence)
     asks = AskRepo(database.get())
     queued, running = _send_runs(context.instance)
     asks.renew(queued)
-    expired = MessageRepo(database.get()).expire_started()
-    if expired:
-        context.log.warning(f"{len(expired)} messages could only have left after their event started: cancelled")
+    messages = MessageRepo(database.get())
+    if expired := messages.expire_late():
+        context.log.warning(f"{len(expired)} messages could only have left too late: cancelled")
     breakers = BreakerRepo(database.get())
     wake_from_replaced_accounts(breakers, asks, senders.get())
-    due = asks.take(limit=_MOST_MESSAGES_PER_TICK, pauses=paused_channels(breakers, senders.get()))
+    pauses = paused_channels(breakers, senders.get())
+    due = request_runs(messages, asks, pauses, most=_MOST_MESSAGES_PER_TICK)
     if not due:
         return SkipReason("no message is due within the next 90 seconds")
     runs = group_into_runs(due, free_slots=SEND_SLOTS - running)

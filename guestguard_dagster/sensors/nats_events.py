@@ -21,7 +21,7 @@ from guestguard_dagster.clock import utc_now
 from guestguard_dagster.delivery.pauses import paused_channels
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.notifications import NotificationType
-from guestguard_dagster.jobs.notifications import DRAINS
+from guestguard_dagster.jobs.notifications import NOTIFICATION_JOBS
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.nats import NatsResource
 from guestguard_dagster.resources.senders import SendersResource
@@ -44,7 +44,7 @@ _NOTHING = Backlog(pending=0, unacked=0)
 
 
 @sensor(
-    jobs=list(DRAINS.values()),
+    jobs=list(NOTIFICATION_JOBS.values()),
     minimum_interval_seconds=5,
     default_status=DefaultSensorStatus.RUNNING,
     description="Asks for a run when events wait in NATS or their mails were left unfinished; one run for each type.",
@@ -59,7 +59,7 @@ def nats_events(
     unfinished = _unfinished(database, senders)
     asked = _read_cursor(context.cursor)
     requests = []
-    for kind, drain_job in DRAINS.items():
+    for kind, drain_job in NOTIFICATION_JOBS.items():
         backlog = survey.backlogs.get(kind, _NOTHING)
         waited = utc_now() - asked[kind] >= _UNACKED_PAUSE
         is_needed = backlog.pending > 0 or kind in unfinished or (backlog.unacked > 0 and waited)
@@ -85,7 +85,7 @@ def _survey(nats: NatsResource) -> tuple[Survey, str | None]:
 def _running(instance: DagsterInstance, runs: RunRepo) -> set[NotificationType]:
     """The types with a run that is queued, or that gives signs of life."""
     running = set()
-    for kind, drain_job in DRAINS.items():
+    for kind, drain_job in NOTIFICATION_JOBS.items():
         records = instance.get_run_records(RunsFilter(job_name=drain_job.name, statuses=_IN_FLIGHT))
         if any(_is_alive(record, runs) for record in records):
             running.add(kind)

@@ -1,10 +1,10 @@
-"""Asking for runs: which messages need one now, and the promise that nobody else asks meanwhile.
+"""Run requests: that a message needs a run, that nobody else requests one meanwhile, and how long it waits.
 
-An ask is one conditional UPDATE: it raises `ask_no` and holds until `asked_until`. A live run renews it, so an ask that
-has run out means that nobody works on the message.
+A run request is one conditional UPDATE: it raises `ask_no` and holds until `asked_until`. A live run renews it, and one
+that ends in order clears it; one that has run out means that nobody works on the message, and that its run crashed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -20,12 +20,26 @@ LOOK_AHEAD = timedelta(seconds=90)
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One message that needs a run: `due_at` is its send_at, or the present for one that is late or `sending`."""
+    """A run requested for one message: `due_at` is its send_at, or the present for one that is late or `sending`.
+
+    `ran_out` says that the request before was neither renewed nor ended in order: its run crashed, or never came.
+    """
 
     message_id: UUID
     event_id: UUID
     ask_no: int
     due_at: datetime
+    ran_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Deferral:
+    """A scheduled message, as it was at `version`, waits until an instant (timezone-aware)."""
+
+    message_id: UUID
+    version: int
+    until: datetime
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,54 +61,49 @@ class AskRepo:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def take(self, *, limit: int, pauses: Mapping[MessageChannel, ChannelPause] | None = None) -> list[Ask]:
-        """Take the asks that are due within LOOK_AHEAD, oldest first; two callers never get the same one.
+    def take(self, message_ids: Collection[UUID]) -> list[Ask]:
+        """Request a run for those of these messages that still need one, oldest first; two callers never get the same.
 
-        Messages of a paused channel are put off until the pause ends, but for one that may probe.
+        Needing one are, not held and without a live run, the scheduled that are due within LOOK_AHEAD and the
+        `sending` that wait for nothing.
         """
-        pauses = pauses or {}
+        if not message_ids:
+            return []
         with self._database.transaction() as connection:
-            probes = [_put_off_all_but_a_probe(connection, channel, pause) for channel, pause in pauses.items()]
             rows = connection.execute(
                 text(
                     """
-                    -- now() and not clock_timestamp(): only a stable function can bound the scan of the index
-                    WITH due AS (
-                        SELECT id, send_at FROM guestguard.scheduled_messages
-                        WHERE status = 'scheduled' AND send_at <= now() + :look_ahead AND held_at IS NULL
-                          AND (not_before IS NULL OR not_before <= now() + :look_ahead)
+                    WITH wanted AS (
+                        SELECT id, asked_until IS NOT NULL AS ran_out FROM guestguard.scheduled_messages
+                        WHERE id = ANY(CAST(:ids AS uuid[])) AND held_at IS NULL
                           AND (asked_until IS NULL OR asked_until <= now())
-                          AND (channel <> ALL(:paused) OR id = ANY(CAST(:probes AS uuid[])))
-                        ORDER BY send_at, id LIMIT :limit FOR UPDATE SKIP LOCKED
-                    ), unfinished AS (
-                        SELECT id, send_at FROM guestguard.scheduled_messages
-                        WHERE status = 'sending' AND held_at IS NULL
-                          AND (not_before IS NULL OR not_before <= now())
-                          AND (asked_until IS NULL OR asked_until <= now())
-                          AND (channel <> ALL(:paused) OR id = ANY(CAST(:probes AS uuid[])))
-                        ORDER BY send_at, id LIMIT :limit FOR UPDATE SKIP LOCKED
-                    ), wanted AS (
-                        SELECT * FROM due UNION ALL SELECT * FROM unfinished ORDER BY send_at, id LIMIT :limit
+                          AND CASE status
+                              WHEN 'scheduled' THEN GREATEST(send_at, not_before) <= now() + :look_ahead
+                              WHEN 'sending' THEN not_before IS NULL OR not_before <= now()
+                              ELSE false END
+                        ORDER BY id FOR UPDATE SKIP LOCKED
                     )
                     UPDATE guestguard.scheduled_messages m
                     SET ask_no = m.ask_no + 1, updated_at = clock_timestamp(),
                         asked_until = GREATEST(m.send_at, m.not_before, clock_timestamp()) + :holds,
                         waiting_reason = CASE WHEN m.not_before > now() THEN m.waiting_reason END
-                    WHERE m.id IN (SELECT id FROM wanted)
-                    RETURNING m.id, m.event_id, m.ask_no,
+                    FROM wanted WHERE m.id = wanted.id
+                    RETURNING m.id, m.event_id, m.ask_no, wanted.ran_out,
                         GREATEST(m.send_at, m.not_before, clock_timestamp()) AS due_at
                     """
                 ),
-                {
-                    "look_ahead": LOOK_AHEAD,
-                    "holds": ASK_HOLDS_FOR,
-                    "limit": limit,
-                    "paused": [channel.value for channel in pauses],
-                    "probes": [message_id for message_id in probes if message_id is not None],
-                },
+                {"ids": list(message_ids), "look_ahead": LOOK_AHEAD, "holds": ASK_HOLDS_FOR},
             )
-            asks = [Ask(row.id, row.event_id, row.ask_no, row.due_at) for row in rows]
+            asks = [Ask(row.id, row.event_id, row.ask_no, row.due_at, row.ran_out) for row in rows]
         return sorted(asks, key=lambda ask: (ask.due_at, ask.message_id))
+
+    def defer_paused(self, pauses: Mapping[MessageChannel, ChannelPause]) -> list[UUID]:
+        """Let the messages of paused channels wait, but for one of each pause that allows a probe; returns those."""
+        if not pauses:
+            return []
+        with self._database.transaction() as connection:
+            probes = [_defer_all_but_a_probe(connection, channel, pause) for channel, pause in pauses.items()]
+        return [probe for probe in probes if probe is not None]
 
     def renew(self, message_ids: Sequence[UUID]) -> None:
         """A run is queued for, or working on, these messages: nobody else need be asked for a while."""
@@ -118,8 +127,8 @@ class AskRepo:
                 {"ids": list(message_ids), "holds": ASK_HOLDS_FOR},
             )
 
-    def put_off(self, message_ids: Sequence[UUID], *, wait: timedelta, reason: str) -> None:
-        """Let these messages wait; the sensor asks again when the wait is over."""
+    def defer(self, message_ids: Sequence[UUID], *, wait: timedelta, reason: str) -> None:
+        """Let these `sending` messages wait; the sensor requests a run again when the wait is over."""
         with self._database.transaction() as connection:
             connection.execute(
                 text(
@@ -127,10 +136,34 @@ class AskRepo:
                     UPDATE guestguard.scheduled_messages
                     SET not_before = clock_timestamp() + :wait, waiting_reason = :reason, asked_until = NULL,
                         updated_at = clock_timestamp()
-                    WHERE id IN ({_LOCKED}) AND status IN ('scheduled', 'sending')
+                    WHERE id IN ({_LOCKED}) AND status = 'sending'
                     """
                 ),
                 {"ids": list(message_ids), "wait": wait, "reason": reason},
+            )
+
+    def defer_scheduled(self, waits: Sequence[Deferral]) -> None:
+        """Let scheduled messages wait, each until its instant, unless somebody edited them since they were read."""
+        if not waits:
+            return
+        with self._database.transaction() as connection:
+            connection.execute(
+                text(
+                    f"""
+                    UPDATE guestguard.scheduled_messages m
+                    SET not_before = w.until, waiting_reason = w.reason, asked_until = NULL,
+                        updated_at = clock_timestamp()
+                    FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS integer[]), CAST(:untils AS timestamptz[]),
+                        CAST(:reasons AS text[])) AS w (id, version, until, reason)
+                    WHERE m.id IN ({_LOCKED}) AND m.id = w.id AND m.version = w.version AND m.status = 'scheduled'
+                    """
+                ),
+                {
+                    "ids": [wait.message_id for wait in waits],
+                    "versions": [wait.version for wait in waits],
+                    "untils": [wait.until for wait in waits],
+                    "reasons": [wait.reason for wait in waits],
+                },
             )
 
     def wake(self, *, reason: str) -> None:
@@ -153,7 +186,7 @@ class AskRepo:
                 {"reason": reason, "holds": ASK_HOLDS_FOR},
             )
 
-    def let_go(self, message_ids: Sequence[UUID]) -> None:
+    def requeue(self, message_ids: Sequence[UUID]) -> None:
         """This run leaves these messages as they are; the next tick may ask again at once."""
         with self._database.transaction() as connection:
             connection.execute(
@@ -165,19 +198,31 @@ class AskRepo:
             )
 
 
-def _put_off_all_but_a_probe(connection: Connection, channel: MessageChannel, pause: ChannelPause) -> UUID | None:
-    """Let the channel's messages wait, but for the oldest when the pause allows a probe; returns that one."""
+def _defer_all_but_a_probe(connection: Connection, channel: MessageChannel, pause: ChannelPause) -> UUID | None:
+    """Let the channel's messages wait, but for one when the pause allows a probe; returns that one.
+
+    It is the one that a run was requested for already, else the one that probed longest ago, or never: where a message
+    of its own keeps the provider from taking anything, the next probe is another one.
+    """
     candidates = """
         SELECT id FROM guestguard.scheduled_messages
         WHERE channel = :channel AND held_at IS NULL
           AND ((status = 'scheduled' AND send_at <= now() + :look_ahead) OR status = 'sending')
           AND (not_before IS NULL OR not_before <= now())
     """
+    without_run = "(asked_until IS NULL OR asked_until <= now())"
     values = {"channel": channel, "look_ahead": LOOK_AHEAD}
     probe: UUID | None = None
     if pause.probe:
-        oldest = text(f"{candidates} ORDER BY send_at, id LIMIT 1")
-        probe = connection.execute(oldest, values).scalar_one_or_none()
+        first = f"{candidates} ORDER BY {without_run}, probed_at NULLS FIRST, send_at, id LIMIT 1"
+        probe = connection.execute(text(first), values).scalar_one_or_none()
+        connection.execute(
+            text(
+                "UPDATE guestguard.scheduled_messages SET probed_at = clock_timestamp() "
+                f"WHERE id = :probe AND {without_run}"
+            ),
+            {"probe": probe},
+        )
     connection.execute(
         text(
             f"""
@@ -185,8 +230,7 @@ def _put_off_all_but_a_probe(connection: Connection, channel: MessageChannel, pa
             SET not_before = GREATEST(:until, clock_timestamp() + interval '30 seconds'),
                 waiting_reason = :reason, updated_at = clock_timestamp()
             WHERE id IN (
-                {candidates} AND id IS DISTINCT FROM CAST(:probe AS uuid)
-                AND (asked_until IS NULL OR asked_until <= now())
+                {candidates} AND id IS DISTINCT FROM CAST(:probe AS uuid) AND {without_run}
                 FOR UPDATE SKIP LOCKED
             )
             """

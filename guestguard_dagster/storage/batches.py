@@ -6,7 +6,7 @@ only thing that is ever leased, for the minute around its hand-off. What its mem
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection
 
 from guestguard_dagster.storage.database import Database, sql
+from guestguard_dagster.storage.ledger import BATCH_MAY_LEAVE
 from guestguard_dagster.storage.recipient_facts import GUEST, RecipientFacts, facts
 
 
@@ -155,12 +156,13 @@ class BatchRepo:
         account: str,
         run_id: str,
         duration: timedelta,
-    ) -> None:
+    ) -> dict[int, datetime]:
         """Write down that these batches are about to leave; renews their lease. The caller's commit must be durable.
 
-        Where a repeat cannot be recognised, there is no fixed request. Raises BatchStale when at least one batch is no
-        longer ours, or may no longer leave (message held, guest removed or no longer in the audience): roll back, and
-        hand nothing off. Safe to repeat when the answer to a commit was lost.
+        Returns the instant of each. Where a repeat cannot be recognised, there is no fixed request. Raises BatchStale
+        when at least one batch is no longer ours, or may no longer leave (message held, guest removed or no longer in
+        the audience, nothing may leave before the ledger is replayed): roll back, and hand nothing off. Safe to repeat
+        when the answer to a commit was lost.
         """
         marked = connection.execute(
             sql(
@@ -173,7 +175,8 @@ class BatchRepo:
                 FROM unnest(CAST(:ids AS bigint[]), CAST(:endpoints AS text[]), CAST(:members AS text[]),
                             CAST(:bodies AS bytea[])) AS r (id, endpoint, members, body)
                 WHERE b.id = r.id AND b.lease_token = :token AND b.state IN ('leased', 'sending')
-                  AND b.lease_expires_at > clock_timestamp() AND {_MAY_LEAVE}
+                  AND b.lease_expires_at > clock_timestamp() AND {BATCH_MAY_LEAVE} AND {_MAY_LEAVE}
+                RETURNING b.id, b.handed_off_at
                 """
             ),
             {
@@ -187,16 +190,25 @@ class BatchRepo:
                 "members": [request and _array_of(request.members) for _, request in requests],
                 "bodies": [request and request.body for _, request in requests],
             },
-        ).rowcount
-        if marked != len(requests):
-            raise BatchStale(f"{len(requests) - marked} of {len(requests)} leased batches may not leave as they are")
+        ).all()
+        if len(marked) != len(requests):
+            stale = len(requests) - len(marked)
+            raise BatchStale(f"{stale} of {len(requests)} leased batches may not leave as they are")
+        return {row.id: row.handed_off_at for row in marked}
 
     def close(
-        self, connection: Connection, token: UUID, batch_ids: Sequence[int], *, repeat_in: timedelta | None = None
+        self,
+        connection: Connection,
+        token: UUID,
+        batch_ids: Sequence[int],
+        *,
+        recorded: bool = False,
+        repeat_in: timedelta | None = None,
     ) -> frozenset[int]:
         """End these batches that were handed off, or with `repeat_in` let them wait for the repeat of their request.
 
-        Returns those that were still held under `token`; of the others somebody else has taken care.
+        `recorded` says that they are in the ledger. Returns those that were still held under `token`; of the others
+        somebody else has taken care.
         """
         return frozenset(
             connection.execute(
@@ -204,12 +216,19 @@ class BatchRepo:
                     """
                     UPDATE guestguard.delivery_batches
                     SET state = CASE WHEN :repeats THEN 'sending' ELSE 'done' END, lease_token = NULL,
+                        recorded_at = CASE WHEN :recorded THEN clock_timestamp() ELSE recorded_at END,
                         lease_expires_at = CASE WHEN :repeats THEN clock_timestamp() + CAST(:wait AS interval) END
                     WHERE id = ANY(CAST(:ids AS bigint[])) AND lease_token = :token AND state IN ('leased', 'sending')
                     RETURNING id
                     """
                 ),
-                {"ids": list(batch_ids), "token": token, "repeats": repeat_in is not None, "wait": repeat_in},
+                {
+                    "ids": list(batch_ids),
+                    "token": token,
+                    "recorded": recorded,
+                    "repeats": repeat_in is not None,
+                    "wait": repeat_in,
+                },
             ).scalars()
         )
 
@@ -254,16 +273,23 @@ class BatchRepo:
         ).one()
         return Formed(formed.id, formed.key)
 
-    def release(self, token: UUID, batch_ids: Sequence[int]) -> None:
-        """Give leased batches that were not marked back at once, instead of letting the lease run out."""
+    def release(self, token: UUID, batch_ids: Sequence[int], *, marked_too: bool = False) -> None:
+        """Give batches back at once, instead of letting the lease run out.
+
+        With `marked_too` also those marked `sending`: only for a caller that knows that nothing of them has left.
+        """
         with self._database.transaction(durable=False) as connection:
             connection.execute(
                 sql(
-                    "UPDATE guestguard.delivery_batches "
-                    "SET state = 'pending', lease_token = NULL, lease_expires_at = NULL "
-                    "WHERE id = ANY(CAST(:ids AS bigint[])) AND lease_token = :token AND state = 'leased'"
+                    """
+                    UPDATE guestguard.delivery_batches
+                    SET state = 'pending', lease_token = NULL, lease_expires_at = NULL,
+                        endpoint = NULL, members = NULL, body = NULL, handed_off_at = NULL
+                    WHERE id = ANY(CAST(:ids AS bigint[])) AND lease_token = :token
+                      AND (state = 'leased' OR (state = 'sending' AND :marked_too))
+                    """
                 ),
-                {"ids": list(batch_ids), "token": token},
+                {"ids": list(batch_ids), "token": token, "marked_too": marked_too},
             )
 
     def unsettled(self, queue_ids: Sequence[UUID]) -> list[OpenBatches]:

@@ -6,9 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
-from guestguard_dagster.domain.callbacks import Provider
+from guestguard_dagster.domain.callbacks import CalledDelivery, Provider
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.storage.database import Database, sql
 
@@ -22,22 +21,6 @@ class StoredCallback:
     payload: Mapping[str, Any] = field(repr=False)
     received_at: datetime
     age: timedelta
-
-
-@dataclass(frozen=True, slots=True)
-class CalledDelivery:
-    """A delivery that a callback is about. `attempt_round` is the round of the hand-off that it tells of, if known."""
-
-    delivery_id: int
-    message_id: UUID | None
-    status: DeliveryStatus
-    round: int
-    attempt_round: int | None
-
-    @property
-    def has_moved_on(self) -> bool:
-        """The callback tells of an earlier round."""
-        return self.attempt_round is not None and self.attempt_round < self.round
 
 
 class CallbackRepo:
@@ -92,28 +75,40 @@ class CallbackRepo:
             )
 
     def find_delivery(self, delivery_id: int | None, provider_message_id: str | None) -> CalledDelivery | None:
-        """The delivery with this id, else the one that was handed off under the provider's id."""
+        """The delivery with this id, else the one that was handed off under the provider's id, with its hand-offs."""
         with self._database.transaction() as connection:
-            row = connection.execute(
+            rows = connection.execute(
                 sql(
                     """
-                    SELECT d.id, d.message_id, d.round,
+                    SELECT d.id, d.message_id, d.round, d.provider_message_id, d.attempted_at,
                         CASE WHEN d.status = 'pending' AND b.state = 'sending' THEN 'sending' ELSE d.status END
                             AS status,
-                        CASE WHEN d.provider_message_id = :message_id THEN d.round ELSE
-                            (SELECT max(a.round) FROM guestguard.delivery_attempts a
-                             WHERE a.delivery_id = d.id AND a.provider_message_id = :message_id) END AS attempt_round
+                        a.round AS attempted_round, a.provider_message_id AS attempt_message_id
                     FROM guestguard.message_deliveries d
                     LEFT JOIN guestguard.delivery_batches b ON b.id = d.batch_id
+                    LEFT JOIN guestguard.delivery_attempts a ON a.delivery_id = d.id
                     WHERE d.id = COALESCE(CAST(:delivery_id AS bigint), (
                         SELECT id FROM guestguard.message_deliveries WHERE provider_message_id = :message_id LIMIT 1))
                     """
                 ),
                 {"delivery_id": delivery_id, "message_id": provider_message_id},
-            ).one_or_none()
-        if row is None:
+            ).all()
+        if not rows:
             return None
-        return CalledDelivery(row.id, row.message_id, DeliveryStatus(row.status), row.round, row.attempt_round)
+        delivery = rows[0]
+        handed_off = [(delivery.provider_message_id, delivery.round)]
+        handed_off += [(row.attempt_message_id, row.attempted_round) for row in rows]
+        attempted = {row.attempted_round for row in rows if row.attempted_round is not None}
+        if delivery.attempted_at is not None:
+            attempted.add(delivery.round)  # the newest attempt lives in the delivery
+        return CalledDelivery(
+            delivery_id=delivery.id,
+            message_id=delivery.message_id,
+            status=DeliveryStatus(delivery.status),
+            round=delivery.round,
+            attempted_rounds=frozenset(attempted),
+            rounds_by_message_id={message_id: number for message_id, number in handed_off if message_id is not None},
+        )
 
     @contextmanager
     def newest_in(self, thread: str) -> Iterator[Mapping[str, Any]]:

@@ -8,8 +8,9 @@ from uuid import UUID
 
 from sqlalchemy import ARRAY, Column, Uuid, and_, any_, bindparam, func, select
 
+from guestguard_dagster.domain.departures import DepartureRules
 from guestguard_dagster.domain.events import Event, User
-from guestguard_dagster.domain.messages import Message, MessageStatus
+from guestguard_dagster.domain.messages import Message
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.rows import (
     EVENT_COLUMNS,
@@ -21,43 +22,13 @@ from guestguard_dagster.storage.schema import event_collaborators, events, sched
 
 
 @dataclass(frozen=True, slots=True)
-class MessageContext:
+class MessageContext(DepartureRules):
     """One message with its surroundings; `read_at` is the database's clock when they were read."""
 
     message: Message
     event: Event
     host: User
     read_at: datetime
-
-    @property
-    def leaves_after_start(self) -> bool:
-        """The host scheduled this message for the start or later, e.g. a thank-you."""
-        return self.message.send_at is not None and self.message.send_at >= self.event.starts_at
-
-    @property
-    def event_has_overtaken(self) -> bool:
-        """The event has started, and this message was meant to leave before: it would come too late now."""
-        return self.event.starts_at <= self.read_at and not self.leaves_after_start
-
-    @property
-    def may_leave(self) -> bool:
-        """The message is being sent, and nobody holds it."""
-        return self.message.status is MessageStatus.SENDING and self.message.held_at is None
-
-    @property
-    def quiet_until(self) -> datetime | None:
-        """When the event's quiet hours on this channel are over, if they are now."""
-        return self.event.quiet_until(self.message.channel, self.read_at)
-
-    @property
-    def may_leave_now(self) -> bool:
-        """It may leave, and disturbs nobody."""
-        return self.may_leave and self.quiet_until is None
-
-    @property
-    def event_is_off(self) -> bool:
-        """The event is cancelled, and the host did not ask that this message survives that."""
-        return self.event.cancelled_at is not None and not self.message.survives_event_cancel
 
 
 _owner = and_(event_collaborators.c.event_id == events.c.id, event_collaborators.c.role == "owner")

@@ -14,19 +14,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
+from guestguard_dagster.storage.sessions import DRIVER
+
 _CONNECT_TIMEOUT_SECONDS = 10
-_SESSION = {
-    "statement_timeout": "120s",
-    # A transaction that falls silent is of a process that is frozen, or on a host that is gone: its locks are freed.
-    "idle_in_transaction_session_timeout": "10s",
-    "timezone": "UTC",
-    # A role named like our schema would otherwise have it as the default one.
-    "search_path": "public",
-    # The default is made for spinning disks, and has the planner read whole tables instead of fifty rows by their key.
-    "random_page_cost": "1.1",
-    # To compile a statement takes longer than any of ours runs.
-    "jit": "off",
-}
 
 # Without any SQLSTATE the connection broke. 08 is a connection exception, 57P a server that shuts down or starts up,
 # 25P03 and 25P04 end the connection of a process that was frozen in a transaction.
@@ -52,7 +42,8 @@ class DatabaseUnavailable(DatabaseFailed):
 class Database:
     """A pool of connections to GuestGuard's PostgreSQL database.
 
-    `url` is any `postgresql://` address (host and port, or a socket folder as `?host=`); it is read with psycopg 3.
+    `url` is any `postgresql://` address (host and port, or a socket folder as `?host=`), of PostgreSQL itself or of a
+    PgBouncer before it; it is read with psycopg 3.
     """
 
     def __init__(self, url: str, *, application_name: str = "guestguard", pool_size: int = 5) -> None:
@@ -67,7 +58,7 @@ class Database:
                 f"DATABASE_URL names the database kind {parsed.drivername!r}; GuestGuard needs postgresql://"
             )
         self.engine: Engine = create_engine(
-            parsed.set(drivername="postgresql+psycopg"),
+            parsed.set(drivername=DRIVER),
             pool_size=pool_size,
             max_overflow=5,
             pool_recycle=1800,
@@ -79,9 +70,11 @@ class Database:
                 "keepalives_idle": 30,
                 "keepalives_interval": 10,
                 "keepalives_count": 3,
-                "options": " ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
             },
         )
+        # How many connections this process has made so far: a new one may lead to another server than those before.
+        self.connections_made = 0
+        event.listen(self.engine, "connect", self._count_connection)
         event.listen(self.engine, "checkout", _discard_if_closed)
 
     @contextmanager
@@ -100,6 +93,9 @@ class Database:
             raise _failure(error) from None
         except NoFreeConnection:
             raise DatabaseUnavailable("all connections to the database are busy; try again in a moment") from None
+
+    def _count_connection(self, *_: object) -> None:
+        self.connections_made += 1
 
     def now(self) -> datetime:
         """The database's clock, which all processes and hosts share."""

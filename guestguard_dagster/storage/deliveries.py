@@ -19,6 +19,7 @@ from guestguard_dagster.domain.deliveries import (
     DeliveryNews,
     DeliveryStatus,
     RetryFilter,
+    SkipReason,
 )
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.storage.database import sql
@@ -198,7 +199,7 @@ def record(connection: Connection, delivery_id: int, news: DeliveryNews) -> Deli
     Only what settles it is news: whether it is pending or `sending` is the engine's to say.
     """
     locked = (
-        select(deliveries.c.status, live_status().label("live"))
+        select(deliveries.c.batch_id, live_status().label("live"))
         .select_from(deliveries)
         .join(delivery_batches, delivery_batches.c.id == deliveries.c.batch_id, isouter=True)
         .where(deliveries.c.id == delivery_id)
@@ -224,7 +225,23 @@ def record(connection: Connection, delivery_id: int, news: DeliveryNews) -> Deli
     if news.status in HANDED_OFF_STATUSES:
         values["handed_off_at"] = func.coalesce(deliveries.c.handed_off_at, func.clock_timestamp())
     connection.execute(update(deliveries).where(deliveries.c.id == delivery_id).values(values))
+    if status is DeliveryStatus.SENDING:
+        _close_if_settled(connection, known.batch_id)
     return news.status
+
+
+def _close_if_settled(connection: Connection, batch_id: int) -> None:
+    """Nobody waits for the lease of a batch of which nothing is open any more."""
+    connection.execute(
+        sql(
+            """
+            UPDATE guestguard.delivery_batches b SET state = 'done', lease_token = NULL, lease_expires_at = NULL
+            WHERE b.id = :id AND b.state = 'sending' AND NOT EXISTS (
+                SELECT FROM guestguard.message_deliveries d WHERE d.batch_id = b.id AND d.status = 'pending')
+            """
+        ),
+        {"id": batch_id},
+    )
 
 
 def reopen(connection: Connection, message_id: UUID, which: RetryFilter, *, batch_size: int) -> int:
@@ -301,7 +318,10 @@ _ATTEMPT_COLUMNS = [
 
 def may_be_retried(which: RetryFilter) -> ColumnElement[bool]:
     """The rows of message_deliveries that a retry would open."""
-    wanted = and_(deliveries.c.status == DeliveryStatus.FAILED, deliveries.c.retryable)
+    wanted = or_(
+        and_(deliveries.c.status == DeliveryStatus.FAILED, deliveries.c.retryable),
+        and_(deliveries.c.status == DeliveryStatus.SKIPPED, deliveries.c.reason == SkipReason.LOG_BACKEND),
+    )
     if which.error_classes is not None:
         wanted = and_(wanted, deliveries.c.error_class.in_(which.error_classes))
     if which.unknown_too:

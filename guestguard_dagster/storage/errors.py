@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from guestguard_dagster.domain.messages import MessageKind, MessageStatus
+from guestguard_dagster.domain.messages import HoldOwner, MessageKind, MessageStatus
 
 
 class NotFound(LookupError):
@@ -78,6 +78,25 @@ class MessageNotRetryable(Refused):
         )
         self.message_id = message_id
         self.status = status
+
+
+class MessageTooLate(Refused):
+    def __init__(self, message_id: UUID, why: str) -> None:
+        super().__init__(
+            f"message {message_id} cannot be tried again: {why}, so nothing of it would leave; write a new one"
+        )
+        self.message_id = message_id
+
+
+class MessageHeld(Refused):
+    def __init__(self, message_id: UUID, by: HoldOwner | None, reason: str | None) -> None:
+        owner = {HoldOwner.RUN: "a terminated run", HoldOwner.OPERATOR: "an operator"}.get(
+            by or HoldOwner.HOST, "a host"
+        )
+        super().__init__(
+            f"message {message_id} is on hold by {owner} ({reason or 'no reason given'}); resume it first, then send it"
+        )
+        self.message_id = message_id
 
 
 class SendTimeMissing(Refused):

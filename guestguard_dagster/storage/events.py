@@ -9,15 +9,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from guestguard_dagster.domain.events import Collaborator, CollaboratorRole, Event, EventBranding, EventDraft, User
 from guestguard_dagster.domain.messages import EDITABLE_STATUSES, CancelReason, MessageStatus
-from guestguard_dagster.domain.reminders import (
-    CreateReminder,
-    ExpireReminder,
-    RearmReminder,
-    ReminderChange,
-    RescheduleReminder,
-    plan_event_move,
-    seed_auto_reminders,
-)
+from guestguard_dagster.domain.reminders import plan_event_move, seed_auto_reminders
 from guestguard_dagster.storage.database import Database, database_now
 from guestguard_dagster.storage.errors import (
     CollaboratorNotFound,
@@ -28,7 +20,7 @@ from guestguard_dagster.storage.errors import (
 )
 from guestguard_dagster.storage.guests import read_phones_again
 from guestguard_dagster.storage.locks import lock_event, lock_messages_of, share_events, share_user
-from guestguard_dagster.storage.messages import edit_message, insert_messages
+from guestguard_dagster.storage.messages import apply_reminder_change, edit_message, insert_messages
 from guestguard_dagster.storage.rows import EVENT_COLUMNS, USER_COLUMNS, event_from, user_from
 from guestguard_dagster.storage.schema import event_collaborators, events, users
 
@@ -187,7 +179,7 @@ class EventRepo:
         if (after.starts_at, after.timezone) != (before.starts_at, before.timezone):
             messages = lock_messages_of(connection, before.id)
             for change in plan_event_move(before, after, messages, database_now(connection)):
-                _apply(connection, change)
+                apply_reminder_change(connection, change)
         return after
 
 
@@ -212,15 +204,3 @@ def _set(connection: Connection, event_id: UUID, **values: object) -> Event:
         .returning(*EVENT_COLUMNS)
     )
     return event_from(connection.execute(statement).one())
-
-
-def _apply(connection: Connection, change: ReminderChange) -> None:
-    match change:
-        case CreateReminder(draft):
-            insert_messages(connection, [draft])
-        case RescheduleReminder(message_id, send_at):
-            edit_message(connection, message_id, send_at=send_at)
-        case RearmReminder(message_id, send_at):
-            edit_message(connection, message_id, send_at=send_at, status=MessageStatus.SCHEDULED, status_reason=None)
-        case ExpireReminder(message_id, send_at, reason):
-            edit_message(connection, message_id, send_at=send_at, status=MessageStatus.CANCELLED, status_reason=reason)

@@ -1,14 +1,13 @@
 """What hosts follow once a message leaves: its recipients one by one, its progress, and what a guest ever got."""
 
-from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, select
 
-from guestguard_dagster.domain.deliveries import DeliveryCount, DeliveryStats, DeliveryStatus
+from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.messages import MessageAudience, MessageChannel, MessageKind
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.storage.database import Database, sql
@@ -92,26 +91,6 @@ class Unreachable:
 class FollowUpRepo:
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    def stats_of(self, message_ids: Collection[UUID]) -> dict[UUID, DeliveryStats]:
-        """The deliveries of each of these messages by status and reason; those without any are missing."""
-        status = live_status().label("status")
-        kinds = (deliveries.c.message_id, status, deliveries.c.reason, deliveries.c.retryable)
-        query = (
-            select(*kinds, func.count().label("deliveries"))
-            .select_from(deliveries)
-            .join(delivery_batches, delivery_batches.c.id == deliveries.c.batch_id, isouter=True)
-            .where(deliveries.c.message_id.in_(message_ids))
-            .group_by(*kinds)
-            .order_by(*kinds)
-        )
-        counts: defaultdict[UUID, list[DeliveryCount]] = defaultdict(list)
-        with self._database.transaction() as connection:
-            for row in connection.execute(query):
-                counts[row.message_id].append(
-                    DeliveryCount(DeliveryStatus(row.status), row.reason, row.retryable, row.deliveries)
-                )
-        return {message_id: DeliveryStats(tuple(entries)) for message_id, entries in counts.items()}
 
     def progress_of(self, message_id: UUID) -> Progress:
         with self._database.transaction() as connection:

@@ -18,6 +18,8 @@ class Gauges:
     open_breakers: int
     open_dead_letters: int
     open_alerts: int
+    behind_ledger: bool
+    seconds_since_ledger_check: float | None
     seconds_since_tick: Mapping[str, float]
     hand_offs: Mapping[tuple[str, str, str], int]
 
@@ -58,7 +60,10 @@ class GaugeRepo:
                         (SELECT count(*) FROM guestguard.breakers) AS breakers,
                         (SELECT count(*) FROM guestguard.dead_letters
                          WHERE replayed_at IS NULL AND dismissed_at IS NULL) AS dead_letters,
-                        (SELECT count(*) FROM guestguard.alerts WHERE closed_at IS NULL) AS alerts
+                        (SELECT count(*) FROM guestguard.alerts WHERE closed_at IS NULL) AS alerts,
+                        EXISTS (SELECT FROM guestguard.ledger_position WHERE behind_since IS NOT NULL) AS behind,
+                        (SELECT date_part('epoch', clock_timestamp() - verified_at)
+                         FROM guestguard.ledger_position) AS ledger_age
                     """
                 )
             ).one()
@@ -87,6 +92,8 @@ class GaugeRepo:
             open_breakers=one.breakers,
             open_dead_letters=one.dead_letters,
             open_alerts=one.alerts,
+            behind_ledger=one.behind,
+            seconds_since_ledger_check=one.ledger_age,
             hand_offs={(row.provider, row.account, row.name): int(row.hand_offs) for row in answers},
             seconds_since_tick={row.sensor: float(row.age) for row in ticks},
         )

@@ -8,10 +8,11 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
+from guestguard_dagster.domain.addresses import email_as_kept, email_key
 from guestguard_dagster.domain.events import Event, Guest, GuestDraft, RsvpStatus
 from guestguard_dagster.domain.messages import MessageAudience
 from guestguard_dagster.domain.phones import to_e164
-from guestguard_dagster.storage.database import Database, sql
+from guestguard_dagster.storage.database import Database, database_now, sql
 from guestguard_dagster.storage.errors import GuestNotFound
 from guestguard_dagster.storage.locks import lock_event, share_events
 from guestguard_dagster.storage.paging import page_behind
@@ -46,26 +47,27 @@ class GuestRepo:
     def add_many(self, event_id: UUID, drafts: Sequence[GuestDraft]) -> list[Guest]:
         """Add guests, each with a secret token of its own; returns them in the order of the drafts.
 
-        A phone number is stored as E.164, read in the event's region; one that cannot be read is kept as written, for
-        the host to correct. Raises EventNotFound.
+        Email addresses are stored in their canonical form, phone numbers as E.164, read in the event's region; what
+        cannot be read is kept as written, for the host to correct. Raises EventNotFound.
         """
         with self._database.transaction() as connection:
             region = share_events(connection, [event_id])[event_id].phone_region
             return _insert(connection, [_values(event_id, draft, region) for draft in drafts])
 
     def add_new(self, event_id: UUID, drafts: Sequence[GuestDraft]) -> list[Guest]:
-        """As `add_many`, but for guests whose email address is on the list already. Of two such calls, one waits.
+        """As `add_many`, but for guests whose email address, in any spelling, is on the list already. Of two such
+        calls, one waits.
 
         Raises EventNotFound.
         """
         with self._database.transaction() as connection:
             region = lock_event(connection, event_id).phone_region
-            present = select(func.lower(guests.c.email)).where(
+            present = select(guests.c.email).where(
                 guests.c.event_id == event_id, guests.c.removed_at.is_(None), guests.c.email.is_not(None)
             )
-            known = set(connection.execute(present).scalars())
-            rows = [_values(event_id, draft, region) for draft in drafts if (draft.email or "").lower() not in known]
-            return _insert(connection, rows)
+            known = {email_key(address) for address in connection.execute(present).scalars()}
+            new = [draft for draft in drafts if not draft.email or email_key(draft.email) not in known]
+            return _insert(connection, [_values(event_id, draft, region) for draft in new])
 
     def get(self, guest_id: UUID) -> Guest:
         """The guest, removed or not. Raises GuestNotFound."""
@@ -101,9 +103,11 @@ class GuestRepo:
     ) -> bool:
         """Write an answer down; False when the guest has given a newer one. Raises GuestNotFound.
 
-        Answers arrive in any order, and more than once: the newest `responded_at` (timezone-aware) counts.
+        Answers arrive in any order, and more than once: the newest `responded_at` (timezone-aware) counts. One in the
+        future counts as now.
         """
         with self._database.transaction() as connection:
+            responded_at = min(responded_at, database_now(connection))
             if record_answers(connection, [Answer(guest_id, status, responded_at, plus_ones)]):
                 return True
         self.get(guest_id)
@@ -112,7 +116,7 @@ class GuestRepo:
     def correct(self, guest_id: UUID, *, name: str, email: str | None, phone: str | None) -> Guest:
         """Write a guest's name and addresses anew; mails that leave from now on go there. Raises GuestNotFound."""
         with self._database.transaction() as connection:
-            values = {"name": name, "email": email, "phone": phone}
+            values = {"name": name, "email": email_as_kept(email), "phone": phone}
             statement = update(guests).where(guests.c.id == guest_id).values(values).returning(*GUEST_COLUMNS)
             row = connection.execute(statement).one_or_none()
         if row is None:
@@ -181,7 +185,7 @@ def _values(event_id: UUID, draft: GuestDraft, region: str | None) -> dict[str, 
         "id": uuid4(),
         "event_id": event_id,
         "name": draft.name,
-        "email": (draft.email or "").strip() or None,
+        "email": email_as_kept(draft.email),
         "phone": to_e164(phone, region) or phone or None,
         "rsvp_status": draft.rsvp_status,
         "rsvp_token": secrets.token_urlsafe(_TOKEN_BYTES),

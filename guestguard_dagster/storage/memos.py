@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_or_skip
 from guestguard_dagster.domain.memos import Memo, MemoKind
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.ledger import settle_what_had_left
 from guestguard_dagster.storage.schema import delivery_batches, memos, message_deliveries
 
 
@@ -19,6 +20,7 @@ def post(connection: Connection, new: Sequence[Memo]) -> int:
     statement = insert_or_skip(memos).on_conflict_do_nothing().returning(memos.c.id, memos.c.kind)
     rows = [
         {
+            "id": memo.id,
             "kind": memo.kind,
             "occasion": memo.occasion,
             "address": memo.address,
@@ -38,6 +40,8 @@ def post(connection: Connection, new: Sequence[Memo]) -> int:
             insert(message_deliveries),
             [{"memo_id": id, "channel": MessageChannel.EMAIL, "batch_id": batch_id} for id in ids],
         )
+    if written:
+        settle_what_had_left(connection, [row.id for row in written])
     return len(written)
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import ARRAY, BigInteger, Connection, Row, and_, any_, bindparam, func, select
 
 from guestguard_dagster.domain.events import Event, Guest, RsvpStatus, User
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.notifications import (
+    Answered,
     Arrival,
     Identity,
     NotificationStatus,
@@ -26,6 +27,7 @@ from guestguard_dagster.domain.notifications import (
 )
 from guestguard_dagster.storage.database import Database, sql
 from guestguard_dagster.storage.guests import Answer, record_answers
+from guestguard_dagster.storage.ledger import settle_what_had_left
 from guestguard_dagster.storage.paging import page_behind
 from guestguard_dagster.storage.rows import EVENT_COLUMNS, GUEST_COLUMNS, USER_COLUMNS
 from guestguard_dagster.storage.schema import (
@@ -168,7 +170,7 @@ class _Recording:
     def run(self) -> list[Fate]:
         known = self._known()
         events_here, events_of_guests = self._events_here(), self._events_of_guests()
-        earlier = self._earlier()
+        earlier, answers = self._earlier(), self._answers_of_guests()
         fates = []
         for each in self._incoming:
             if each.arrival.key in known:
@@ -183,8 +185,12 @@ class _Recording:
                 continue
             known.add(each.arrival.key)
             same = earlier[each.identity.key]
-            original = original_of(each.identity, each.arrival.published_at, same)
-            id = uuid4()
+            changes: list[datetime] = []
+            if isinstance(each.payload, RsvpConfirmed):
+                answer, others = each.payload.answered(each.arrival.published_at), answers[each.payload.guest_id]
+                changes = [other.at for other in others if other.differs_from(answer)]
+            original = original_of(each.identity, each.arrival.published_at, same, changes=changes)
+            id = each.arrival.notification_id
             if original is None:
                 same.append((each.arrival.published_at, id))
             fate = _fate(original, each.not_needed)
@@ -204,8 +210,10 @@ class _Recording:
                     "payload": each.payload.model_dump(mode="json"),
                 }
             )
-            if isinstance(each.payload, RsvpConfirmed) and fate is Fate.RECORDED:
-                self._answers.append(_answer(each.payload, each.arrival))
+            # What is the same for ever says nothing new; what is the same within a window is said once more.
+            if isinstance(each.payload, RsvpConfirmed) and (original is None or each.identity.window is not None):
+                others.append(answer)
+                self._answers.append(Answer(each.payload.guest_id, answer.response, answer.at, answer.plus_ones))
         self._write()
         return fates
 
@@ -257,6 +265,25 @@ class _Recording:
             earlier[row.identity].append((row.published_at, row.id))
         return earlier
 
+    def _answers_of_guests(self) -> defaultdict[UUID, list[Answered]]:
+        """What the guests have answered so far. An event that was published again under its id says nothing new."""
+        answers: defaultdict[UUID, list[Answered]] = defaultdict(list)
+        if self._kind is not NotificationType.CONFIRMATION:
+            return answers
+        rows = self._connection.execute(
+            sql(
+                "SELECT guest_id, published_at, payload FROM guestguard.notifications "
+                "WHERE type = :kind AND guest_id = ANY(CAST(:guests AS uuid[])) "
+                "AND NOT (status = 'duplicate' AND identity LIKE 'id:%')"
+            ),
+            {"kind": self._kind, "guests": list({each.payload.guest_id for each in self._incoming})},
+        )
+        for row in rows:
+            payload = payload_from(self._kind, row.payload)
+            if isinstance(payload, RsvpConfirmed):
+                answers[row.guest_id].append(payload.answered(row.published_at))
+        return answers
+
     def _write(self) -> None:
         if not self._news:
             return
@@ -295,6 +322,7 @@ class _Recording:
                 "batch_size": _BATCH_SIZE,
             },
         )
+        settle_what_had_left(self._connection, [each["id"] for each in self._news])
         record_answers(self._connection, self._answers)
 
 
@@ -309,10 +337,6 @@ def _fate(original: UUID | None, not_needed: NotNeeded | None) -> Fate:
     if original is not None:
         return Fate.DUPLICATE
     return Fate.RECORDED if not_needed is None else Fate.NOT_NEEDED
-
-
-def _answer(payload: RsvpConfirmed, arrival: Arrival) -> Answer:
-    return Answer(payload.guest_id, payload.response, payload.submitted_at or arrival.published_at, payload.plus_ones)
 
 
 def _context(row: Sequence[Any]) -> NotificationContext:

@@ -1,4 +1,4 @@
-"""The tables by which this service is operated: reports and memos, alerts, signs of life, and what was deleted."""
+"""The tables by which this service is operated: reports and memos, alerts, signs of life, what was deleted, its id."""
 
 from sqlalchemy import (
     Boolean,
@@ -83,4 +83,11 @@ retention_marks = Table(
     Column("what", Text, primary_key=True),
     # what is older may have been deleted
     Column("kept_since", DateTime(timezone=True), nullable=False),
+)
+
+installation = Table(
+    "installation",
+    metadata,
+    _id(),
+    Index("uq_installation_one_row", text("(true)"), unique=True),
 )

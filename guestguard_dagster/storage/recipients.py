@@ -6,10 +6,9 @@ Every function works within the caller's transaction. What becomes of deliveries
 from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, exists, func, select
+from sqlalchemy import Connection, and_, func, select
 
 from guestguard_dagster.domain.deliveries import (
-    BatchState,
     DeliveryCount,
     DeliveryStats,
     DeliveryStatus,
@@ -25,22 +24,22 @@ from guestguard_dagster.storage.schema import message_deliveries as deliveries
 from guestguard_dagster.storage.suppressions import guest_address, guest_is_suppressed
 
 
-def stats(connection: Connection, message_id: UUID) -> DeliveryStats:
-    kinds = (live_status().label("status"), deliveries.c.reason, deliveries.c.retryable)
+def stats(connection: Connection, message_ids: Collection[UUID]) -> dict[UUID, DeliveryStats]:
+    kinds = (deliveries.c.message_id, live_status().label("status"), deliveries.c.reason, deliveries.c.retryable)
     query = (
         select(*kinds, func.count().label("deliveries"))
         .select_from(deliveries)
         .join(delivery_batches, delivery_batches.c.id == deliveries.c.batch_id, isouter=True)
-        .where(deliveries.c.message_id == message_id)
+        .where(deliveries.c.message_id.in_(message_ids))
         .group_by(*kinds)
         .order_by(*kinds)
     )
-    return DeliveryStats(
-        tuple(
+    counts: dict[UUID, list[DeliveryCount]] = {message_id: [] for message_id in message_ids}
+    for row in connection.execute(query):
+        counts[row.message_id].append(
             DeliveryCount(DeliveryStatus(row.status), row.reason, row.retryable, row.deliveries)
-            for row in connection.execute(query)
         )
-    )
+    return {message_id: DeliveryStats(tuple(entries)) for message_id, entries in counts.items()}
 
 
 def page(
@@ -99,9 +98,3 @@ def count(
         func.count().filter(suppressed).label("suppressed"),
     ).where(guests.c.event_id == event_id, audience_condition(audience))
     return RecipientCount(**connection.execute(query).one()._asdict())
-
-
-def any_unsettled(connection: Connection, message_id: UUID) -> bool:
-    """Whether some delivery of a frozen message is not settled. The message is locked."""
-    is_open = exists().where(delivery_batches.c.queue_id == message_id, delivery_batches.c.state != BatchState.DONE)
-    return bool(connection.execute(select(is_open)).scalar_one())

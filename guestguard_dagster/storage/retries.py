@@ -4,13 +4,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 
 from guestguard_dagster.domain.days import Days
 from guestguard_dagster.domain.deliveries import DeliveryStatus, RetryFilter
+from guestguard_dagster.domain.departures import RetryObstacle
 from guestguard_dagster.domain.messages import MessageAudience, MessageChannel, MessageKind, MessageStatus
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.deliveries import may_be_retried
+from guestguard_dagster.storage.messages.departures import read_departures
 from guestguard_dagster.storage.schema import events, guests
 from guestguard_dagster.storage.schema import message_deliveries as deliveries
 from guestguard_dagster.storage.schema import scheduled_messages as messages
@@ -32,7 +34,7 @@ class RetryGroup:
     event_name: str
     kind: MessageKind
     channel: MessageChannel
-    obstacle: str | None
+    obstacle: RetryObstacle | None
     status: DeliveryStatus
     provider: str | None
     error_class: str | None
@@ -57,11 +59,6 @@ class RetryRepo:
         query = (
             select(
                 messages.c.id,
-                events.c.id.label("event_id"),
-                events.c.name,
-                messages.c.kind,
-                messages.c.channel,
-                _obstacle().label("obstacle"),
                 *kinds,
                 func.count().label("deliveries"),
                 func.count().filter(_would_leave(sending_number)).label("leaving"),
@@ -82,35 +79,29 @@ class RetryRepo:
         if message_ids is not None:
             query = query.where(messages.c.id.in_(message_ids))
         with self._database.transaction() as connection:
-            return [
+            rows = connection.execute(query).all()
+            departures = read_departures(connection, {row.id for row in rows})
+        groups = []
+        for row in rows:
+            departure = departures.get(row.id)
+            if departure is None:
+                continue  # deleted between the two statements
+            groups.append(
                 RetryGroup(
                     message_id=row.id,
-                    event_id=row.event_id,
-                    event_name=row.name,
-                    kind=MessageKind(row.kind),
-                    channel=MessageChannel(row.channel),
-                    obstacle=row.obstacle,
+                    event_id=departure.event.id,
+                    event_name=departure.event.name,
+                    kind=departure.message.kind,
+                    channel=departure.message.channel,
+                    obstacle=departure.obstacle_to_retry,
                     status=DeliveryStatus(row.status),
                     provider=row.provider,
                     error_class=row.error_class,
                     deliveries=row.deliveries,
                     leaving=row.leaving,
                 )
-                for row in connection.execute(query)
-            ]
-
-
-def _obstacle() -> ColumnElement[str | None]:
-    overtaken = and_(messages.c.send_at < events.c.starts_at, events.c.starts_at <= func.clock_timestamp())
-    return case(
-        (messages.c.status == MessageStatus.SENDING, "it is still being sent"),
-        (
-            and_(events.c.cancelled_at.is_not(None), ~messages.c.survives_event_cancel),
-            "its event is cancelled",
-        ),
-        (overtaken, "its event has started"),
-        else_=None,
-    )
+            )
+        return groups
 
 
 def _would_leave(sending_number: str | None) -> ColumnElement[bool]:

@@ -7,7 +7,15 @@ from typing import Any
 from sqlalchemy import Column, Row, Table
 
 from guestguard_dagster.domain.events import Event, Guest, RsvpStatus, User
-from guestguard_dagster.domain.messages import Message, MessageAudience, MessageChannel, MessageKind, MessageStatus
+from guestguard_dagster.domain.messages import (
+    HoldOwner,
+    Message,
+    MessageAudience,
+    MessageChannel,
+    MessageKind,
+    MessageStatus,
+    MessageTimes,
+)
 from guestguard_dagster.domain.suppressions import Suppression
 from guestguard_dagster.storage.schema import events, guests, scheduled_messages, suppressions, users
 
@@ -21,6 +29,7 @@ USER_COLUMNS = columns_of(users, User)
 EVENT_COLUMNS = columns_of(events, Event)
 GUEST_COLUMNS = columns_of(guests, Guest)
 MESSAGE_COLUMNS = columns_of(scheduled_messages, Message)
+TIMES_COLUMNS = columns_of(scheduled_messages, MessageTimes)
 SUPPRESSION_COLUMNS = columns_of(suppressions, Suppression)
 
 
@@ -47,6 +56,18 @@ def message_of(values: Mapping[str, Any]) -> Message:
             "kind": MessageKind(values["kind"]),
             "channel": MessageChannel(values["channel"]),
             "audience": MessageAudience(values["audience"]),
+            "status": MessageStatus(values["status"]),
+            "held_by": HoldOwner(values["held_by"]) if values["held_by"] else None,
+        }
+    )
+
+
+def times_from(values: Mapping[str, Any]) -> MessageTimes:
+    return MessageTimes(
+        **{
+            **values,
+            "kind": MessageKind(values["kind"]),
+            "channel": MessageChannel(values["channel"]),
             "status": MessageStatus(values["status"]),
         }
     )

@@ -1,6 +1,7 @@
 """Answers that guests give on the web, found by the secret token of their link."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import Connection, select
@@ -20,6 +21,8 @@ from guestguard_dagster.storage.rows import (
     user_from,
 )
 from guestguard_dagster.storage.schema import event_collaborators, events, guests, users
+
+_JUST_AFTER = timedelta(microseconds=1)
 
 
 class EventOver(Refused):
@@ -76,7 +79,10 @@ class RsvpRepo:
             guest = invitation.guest
             if guest.responded_at is not None and (guest.rsvp_status, guest.plus_ones) == (status, plus_ones):
                 return False
+            # Whoever answers here and now has the last word, even if an earlier answer came by a clock that is fast.
             now = database_now(connection)
+            if guest.responded_at is not None:
+                now = max(now, guest.responded_at + _JUST_AFTER)
             record_answers(connection, [Answer(guest.id, status, now, plus_ones)])
             put_in_outbox(
                 connection,

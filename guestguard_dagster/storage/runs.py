@@ -1,13 +1,15 @@
 """Dagster runs as the product knows them: which messages a run works on, whether it lives, what it held."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import text
 
+from guestguard_dagster.domain.messages import HoldOwner
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.messages.holds import hold_messages, lift_run_holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,18 +23,13 @@ class Heartbeat:
     age: timedelta
 
 
-# the messages in :ids, locked in the one order in which everybody locks messages (storage.locks)
-_LOCKED = (
-    "SELECT id FROM guestguard.scheduled_messages WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE"
-)
-
-
 class RunRepo:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def record(self, run_id: str, message_ids: Sequence[UUID], *, lifts_hold: bool) -> None:
-        """Note that a run works on these messages. One that an operator started lifts their hold, once."""
+    def record(self, run_id: str, message_ids: Sequence[UUID], *, repeats: Collection[str] = ()) -> None:
+        """Note that a run works on these messages. One that repeats runs which were terminated lifts, once, what
+        these hold; what a host or an operator holds stays."""
         with self._database.transaction() as connection:
             noted = connection.execute(
                 text(
@@ -42,15 +39,8 @@ class RunRepo:
                 ),
                 {"run_id": run_id, "ids": list(message_ids)},
             ).scalars()
-            if lifts_hold:
-                connection.execute(
-                    text(
-                        "UPDATE guestguard.scheduled_messages SET held_at = NULL, held_reason = NULL, "
-                        "not_before = NULL, waiting_reason = NULL, updated_at = clock_timestamp() "
-                        f"WHERE id IN ({_LOCKED}) AND held_at IS NOT NULL"
-                    ),
-                    {"ids": list(noted)},
-                )
+            if repeats:
+                lift_run_holds(connection, list(noted), repeats)
 
     def hold(
         self, run_id: str, message_ids: Sequence[UUID], *, reason: str, terminated_at: datetime | None = None
@@ -60,31 +50,25 @@ class RunRepo:
         `terminated_at` (default: now) spares the messages that another run has taken up since.
         """
         with self._database.transaction() as connection:
-            return connection.execute(
+            left = connection.execute(
                 text(
-                    f"""
-                    WITH noted AS (
-                        INSERT INTO guestguard.message_runs AS r (message_id, run_id, held_at)
-                        SELECT id, :run_id, clock_timestamp() FROM guestguard.scheduled_messages
-                        WHERE id = ANY(CAST(:ids AS uuid[]))
-                        ON CONFLICT (message_id, run_id) DO UPDATE SET held_at = clock_timestamp()
-                            WHERE r.held_at IS NULL
-                        RETURNING message_id
-                    )
-                    UPDATE guestguard.scheduled_messages m
-                    SET held_at = clock_timestamp(), held_reason = :reason, updated_at = clock_timestamp()
-                    FROM noted
-                    WHERE m.id IN ({_LOCKED}) AND m.id = noted.message_id
-                      AND m.status IN ('scheduled', 'sending') AND m.held_at IS NULL
-                      AND NOT EXISTS (
-                        SELECT 1 FROM guestguard.message_runs later
-                        WHERE later.message_id = m.id AND later.run_id <> :run_id
+                    """
+                    INSERT INTO guestguard.message_runs AS r (message_id, run_id, held_at)
+                    SELECT id, :run_id, clock_timestamp() FROM guestguard.scheduled_messages
+                    WHERE id = ANY(CAST(:ids AS uuid[]))
+                    ON CONFLICT (message_id, run_id) DO UPDATE SET held_at = clock_timestamp()
+                        WHERE r.held_at IS NULL
+                    RETURNING message_id, EXISTS (
+                        SELECT FROM guestguard.message_runs later
+                        WHERE later.message_id = r.message_id AND later.run_id <> :run_id
                           AND later.created_at > COALESCE(:terminated_at, clock_timestamp())
-                      )
+                    ) AS taken_up
                     """
                 ),
-                {"run_id": run_id, "ids": list(message_ids), "reason": reason, "terminated_at": terminated_at},
-            ).rowcount
+                {"run_id": run_id, "ids": list(message_ids), "terminated_at": terminated_at},
+            )
+            ids = [row.message_id for row in left if not row.taken_up]
+            return len(hold_messages(connection, ids, by=HoldOwner.RUN, reason=reason, run_id=run_id))
 
     def runs_of(self, message_id: UUID) -> list[str]:
         """The ids of the runs that worked on a message, oldest first."""

@@ -33,7 +33,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from guestguard_dagster.domain.deliveries import STORED_STATUSES, BatchState, DeliveryStatus
 from guestguard_dagster.domain.events import CollaboratorRole, RsvpStatus
 from guestguard_dagster.domain.memos import MemoKind
-from guestguard_dagster.domain.messages import MessageAudience, MessageChannel, MessageKind, MessageStatus
+from guestguard_dagster.domain.messages import HoldOwner, MessageAudience, MessageChannel, MessageKind, MessageStatus
 from guestguard_dagster.domain.notifications import NotificationStatus, NotificationType
 from guestguard_dagster.domain.outcomes import ATTEMPT_OUTCOMES
 
@@ -171,7 +171,12 @@ scheduled_messages = Table(
     _instant("asked_until"),
     _instant("not_before"),
     Column("waiting_reason", Text),
+    # When a message of a paused channel was last the one to try.
+    _instant("probed_at"),
     _instant("held_at"),
+    # Whose hold it is, and for a terminated run's, which run's; a hold without an owner counts as a host's.
+    Column("held_by", Text),
+    Column("held_run_id", Text),
     Column("held_reason", Text),
     # The audience is frozen, and then checked, in the order of guest ids: how far, and when all of it was.
     Column("frozen_through", Uuid),
@@ -187,6 +192,7 @@ scheduled_messages = Table(
     _one_of("channel", MessageChannel),
     _one_of("audience", MessageAudience),
     _one_of("status", MessageStatus),
+    _one_of("held_by", HoldOwner),
     CheckConstraint("status = 'draft' OR status = 'cancelled' OR send_at IS NOT NULL", name="send_at_known"),
     Index(
         "uq_scheduled_messages_event_reminder",
@@ -324,11 +330,18 @@ delivery_batches = Table(
     Column("body", LargeBinary),
     # when it was first marked `sending`
     _instant("handed_off_at"),
+    # when it was known to be in the ledger (see storage.ledger)
+    _instant("recorded_at"),
     _created_at(),
     _one_of("state", BatchState),
     Index("ix_delivery_batches_open", "queue_id", "not_before", "id", postgresql_where=text("state <> 'done'")),
     Index("ix_delivery_batches_message_id", "message_id", postgresql_where=text("message_id IS NOT NULL")),
     Index("ix_delivery_batches_with_body", "handed_off_at", postgresql_where=text("body IS NOT NULL")),
+    Index(
+        "ix_delivery_batches_unrecorded",
+        "handed_off_at",
+        postgresql_where=text("handed_off_at IS NOT NULL AND recorded_at IS NULL"),
+    ),
     postgresql_with={"fillfactor": "70"},
 )
 
@@ -424,7 +437,7 @@ suppressions = Table(
     metadata,
     _id(),
     Column("channel", Text, nullable=False),
-    # case-folded for email, E.164 for SMS
+    # the key of domain.addresses for email, E.164 for SMS
     Column("address", Text, nullable=False),
     # 'all', 'host:<user id>' or 'number:<sending number>'
     Column("scope", Text, nullable=False, server_default="all"),

@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Text, and_, bindparam, cast, column, exists, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
+from guestguard_dagster.domain.addresses import email_key
 from guestguard_dagster.domain.events import CollaboratorRole
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.phones import to_e164
@@ -40,7 +41,8 @@ def guest_is_suppressed(channel: MessageChannel, *, sending_number: str | None =
     scopes = [suppressions.c.scope == EVERY_HOST, suppressions.c.scope == owner_scope]
     if sending_number is not None:
         scopes.append(suppressions.c.scope == for_sending_number(sending_number))
-    return exists().where(_is_active(channel, guest_address(channel)), or_(*scopes)).correlate(guests)
+    # Guests' addresses are canonical in all but case, and letters beyond ASCII are in lower case already.
+    return exists().where(_is_active(channel, func.lower(guest_address(channel))), or_(*scopes)).correlate(guests)
 
 
 class SuppressionRepo:
@@ -56,7 +58,7 @@ class SuppressionRepo:
         """
         new = insert(suppressions).values(
             channel=channel,
-            address=func.lower(_readable(channel, address)),
+            address=_key(channel, address),
             scope=scope,
             reason=reason,
             source=source,
@@ -73,7 +75,7 @@ class SuppressionRepo:
         """Let the address be written to again, as far as this scope goes; False when it was not suppressed."""
         statement = (
             update(suppressions)
-            .where(_is_active(channel, literal(_readable(channel, address))), suppressions.c.scope == scope)
+            .where(_is_active(channel, literal(_key(channel, address))), suppressions.c.scope == scope)
             .values(lifted_at=func.clock_timestamp())
         )
         with self._database.transaction() as connection:
@@ -87,22 +89,16 @@ class SuppressionRepo:
         self, channel: MessageChannel, addresses: Collection[str], *, scopes: Collection[str] = ()
     ) -> frozenset[str]:
         """Those of `addresses`, as they are written there, that are suppressed for every host or within `scopes`."""
-        given = (
-            func.unnest(cast(list(addresses), ARRAY(Text)))
-            .table_valued(column("address", Text))
-            .render_derived("given")
-        )
-        query = select(given.c.address).where(
-            exists().where(_is_active(channel, given.c.address), suppressions.c.scope.in_([EVERY_HOST, *scopes]))
-        )
-        with self._database.transaction() as connection:
-            return frozenset(connection.execute(query).scalars())
+        reach = {EVERY_HOST, *scopes}
+        return frozenset(address for address, held in self.scopes_among(channel, addresses).items() if held & reach)
 
     def scopes_among(self, channel: MessageChannel, addresses: Collection[str]) -> dict[str, frozenset[str]]:
         """The scopes within which each of `addresses`, as it is written there, is suppressed; free ones are missing."""
+        keys = {address: email_key(address) if channel is MessageChannel.EMAIL else address for address in addresses}
         with self._database.transaction() as connection:
-            rows = connection.execute(_SCOPES, {"channel": channel, "addresses": list(addresses)})
-            return {address: frozenset(scopes) for address, scopes in rows}
+            rows = connection.execute(_SCOPES, {"channel": channel, "keys": list(set(keys.values()))})
+            held = {key: frozenset(scopes) for key, scopes in rows}
+        return {address: held[key] for address, key in keys.items() if key in held}
 
     def list_active(
         self,
@@ -124,28 +120,23 @@ class SuppressionRepo:
             return [suppression_from(row) for row in rows]
 
 
-def _is_active(channel: MessageChannel | ColumnElement[Any], address: ColumnElement[Any]) -> ColumnElement[bool]:
-    # Both sides are folded by the database, so that they are always folded alike.
-    return and_(
-        suppressions.c.channel == channel,
-        suppressions.c.address == func.lower(address),
-        suppressions.c.lifted_at.is_(None),
-    )
+def _is_active(channel: MessageChannel | ColumnElement[Any], key: ColumnElement[Any]) -> ColumnElement[bool]:
+    return and_(suppressions.c.channel == channel, suppressions.c.address == key, suppressions.c.lifted_at.is_(None))
 
 
-_given = func.unnest(bindparam("addresses", type_=ARRAY(Text))).table_valued(column("address", Text)).render_derived()
+_given = func.unnest(bindparam("keys", type_=ARRAY(Text))).table_valued(column("key", Text)).render_derived()
 
 # Built once: every group of hand-offs asks for it, and building it costs more than running it.
 _SCOPES = (
-    select(_given.c.address, func.array_agg(suppressions.c.scope))
-    .join_from(_given, suppressions, _is_active(bindparam("channel", type_=Text), _given.c.address))
-    .group_by(_given.c.address)
+    select(_given.c.key, func.array_agg(suppressions.c.scope))
+    .join_from(_given, suppressions, _is_active(bindparam("channel", type_=Text), _given.c.key))
+    .group_by(_given.c.key)
 )
 
 
-def _readable(channel: MessageChannel, address: str) -> str:
+def _key(channel: MessageChannel, address: str) -> str:
     if channel is MessageChannel.EMAIL:
-        return address.strip()
+        return email_key(address)
     number = to_e164(address, None)
     if number is None:
         raise NotAPhoneNumber("an SMS suppression needs an international phone number, such as +49 171 1234567")

@@ -5,6 +5,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
+from guestguard_dagster.domain.addresses import email_as_kept
 from guestguard_dagster.domain.events import User
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.errors import UserNotFound
@@ -17,16 +18,16 @@ class UserRepo:
         self._database = database
 
     def get_or_create(self, *, email: str, name: str) -> User:
-        """The user with this address, whatever its case; a new one gets `name`."""
-        email = email.strip()
+        """The user with this address, in whatever spelling; a new one gets `name`."""
+        email = email_as_kept(email) or ""
         with self._database.transaction() as connection:
             connection.execute(insert(users).values(email=email, name=name).on_conflict_do_nothing())
             known = select(*USER_COLUMNS).where(func.lower(users.c.email) == func.lower(email))
             return user_from(connection.execute(known).one())
 
     def by_email(self, email: str) -> User | None:
-        """The user with this address, whatever its case, or None."""
-        query = select(*USER_COLUMNS).where(func.lower(users.c.email) == func.lower(email.strip()))
+        """The user with this address, in whatever spelling, or None."""
+        query = select(*USER_COLUMNS).where(func.lower(users.c.email) == func.lower(email_as_kept(email) or ""))
         with self._database.transaction() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else user_from(row)

@@ -32,6 +32,9 @@ class StreamDeclaration:
 
     name: str
     consumers: Mapping[StrEnum, ConsumerDeclaration]
+    description: str = "GuestGuard: what happened, and is to be answered by mail"
+    # What is older is deleted; None: nothing is.
+    keep: timedelta | None = None
 
     @classmethod
     def of_callbacks(cls, settings: Settings) -> "StreamDeclaration":
@@ -62,6 +65,28 @@ class StreamDeclaration:
     @property
     def subjects(self) -> list[str]:
         return [consumer.subject for consumer in self.consumers.values()]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerDeclaration:
+    """The ledger's stream, kept in files: nobody consumes it, a check and a replay read it."""
+
+    name: str
+    subject: str
+    keep: timedelta
+    description: str = "GuestGuard: what left, for a database that is restored"
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "LedgerDeclaration":
+        return cls(
+            settings.nats_ledger_stream or f"{settings.nats_stream}_LEDGER",
+            settings.nats_subject_ledger,
+            timedelta(days=settings.keep_ledger_days),
+        )
+
+    @property
+    def subjects(self) -> list[str]:
+        return [f"{self.subject}.>"]
 
 
 def covers(pattern: str, subject: str) -> bool:

@@ -5,14 +5,19 @@ What exists is never changed from here: whoever set it up otherwise may have mea
 
 from typing import TYPE_CHECKING, Any
 
-from guestguard_dagster.streams.declaration import ConsumerDeclaration, StreamDeclaration, covers
+from guestguard_dagster.streams.declaration import (
+    ConsumerDeclaration,
+    LedgerDeclaration,
+    StreamDeclaration,
+    covers,
+)
 
 if TYPE_CHECKING:
     from nats.js.api import ConsumerInfo, StreamInfo
     from nats.js.client import JetStreamContext
 
 
-async def ensure_stream(jetstream: "JetStreamContext", declaration: StreamDeclaration) -> list[str]:
+async def ensure_stream(jetstream: "JetStreamContext", declaration: StreamDeclaration | LedgerDeclaration) -> list[str]:
     """Make the stream if it is missing; returns in sentences how it differs from the declaration."""
     from nats.js.api import RetentionPolicy, StorageType, StreamConfig
     from nats.js.errors import NotFoundError
@@ -22,10 +27,11 @@ async def ensure_stream(jetstream: "JetStreamContext", declaration: StreamDeclar
     except NotFoundError:
         config = StreamConfig(
             name=declaration.name,
-            description="GuestGuard: what happened, and is to be answered by mail",
+            description=declaration.description,
             subjects=declaration.subjects,
             retention=RetentionPolicy.LIMITS,
             storage=StorageType.FILE,
+            max_age=None if declaration.keep is None else declaration.keep.total_seconds(),
         )
         info = await jetstream.add_stream(config)
     return _stream_drift(info, declaration)
@@ -54,12 +60,17 @@ async def ensure_consumer(
     return info, _consumer_drift(info, declaration)
 
 
-def _stream_drift(info: "StreamInfo", declaration: StreamDeclaration) -> list[str]:
+def _stream_drift(info: "StreamInfo", declaration: StreamDeclaration | LedgerDeclaration) -> list[str]:
     patterns = info.config.subjects or []
     missing = [subject for subject in declaration.subjects if not any(covers(pattern, subject) for pattern in patterns)]
     drift = [f"stream {declaration.name} does not take in {subject}: nothing of it arrives" for subject in missing]
     if info.config.storage == "memory":
         drift.append(f"stream {declaration.name} is kept in memory: events are lost when NATS restarts")
+    kept = info.config.max_age
+    if declaration.keep is not None and kept and kept < declaration.keep.total_seconds():
+        drift.append(
+            f"stream {declaration.name} keeps {kept / 86400:g} days where {declaration.keep.days} are declared"
+        )
     return drift
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import Depends, Path, Request
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
+from guestguard_dagster.domain.addresses import email_key
 from guestguard_dagster.domain.events import CollaboratorRole, Event, User
 from guestguard_dagster.storage.errors import EventNotFound
 from guestguard_dagster.web.auth import CSRF_HEADER, Identity, Session, TokenInvalid
@@ -70,9 +71,9 @@ def identify(request: Request, services: Services) -> Caller:
 
 
 def _is_operator(services: Services, user: User) -> bool:
-    operators = {address.casefold() for address in services.settings.operator_addresses}
+    operators = {email_key(address) for address in services.settings.operator_addresses}
     local = services.local_sign_in
-    return user.email.casefold() in operators or (local is not None and local.user_id == user.id)
+    return email_key(user.email) in operators or (local is not None and local.user_id == user.id)
 
 
 def require_csrf_token(request: Request, services: Services, session: Session) -> None:

@@ -18,9 +18,11 @@ from guestguard_dagster.storage.database import DatabaseUnavailable
 from guestguard_dagster.storage.errors import (
     CollaboratorNotFound,
     EventCancelled,
+    MessageHeld,
     MessageNotEditable,
     MessageNotHoldable,
     MessageNotRetryable,
+    MessageTooLate,
     NotFound,
     OwnerStays,
     Refused,
@@ -146,7 +148,7 @@ def problem_of(error: Exception, present_message: PresentMessage) -> ApiProblem 
             return ApiProblem(422, "send_time_missing", str(error), errors=[wrong])
         case StaleVersion():
             return ApiProblem(409, "stale_edit", str(error), present=present_message(error.message_id))
-        case MessageNotEditable() | MessageNotHoldable() | MessageNotRetryable():
+        case MessageNotEditable() | MessageHeld() | MessageNotHoldable() | MessageNotRetryable() | MessageTooLate():
             return ApiProblem(409, _CODES[type(error)], str(error), present=present_message(error.message_id))
         case Refused():
             return ApiProblem(409, _CODES.get(type(error), "refused"), str(error))
@@ -161,9 +163,11 @@ def problem_of(error: Exception, present_message: PresentMessage) -> ApiProblem 
 
 _CODES: Mapping[type[Exception], str] = {
     EventCancelled: "event_cancelled",
+    MessageHeld: "message_held",
     MessageNotEditable: "message_not_editable",
     MessageNotHoldable: "message_not_stoppable",
     MessageNotRetryable: "message_not_retryable",
+    MessageTooLate: "message_too_late",
     ReminderExists: "reminder_exists",
     StaleEvent: "stale_edit",
     OwnerStays: "owner_stays",

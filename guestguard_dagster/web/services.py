@@ -16,6 +16,7 @@ from guestguard_dagster.storage.events import EventRepo
 from guestguard_dagster.storage.follow_up import FollowUpRepo
 from guestguard_dagster.storage.guests import GuestRepo
 from guestguard_dagster.storage.idempotency import IdempotencyRepo
+from guestguard_dagster.storage.installation import InstallationRepo
 from guestguard_dagster.storage.messages import MessageRepo
 from guestguard_dagster.storage.notifications import NotificationRepo
 from guestguard_dagster.storage.rates import RateRepo
@@ -50,6 +51,7 @@ class Services:
     follow_up: FollowUpRepo
     guests: GuestRepo
     idempotency: IdempotencyRepo
+    installation: InstallationRepo
     messages: MessageRepo
     notifications: NotificationRepo
     publisher: Publisher
@@ -77,6 +79,7 @@ class Services:
             follow_up=FollowUpRepo(database),
             guests=GuestRepo(database),
             idempotency=IdempotencyRepo(database),
+            installation=InstallationRepo(database),
             messages=MessageRepo(database),
             notifications=NotificationRepo(database),
             publisher=Publisher(database, settings),

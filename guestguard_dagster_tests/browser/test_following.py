@@ -147,7 +147,7 @@ def test_everything_that_a_guest_was_ever_sent_is_one_press_away(page: Page, sit
 
 def test_an_operator_finds_the_runs_of_a_message(page: Page, site: Site, database: Database) -> None:
     message = make_message(database, site.event, status=MessageStatus.SENT, subject="News")
-    RunRepo(database).record("0a1b2c3d-run", [message.id], lifts_hold=False)
+    RunRepo(database).record("0a1b2c3d-run", [message.id])
     page.goto(site.page("communications"))
     show_box(page, "Sent")
     row(page, "News").get_by_role("button", name="Details").click()

@@ -94,6 +94,6 @@ def _twilio(access: Access) -> Sender[Text]:
         auth_token=access.key or twilio.AUTH_TOKEN,
         from_number=twilio.FROM_NUMBER,
         base_url=access.url,
-        timeout=access.patience,
+        timeouts=(access.patience, access.patience),
     )
     return TwilioSender(account, messages_per_second=_AS_FAST_AS_IT_GOES)

@@ -97,7 +97,9 @@ class SendContextOpener:
         database = self.opened.enter_context(Database(database_url or self.database_url))
         senders = senders or pick_senders(values)
         self.opened.callback(senders.close)
-        return SendContext.open(database, senders, values, run_id=f"run-{self.count}", lease_time=lease_time)
+        return self.opened.enter_context(
+            SendContext.open(database, senders, values, run_id=f"run-{self.count}", lease_time=lease_time)
+        )
 
 
 @pytest.fixture

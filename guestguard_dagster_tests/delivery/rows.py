@@ -46,19 +46,10 @@ def statuses_of(database: Database, message: Message) -> Counter[str]:
 def attempts_of(database: Database, delivery_id: int) -> list[Row[Any]]:
     """The hand-offs of one delivery, oldest first: the newest that settled it lives in the delivery itself."""
     earlier = select(*delivery_attempts.c).where(delivery_attempts.c.delivery_id == delivery_id)
+    values = {"id": literal(None), "delivery_id": message_deliveries.c.id, "run_id": delivery_batches.c.run_id}
+    names = [column.name for column in delivery_attempts.c]
     newest = (
-        select(
-            *(
-                literal(None).label("id")
-                if name == "id"
-                else message_deliveries.c.id.label("delivery_id")
-                if name == "delivery_id"
-                else delivery_batches.c.run_id
-                if name == "run_id"
-                else message_deliveries.c[name]
-                for name in delivery_attempts.c.keys()
-            )
-        )
+        select(*((values[name] if name in values else message_deliveries.c[name]).label(name) for name in names))
         .join(delivery_batches, delivery_batches.c.id == message_deliveries.c.batch_id, isouter=True)
         .where(message_deliveries.c.id == delivery_id, message_deliveries.c.attempted_at.is_not(None))
     )

@@ -3,10 +3,11 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guestguard_dagster.delivery.asking import group_into_runs
+from guestguard_dagster.delivery.asking import RunAsk, group_into_runs
 from guestguard_dagster.storage.asks import Ask
 
 NOON = datetime(2026, 12, 5, 12, tzinfo=UTC)
@@ -17,6 +18,7 @@ asks_at_any_time = st.lists(
         message_id=st.uuids(),
         event_id=st.sampled_from([UUID(int=number) for number in range(5)]),
         ask_no=st.integers(min_value=1, max_value=1000),
+        ran_out=st.booleans(),
         due_at=st.timedeltas(min_value=timedelta(), max_value=timedelta(hours=2)).map(lambda offset: NOON + offset),
     ),
     unique_by=lambda ask: ask.message_id,
@@ -67,7 +69,7 @@ def test_the_same_asks_make_the_same_runs_in_whatever_order_they_come(
 @given(asks_at_any_time.filter(bool), slots)
 def test_an_ask_made_anew_makes_a_new_key(asks: list[Ask], free_slots: int) -> None:
     first, *rest = asks
-    again = Ask(first.message_id, first.event_id, first.ask_no + 1, first.due_at)
+    again = Ask(first.message_id, first.event_id, first.ask_no + 1, first.due_at, first.ran_out)
     before = {run.key for run in group_into_runs(asks, free_slots=free_slots)}
     after = {run.key for run in group_into_runs([again, *rest], free_slots=free_slots)}
     assert len(after - before) == 1
@@ -91,3 +93,51 @@ def test_groups_are_widened_only_as_far_as_the_slots_ask_for() -> None:
     asks = [an_ask(number, due_in=5 * number) for number in range(10)]
     assert len(group_into_runs(asks, free_slots=10)) == 10
     assert 4 < len(group_into_runs(asks, free_slots=9)) <= 9
+
+
+def crashed(number: int, *, due_in: float = 0) -> Ask:
+    return Ask(UUID(int=number), UUID(int=0), 2, NOON + timedelta(seconds=due_in), ran_out=True)
+
+
+def sizes(runs: list[RunAsk]) -> list[int]:
+    return sorted(len(run.message_ids) for run in runs)
+
+
+def test_a_message_whose_run_crashed_travels_alone() -> None:
+    asks = [crashed(1), *(an_ask(number) for number in range(2, 50)), crashed(50)]
+    runs = group_into_runs(asks, free_slots=8)
+    assert sizes(runs) == [1, 1, 48]
+    assert {UUID(int=1), UUID(int=50)} == {run.message_ids[0] for run in runs if len(run.message_ids) == 1}
+
+
+def test_more_crashed_messages_than_slots_are_spread_evenly_and_leave_a_slot_to_the_others() -> None:
+    many = [crashed(number) for number in range(500)]
+    assert sizes(group_into_runs(many, free_slots=8)) == [62, 62, 62, 62, 63, 63, 63, 63]
+    runs = group_into_runs([*many, an_ask(1000)], free_slots=8)
+    assert sizes(runs) == [1, 71, 71, 71, 71, 72, 72, 72]
+    assert [run.message_ids for run in runs if len(run.message_ids) == 1] == [(UUID(int=1000),)]
+
+
+@pytest.mark.parametrize("poison", [0, 250, 499])
+def test_a_message_that_crashes_every_run_is_alone_after_a_few_rounds(poison: int) -> None:
+    """Whoever shares a run with it is not sent, and asked for again; the others are done."""
+    left = [crashed(number) for number in range(500)]
+    rounds = runs_in_all = 0
+    while len(left) > 1:
+        runs = group_into_runs(left, free_slots=8)
+        runs_in_all += len(runs)
+        [unlucky] = [run for run in runs if UUID(int=poison) in run.message_ids]
+        left = [ask for ask in left if ask.message_id in unlucky.message_ids]
+        rounds += 1
+    assert rounds <= 3
+    assert runs_in_all <= 24
+
+
+def test_with_a_single_slot_everything_shares_it() -> None:
+    assert sizes(group_into_runs([crashed(1), an_ask(2), an_ask(3, due_in=60)], free_slots=1)) == [3]
+
+
+def test_very_many_messages_of_one_instant_are_shared_out_over_the_free_slots() -> None:
+    asks = [an_ask(number) for number in range(10_000)]
+    assert sizes(group_into_runs(asks, free_slots=8)) == [1250] * 8
+    assert sizes(group_into_runs(asks[:1000], free_slots=8)) == [500, 500]

@@ -76,7 +76,7 @@ def test_two_runs_that_freeze_at_once_agree(
     guests = make_guests(database, event, 30)
     message = make_message(database, event)
     rooms = [open_sending(smtp_settings(mail_server)) for _ in range(3)]
-    rooms[0].messages.claim_due([message.id])
+    rooms[0].messages.claim_for_sending([message.id])
 
     with ThreadPoolExecutor(3) as pool:
         reports = list(pool.map(lambda sending: load_recipients(sending, [message.id]), rooms))

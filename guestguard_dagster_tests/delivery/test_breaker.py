@@ -6,8 +6,9 @@ from datetime import timedelta
 from threading import Event
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, text, update
 
+from guestguard_dagster.delivery.asking import request_runs
 from guestguard_dagster.delivery.dispatching import dispatch
 from guestguard_dagster.delivery.pauses import paused_channels, wake_from_replaced_accounts
 from guestguard_dagster.delivery.send_context import SendContext
@@ -15,6 +16,7 @@ from guestguard_dagster.domain.messages import Message, MessageChannel, MessageS
 from guestguard_dagster.storage.asks import Ask
 from guestguard_dagster.storage.breakers import FIRST_OPEN_TIME, Breaker
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.schema import delivery_batches
 from guestguard_dagster_tests.crash.passing_time import let_waits_pass
 from guestguard_dagster_tests.delivery.conftest import SendContextOpener, smtp_settings
 from guestguard_dagster_tests.delivery.rows import attempts_of, deliveries_of, statuses_of
@@ -55,8 +57,8 @@ def breaker_of(sending: SendContext) -> Breaker | None:
 
 
 def asks(sending: SendContext) -> list[Ask]:
-    """What a tick of the sensor takes."""
-    return sending.asks.take(limit=100, pauses=paused_channels(sending.breakers, sending.senders))
+    """What a tick of the sensor requests runs for."""
+    return request_runs(sending.messages, sending.asks, paused_channels(sending.breakers, sending.senders), most=100)
 
 
 def open_time_is_over(database: Database) -> None:
@@ -68,6 +70,12 @@ def let_the_open_time_pass(database: Database, *messages: Message) -> None:
     let_waits_pass(database)
     for message in messages:
         set_columns(database, message, not_before=database.now() - A_SECOND)
+
+
+def let_batches_wait(database: Database, wait: timedelta) -> None:
+    with database.transaction() as connection:
+        waiting = update(delivery_batches).where(delivery_batches.c.state == "pending")
+        connection.execute(waiting.values(not_before=func.clock_timestamp() + wait))
 
 
 def test_it_opens_and_no_attempt_is_burnt(
@@ -82,7 +90,7 @@ def test_it_opens_and_no_attempt_is_burnt(
     assert breaker is not None
     assert FIRST_OPEN_TIME - 10 * A_SECOND < breaker.remaining <= FIRST_OPEN_TIME
     for row in deliveries_of(database, message):
-        assert (row.status, row.attempts, row.lease_token) == ("pending", 0, None)
+        assert (row.status, row.attempts) == ("pending", 0)
     waiting = read_message(database, message.id)
     assert waiting.status is MessageStatus.SENDING
     assert waiting.waiting_reason == breaker.reason
@@ -211,7 +219,7 @@ def test_a_probe_that_found_nothing_to_try_is_given_back(
     refuse(locked_server)
     message = a_message(database, 1)
     send(sending, [message.id])
-    set_columns(database, deliveries_of(database, message)[0].id, next_attempt_at=database.now() + timedelta(hours=1))
+    let_batches_wait(database, timedelta(hours=1))
     open_time_is_over(database)
 
     report = send(sending, [message.id])
@@ -227,8 +235,7 @@ def test_a_breaker_that_nobody_probed_yet_is_not_passed_by_a_whole_group(
     refuse(locked_server)
     message = a_message(database, 30)
     send(sending, [message.id])
-    for row in deliveries_of(database, message):
-        set_columns(database, row.id, next_attempt_at=database.now() + timedelta(seconds=0.5))
+    let_batches_wait(database, timedelta(seconds=0.5))
     open_time_is_over(database)
     before = sum(len(attempts_of(database, row.id)) for row in deliveries_of(database, message))
 
@@ -252,7 +259,7 @@ def test_a_probe_that_met_a_dead_server_proves_nothing(
 
     breaker = breaker_of(sending)
     assert breaker is not None
-    assert sorted(row.attempts for row in deliveries_of(database, message)) == [0, 0, 0, 1]
+    assert {row.attempts for row in deliveries_of(database, message)} == {0}
     assert read_message(database, message.id).waiting_reason == breaker.reason
 
 

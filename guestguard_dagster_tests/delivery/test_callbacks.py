@@ -21,6 +21,7 @@ from guestguard_dagster.local.ports import free_port
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.callbacks import CallbackRepo
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.installation import InstallationRepo
 from guestguard_dagster.storage.suppressions import SuppressionRepo
 from guestguard_dagster.streams.access import NatsAccess
 from guestguard_dagster.streams.declaration import StreamDeclaration
@@ -54,10 +55,19 @@ def _delivery(database: Database, message: Message, status: DeliveryStatus, **co
     return make_deliveries(database, message, [guest], status=status, **columns)[0]
 
 
-def _call(database: Database, kind: str, delivery_id: int | None, *, message_id: str = "mail-1") -> None:
+def _call(
+    database: Database,
+    kind: str,
+    delivery_id: int | None,
+    *,
+    message_id: str = "mail-1",
+    installation: str | None = None,
+) -> None:
+    """A callback about this delivery, by our own installation unless another is given; "" for none."""
     data = {"email_id": message_id, "to": ["guest@example.com"], "bounce": {"type": "Permanent"}}
     if delivery_id is not None:
-        data["tags"] = {"delivery_id": str(delivery_id)}
+        carried = InstallationRepo(database).id if installation is None else installation
+        data["tags"] = {"delivery_id": str(delivery_id)} | ({"installation_id": carried} if carried else {})
     CallbackRepo(database).store(Provider.RESEND, f"msg_{uuid4().hex}", {"type": kind, "data": data})
 
 
@@ -133,6 +143,103 @@ def test_an_earlier_rounds_bounce_does_not_undo_the_new_try_but_its_arrival_coun
         _call(database, late, delivery_id, message_id="first")
         _apply(database)
         assert _status(database, delivery_id) == expected
+
+
+class TestWhoseCallbackItIs:
+    """Callbacks of a provider's account reach every installation that uses it."""
+
+    @pytest.mark.parametrize("before", [each for each in DeliveryStatus if each is not DeliveryStatus.BOUNCED])
+    @pytest.mark.parametrize("message_id", ["mail-1", "mail-2"])
+    def test_a_second_installations_callback_marks_nothing(
+        self, database: Database, message: Message, before: DeliveryStatus, message_id: str
+    ) -> None:
+        delivery_id = _delivery(database, message, before, provider_message_id="mail-1")
+        _call(database, "email.bounced", delivery_id, message_id=message_id, installation=str(uuid4()))
+        assert _apply(database) == {Applied.NOT_OURS: 1}
+        assert _status(database, delivery_id) == before
+        assert not SuppressionRepo(database).is_suppressed(MessageChannel.EMAIL, "guest@example.com")
+
+    @pytest.mark.parametrize("status", [DeliveryStatus.SENT, DeliveryStatus.DELIVERED, DeliveryStatus.FAILED])
+    def test_a_forged_tag_with_a_foreign_providers_id_marks_nothing(
+        self, database: Database, message: Message, status: DeliveryStatus
+    ) -> None:
+        delivery_id = _delivery(database, message, status, provider_message_id="mail-1")
+        _call(database, "email.bounced", delivery_id, message_id="somebody else's")
+        assert _apply(database) == {Applied.NOT_OURS: 1}
+        assert _status(database, delivery_id) == status
+        assert not SuppressionRepo(database).is_suppressed(MessageChannel.EMAIL, "guest@example.com")
+
+    def test_a_foreign_providers_id_marks_nothing_of_a_row_that_waits_for_its_second_round(
+        self, database: Database, message: Message
+    ) -> None:
+        delivery_id = _delivery(database, message, DeliveryStatus.PENDING, round=2)
+        _attempt(database, delivery_id, round_number=1, provider_message_id="first")
+        _call(database, "email.delivered", delivery_id, message_id="somebody else's")
+        assert _apply(database) == {Applied.NOT_OURS: 1}
+        assert _status(database, delivery_id) == "pending"
+
+    @pytest.mark.parametrize(
+        "status",
+        [DeliveryStatus.PENDING, DeliveryStatus.SKIPPED, DeliveryStatus.SUPPRESSED, DeliveryStatus.FAILED],
+    )
+    @pytest.mark.parametrize("kind", _RANK)
+    def test_a_row_that_never_left_takes_nothing(
+        self, database: Database, message: Message, status: DeliveryStatus, kind: str
+    ) -> None:
+        delivery_id = _delivery(database, message, status)
+        _call(database, kind, delivery_id)
+        assert _apply(database) == {Applied.NOT_OURS: 1}
+        assert _status(database, delivery_id) == status
+
+    @pytest.mark.parametrize("status", [DeliveryStatus.SENDING, DeliveryStatus.UNKNOWN])
+    def test_a_row_whose_answer_is_awaited_takes_an_id_that_nobody_knows_yet(
+        self, database: Database, message: Message, status: DeliveryStatus
+    ) -> None:
+        delivery_id = _delivery(database, message, status, round=2)
+        _attempt(database, delivery_id, round_number=1, provider_message_id="first")
+        _call(database, "email.bounced", delivery_id, message_id="second")
+        assert _apply(database) == {Applied.MOVED: 1}
+        assert _status(database, delivery_id) == "bounced"
+
+    def test_a_row_that_was_handed_off_in_vain_takes_what_proves_the_contrary(
+        self, database: Database, message: Message
+    ) -> None:
+        delivery_id = _delivery(database, message, DeliveryStatus.PENDING)
+        _attempt(database, delivery_id, round_number=1, provider_message_id=None)
+        _call(database, "email.delivered", delivery_id)
+        assert _apply(database) == {Applied.MOVED: 1}
+        assert _status(database, delivery_id) == "delivered"
+
+    def test_a_lost_answer_of_an_earlier_round_does_not_undo_the_new_try(
+        self, database: Database, message: Message
+    ) -> None:
+        delivery_id = _delivery(database, message, DeliveryStatus.PENDING, round=2)
+        _attempt(database, delivery_id, round_number=1, provider_message_id=None)
+        _call(database, "email.bounced", delivery_id)
+        assert _apply(database) == {Applied.CHANGED_NOTHING: 1}
+        assert _status(database, delivery_id) == "pending"
+
+    def test_a_mail_that_left_without_an_installation_is_known_by_the_providers_id_alone(
+        self, database: Database, message: Message
+    ) -> None:
+        known = _delivery(database, message, DeliveryStatus.SENT, provider_message_id="mail-1")
+        lost = _delivery(database, message, DeliveryStatus.UNKNOWN)
+        for delivery_id, message_id in ((known, "mail-1"), (known, "mail-2"), (lost, "mail-3")):
+            _call(database, "email.delivered", delivery_id, message_id=message_id, installation="")
+        assert _apply(database) == {Applied.MOVED: 1, Applied.TOO_EARLY: 2}
+        assert (_status(database, known), _status(database, lost)) == ("delivered", "unknown")
+        _let_time_pass(database, timedelta(days=1))
+        assert _apply(database) == {Applied.NOT_OURS: 2}
+
+    def test_a_deleted_deliverys_hard_bounce_suppresses_all_the_same(self, database: Database) -> None:
+        _call(database, "email.bounced", 10**15)
+        assert _apply(database) == {Applied.NOT_OURS: 1}
+        assert SuppressionRepo(database).is_suppressed(MessageChannel.EMAIL, "guest@example.com")
+
+    def test_nobody_elses_hard_bounce_suppresses_anybody(self, database: Database) -> None:
+        _call(database, "email.bounced", None, message_id="somebody else's")
+        _apply(database)
+        assert not SuppressionRepo(database).is_suppressed(MessageChannel.EMAIL, "guest@example.com")
 
 
 def test_a_hard_bounce_of_an_earlier_round_suppresses_all_the_same(database: Database, message: Message) -> None:
@@ -227,13 +334,13 @@ def test_a_sweep_is_due_once_something_lies_there_for_a_while(database: Database
     assert callbacks.has_waiting(for_at_least=timedelta(seconds=30))
 
 
-def _attempt(database: Database, delivery_id: int, *, round_number: int, provider_message_id: str) -> None:
+def _attempt(database: Database, delivery_id: int, *, round_number: int, provider_message_id: str | None) -> None:
     with database.transaction() as connection:
         connection.execute(
             text(
                 "INSERT INTO guestguard.delivery_attempts "
-                "(delivery_id, lease_token, round, provider, account, outcome, provider_message_id) "
-                "VALUES (:delivery_id, gen_random_uuid(), :round, 'resend', 'resend:x', 'sent', :message_id)"
+                "(delivery_id, round, provider, account, outcome, provider_message_id) "
+                "VALUES (:delivery_id, :round, 'resend', 'resend:x', 'sent', :message_id)"
             ),
             {"delivery_id": delivery_id, "round": round_number, "message_id": provider_message_id},
         )

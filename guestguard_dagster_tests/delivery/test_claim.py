@@ -9,14 +9,15 @@ from threading import Barrier, Event
 import pytest
 
 from guestguard_dagster.delivery import claiming
+from guestguard_dagster.delivery.asking import request_runs
 from guestguard_dagster.delivery.claiming import ClaimReport, claim
 from guestguard_dagster.delivery.dispatching import dispatch
 from guestguard_dagster.delivery.send_context import SendContext
-from guestguard_dagster.domain.messages import CancelReason, Message, MessageChanges, MessageStatus
+from guestguard_dagster.domain.messages import CancelReason, Message, MessageChanges, MessageKind, MessageStatus
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.messages import MessageRepo
 from guestguard_dagster_tests.delivery.conftest import SendContextOpener, smtp_settings
-from guestguard_dagster_tests.delivery.rows import deliveries_of
+from guestguard_dagster_tests.delivery.rows import deliveries_of, outcomes_of
 from guestguard_dagster_tests.delivery.steps import prepare, send
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message, set_columns
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
@@ -45,7 +46,7 @@ def test_of_many_processes_exactly_one_claims(open_sending: SendContextOpener, d
 
     def try_to_claim(sending: SendContext) -> bool:
         start.wait()
-        return sending.messages.claim_due([message.id]) == [message.id]
+        return sending.messages.claim_for_sending([message.id]) == [message.id]
 
     with ThreadPoolExecutor(len(rooms)) as pool:
         assert sum(pool.map(try_to_claim, rooms)) == 1
@@ -146,7 +147,7 @@ class TestUntilItsInstant:
     def test_the_run_keeps_others_from_being_asked(
         self, run: Future[object], sending: SendContext, database: Database, message: Message
     ) -> None:
-        assert sending.asks.take(limit=10) == []
+        assert request_runs(sending.messages, sending.asks, {}, most=10) == []
         MessageRepo(database).cancel(message.id)
         run.result()
 
@@ -182,6 +183,31 @@ class TestWhatMayNotLeave:
         assert claim(sending, [message.id], Event()).expired == (message.id,)
         expired = read_message(database, message.id)
         assert (expired.status, expired.status_reason) == (MessageStatus.CANCELLED, CancelReason.EVENT_STARTED)
+
+    def test_a_reminder_whose_words_no_longer_hold_is_cancelled_instead_of_sent(
+        self, sending: SendContext, database: Database, mail_server: SmtpLoopback
+    ) -> None:
+        event = make_event(database, starts_in=3 * AN_HOUR)
+        make_guests(database, event, 1)
+        message = make_message(database, event, kind=MessageKind.REMINDER_1_DAY, send_in=-25 * AN_HOUR)
+        send(sending, [message.id])
+        expired = read_message(database, message.id)
+        assert (expired.status, expired.status_reason) == (MessageStatus.CANCELLED, CancelReason.TIME_PASSED)
+        assert mail_server.accepted == []
+
+    def test_a_reminder_that_becomes_untrue_while_it_is_sent_skips_the_rest(
+        self, sending: SendContext, database: Database, mail_server: SmtpLoopback
+    ) -> None:
+        event = make_event(database)
+        make_guests(database, event, 2)
+        message = make_message(database, event, kind=MessageKind.REMINDER_1_DAY)
+        prepare(sending, [message.id])
+        set_columns(database, message, send_at=database.now() - 25 * AN_HOUR)
+        send(sending, [message.id])
+        assert mail_server.accepted == []
+        assert outcomes_of(database, message) == {("skipped", "time_passed"): 2}
+        ended = read_message(database, message.id)
+        assert (ended.status, ended.status_reason) == (MessageStatus.FAILED, "time_passed")
 
     def test_a_thank_you_leaves_after_its_event_has_started(
         self, sending: SendContext, database: Database, mail_server: SmtpLoopback
@@ -239,7 +265,7 @@ class TestAWideGroup:
         make_guests(database, event, 3)
         message = make_message(database, event)
         other = open_sending(smtp_settings(mail_server))
-        other.messages.claim_due([message.id])
+        other.messages.claim_for_sending([message.id])
         send(sending, [message.id])
         assert status_of(database, message) is MessageStatus.SENT
 

@@ -25,8 +25,8 @@ from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
 from guestguard_dagster_tests.storage.blocking import wait_until_blocked
 
 # What the two transactions around a hand-off say, and no other does.
-MARKING = b"SET status = 'sending', provider"
-WRITING_DOWN = b"INSERT INTO guestguard.delivery_attempts"
+MARKING = b"SET state = 'sending', provider"
+WRITING_DOWN = b"SET status = $"
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ def test_what_breaks_between_preflight_and_hand_off_fails_its_message_and_no_oth
     make_guests(database, other, 1, phone="+491711234568")
     growing = make_message(database, grown, channel=MessageChannel.SMS, body="{{venue}} " + a_text_of(900))
     sound = make_message(database, other, channel=MessageChannel.SMS, body="See you")
-    sending.messages.claim_due([growing.id, sound.id])
+    sending.messages.claim_for_sending([growing.id, sound.id])
     load_recipients(sending, [growing.id, sound.id])
     report = preflight(sending, [growing.id, sound.id])
     assert report.fit == 3

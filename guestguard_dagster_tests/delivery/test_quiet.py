@@ -2,13 +2,14 @@
 
 from datetime import time, timedelta
 from threading import Event as Stop
+from zoneinfo import ZoneInfo
 
+from guestguard_dagster.delivery.asking import request_runs
 from guestguard_dagster.delivery.claiming import claim
 from guestguard_dagster.delivery.dispatching import dispatch
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.events import Event
-from guestguard_dagster.domain.messages import MessageStatus
-from guestguard_dagster.storage.asks import AskRepo
+from guestguard_dagster.domain.messages import MessageKind, MessageStatus
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster_tests.delivery.steps import send
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message, set_columns
@@ -45,7 +46,7 @@ def test_a_message_due_in_quiet_hours_waits_for_their_end(
     assert waiting.not_before - database.now() > _NOW_UNTIL - timedelta(minutes=1)
     assert waiting.waiting_reason is not None
     assert waiting.waiting_reason.startswith("quiet hours until ")
-    assert not AskRepo(database).take(limit=10)
+    assert not request_runs(sending.messages, sending.asks, {}, most=10)
 
 
 def test_a_message_that_quiet_hours_keep_beyond_the_start_expires(sending: SendContext, database: Database) -> None:
@@ -57,6 +58,31 @@ def test_a_message_that_quiet_hours_keep_beyond_the_start_expires(sending: SendC
     expired = read_message(database, message.id)
     assert report.expired == (message.id,)
     assert (expired.status, expired.status_reason) == (MessageStatus.CANCELLED, "event_started")
+
+
+def test_a_reminder_that_quiet_hours_keep_until_its_words_no_longer_hold_is_cancelled(
+    sending: SendContext, database: Database
+) -> None:
+    """It is ten in the evening at the event, and quiet until one."""
+    now = database.now()
+    ahead_of_utc = (22 - now.hour + 11) % 24 - 11
+    zone = f"Etc/GMT{-ahead_of_utc:+d}"
+    here = now.astimezone(ZoneInfo(zone))
+    event = make_event(
+        database,
+        timezone=zone,
+        email_quiet_from=(here - timedelta(hours=1)).time(),
+        email_quiet_until=(here + _NOW_UNTIL).time(),
+    )
+    reminder = make_message(database, event, kind=MessageKind.REMINDER_7_DAY)
+    broadcast = make_message(database, event)
+
+    report = claim(sending, [reminder.id, broadcast.id], Stop())
+
+    expired = read_message(database, reminder.id)
+    assert report.expired == (reminder.id,)
+    assert (expired.status, expired.status_reason) == (MessageStatus.CANCELLED, "time_passed")
+    assert read_message(database, broadcast.id).waiting_reason is not None
 
 
 def test_quiet_hours_that_begin_while_a_message_leaves_stop_it(

@@ -57,11 +57,11 @@ def test_a_memo_whose_hand_off_was_interrupted_is_not_mailed_again(
     database: Database, sending: SendContext, mail_server: SmtpLoopback
 ) -> None:
     write(database, memo("ops@example.com"))
-    sending.deliveries.lease({SYSTEM_MAIL_QUEUES[0]: 0}, size=1, per_source=1, duration=sending.lease_time)
+    sending.batches.lease([SYSTEM_MAIL_QUEUES[0]], limit=1, per_queue=1, duration=sending.lease_time)
     with database.transaction() as connection:
         connection.execute(
             text(
-                "UPDATE guestguard.message_deliveries SET status = 'sending', "
+                "UPDATE guestguard.delivery_batches SET state = 'sending', "
                 "lease_expires_at = clock_timestamp() - interval '1 minute'"
             )
         )

@@ -6,18 +6,17 @@ from datetime import timedelta
 from threading import Barrier, Event
 
 import pytest
-from sqlalchemy import text
 
 from guestguard_dagster.delivery import settling
 from guestguard_dagster.delivery.dispatching import dispatch
-from guestguard_dagster.delivery.finishing import mark_sent, record_deliveries
 from guestguard_dagster.delivery.send_context import SendContext
+from guestguard_dagster.delivery.settling import TRIED_FOR
 from guestguard_dagster.domain.events import Guest, RsvpStatus
 from guestguard_dagster.domain.messages import Message, MessageAudience, MessageStatus
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster_tests.crash.passing_time import let_leases_run_out, let_waits_pass
 from guestguard_dagster_tests.delivery.conftest import SendContextOpener, resend_settings, smtp_settings
-from guestguard_dagster_tests.delivery.rows import attempts_of, deliveries_of, outcomes_of, statuses_of
+from guestguard_dagster_tests.delivery.rows import attempts_of, batches_of, deliveries_of, outcomes_of, statuses_of
 from guestguard_dagster_tests.delivery.steps import prepare, send
 from guestguard_dagster_tests.delivery.watched import WatchedSmtp, once
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message, set_columns
@@ -149,19 +148,6 @@ class TestALeaseThatRanOut:
         send(slow, [message.id])
         assert outcomes_of(database, message) == {("failed", "refused"): 1}
 
-    def test_proof_that_only_the_attempts_know_is_reconciled(
-        self, quick: SendContext, database: Database, mail_server: SmtpLoopback
-    ) -> None:
-        message = a_message(database, 2)
-        send(quick, [message.id])
-        with database.transaction() as connection:
-            connection.execute(text("UPDATE guestguard.message_deliveries SET status = 'unknown', reason = 'lost'"))
-            connection.execute(text("UPDATE guestguard.scheduled_messages SET status = 'sending'"))
-        assert record_deliveries(quick, [message.id]) == 2
-        assert outcomes_of(database, message) == {("sent", None): 2}
-        assert mark_sent(quick, [message.id]).messages == {message.id: MessageStatus.SENT}
-        assert len(mail_server.accepted) == 2
-
 
 def test_a_run_that_is_stopped_ends_its_group_and_leaves_the_rest(
     open_sending: SendContextOpener, database: Database, mail_server: SmtpLoopback
@@ -170,7 +156,7 @@ def test_a_run_that_is_stopped_ends_its_group_and_leaves_the_rest(
     sending = open_sending(senders=watched.senders())
     message = a_message(database, 120)
     prepare(sending, [message.id])
-    sending.asks.take(limit=10)
+    sending.asks.take([message.id])
     stop = Event()
     watched.after = stop.set
 
@@ -178,7 +164,7 @@ def test_a_run_that_is_stopped_ends_its_group_and_leaves_the_rest(
 
     assert statuses_of(database, message) == {"sent": 50, "pending": 70}
     assert len(mail_server.accepted) == 50
-    assert [ask.message_id for ask in sending.asks.take(limit=10)] == [message.id], "the next tick asks at once"
+    assert [ask.message_id for ask in sending.asks.take([message.id])] == [message.id], "the next tick asks at once"
     watched.after = lambda: None
     send(sending, [message.id])
     assert set(mail_server.recipients().values()) == {1}
@@ -217,7 +203,7 @@ class TestHolding:
         self.stopped_after_one_group(sending, watched, message)
 
         assert statuses_of(database, message) == {"sent": 50, "pending": 70}
-        assert {row.lease_token for row in deliveries_of(database, message)} == {None}, "no row waits for a lease"
+        assert {batch.lease_token for batch in batches_of(database, message)} == {None}, "none waits for a lease"
         assert read_message(database, message.id).status is MessageStatus.SENDING
         send(sending, [message.id])
         assert len(mail_server.accepted) == 50
@@ -237,7 +223,7 @@ class TestHolding:
         watched.after = once(lambda: sending.messages.hold([stopped.id], reason="stopped"))
         send(sending, [stopped.id, other.id])
         assert statuses_of(database, other) == {"sent": 100}
-        assert statuses_of(database, stopped)["pending"] == 75
+        assert statuses_of(database, stopped)["pending"] == 50
 
 
 class TestOverlap:
@@ -279,7 +265,7 @@ class TestOverlap:
         self.when_the_second_group_is_composed(watched, lambda: sending.messages.hold([message.id], reason="stopped"))
         send(sending, [message.id])
         assert statuses_of(database, message) == {"sent": 50, "pending": 70}
-        assert {row.lease_token for row in deliveries_of(database, message)} == {None}
+        assert {batch.lease_token for batch in batches_of(database, message)} == {None}
 
     def test_guests_who_answer_or_are_removed_meanwhile_get_nothing(
         self, open_sending: SendContextOpener, database: Database, mail_server: SmtpLoopback, watched: WatchedSmtp
@@ -335,15 +321,14 @@ class TestOverlap:
         self.when_the_second_group_is_composed(watched, lambda: None)
         report = send(open_sending(senders=watched.senders()), [message.id])
         assert statuses_of(database, message)["pending"] > 70, "of the first group some, of the second nobody"
-        assert {row.lease_token for row in deliveries_of(database, message)} == {None}
+        assert {batch.lease_token for batch in batches_of(database, message)} == {None}
         assert len(report.deferred) == 1
 
 
 class TestRetryingByHand:
     def test_only_the_failed_and_retryable_ones_are_sent_again(
-        self, sending: SendContext, database: Database, mail_server: SmtpLoopback, monkeypatch: pytest.MonkeyPatch
+        self, sending: SendContext, database: Database, mail_server: SmtpLoopback
     ) -> None:
-        monkeypatch.setattr(settling, "MAX_ATTEMPTS", 1)
         event = make_event(database)
         busy, gone, lost, fine = make_guests(database, event, 4)
         mail_server.faults.add(
@@ -352,6 +337,9 @@ class TestRetryingByHand:
             Fault(at="content", do=FaultKind.TAKE_THEN_DROP, only_for=lost.email),
         )
         message = make_message(database, event)
+        prepare(sending, [message.id])
+        for row in deliveries_of(database, message):
+            set_columns(database, row.id, first_attempt_at=database.now() - TRIED_FOR)
         send(sending, [message.id])
         assert statuses_of(database, message) == {"failed": 2, "unknown": 1, "sent": 1}
 

@@ -49,6 +49,7 @@ def a_message(draft: MessageDraft, **fields: Any) -> Message:
         not_before=None,
         waiting_reason=None,
         held_at=None,
+        held_by=None,
         held_reason=None,
         audience_frozen_at=None,
         recipient_count=None,

@@ -28,6 +28,8 @@ from guestguard_dagster.domain.reminders import (
     plan_event_move,
     reminder_time,
     seed_auto_reminders,
+    too_late,
+    words_hold,
 )
 from guestguard_dagster_tests.domain.drafts import LONG_AGO, a_message, an_event
 
@@ -239,8 +241,7 @@ class MovingEvents(RuleBasedStateMachine):
             if row.status is MessageStatus.SCHEDULED and not row.send_at_is_custom:
                 assert row.send_at == reminder_time(row.kind, self.event.starts_at, self.event.zone)
             if row.status is MessageStatus.SCHEDULED and row.send_at is not None:
-                sends_today_at_the_earliest = max(row.send_at, self.now).astimezone(self.event.zone).date()
-                assert sends_today_at_the_earliest == row.send_at.astimezone(self.event.zone).date()
+                assert words_hold(row.kind, row.send_at, self.event, max(row.send_at, self.now))
                 assert max(row.send_at, self.now) < self.event.starts_at
 
     @rule(hours=st.integers(1, 72))
@@ -249,10 +250,8 @@ class MovingEvents(RuleBasedStateMachine):
         for number, row in enumerate(self.rows):
             if row.status is not MessageStatus.SCHEDULED or row.send_at is None or row.send_at > self.now:
                 continue
-            if self.now >= self.event.starts_at:
-                self.rows[number] = replace(
-                    row, status=MessageStatus.CANCELLED, status_reason=CancelReason.EVENT_STARTED
-                )
+            if reason := too_late(row.kind, row.send_at, self.event, self.now):
+                self.rows[number] = replace(row, status=MessageStatus.CANCELLED, status_reason=reason)
             else:
                 assert row.kind not in self.left, "a reminder left twice"
                 self.left.add(row.kind)

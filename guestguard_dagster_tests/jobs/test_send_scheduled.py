@@ -17,6 +17,7 @@ from dagster import (
 from guestguard_dagster.delivery import claiming
 from guestguard_dagster.domain.messages import Message, MessageStatus
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.messages import MessageRepo
 from guestguard_dagster.storage.runs import RunRepo
 from guestguard_dagster_tests.dagster_rooms import environment, run_send_job, send_job
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message, set_columns
@@ -87,20 +88,40 @@ def test_executing_a_finished_run_again_sends_nothing_twice(
     assert sorted(mail_server.recipients().values()) == [1, 1, 1]
 
 
+def terminated_run(instance: DagsterInstance, database: Database, message: Message) -> str:
+    """A run of this message that found nothing to do yet, and was terminated then; now the message is due."""
+    set_columns(database, message, send_at=database.now() + HOUR)
+    run = run_send_job(instance, [message.id])
+    RunRepo(database).hold(run.run_id, [message.id], reason="an operator terminated the run")
+    set_columns(database, message, send_at=database.now())
+    return run.run_id
+
+
 def test_executing_a_terminated_run_again_sends_the_rest(
     instance: DagsterInstance, database: Database, mail_server: SmtpLoopback, message: Message
 ) -> None:
-    RunRepo(database).record("terminated-run", [message.id], lifts_hold=False)
-    set_columns(database, message, held_at=database.now(), held_reason="an operator terminated the run")
+    run_id = terminated_run(instance, database, message)
 
-    held = run_send_job(instance, [message.id])
-    assert held.success
-    assert not mail_server.accepted
+    assert run_send_job(instance, [message.id]).success
+    assert not mail_server.accepted, "a new run is no consent"
 
-    with reexecute(instance, held.run_id) as again:
+    with reexecute(instance, run_id) as again:
         assert again.success
     assert sorted(mail_server.recipients().values()) == [1, 1, 1]
     assert read_message(database, message.id).status is MessageStatus.SENT
+
+
+def test_executing_a_run_again_lifts_no_hold_that_a_host_set(
+    instance: DagsterInstance, database: Database, mail_server: SmtpLoopback, message: Message
+) -> None:
+    run_id = terminated_run(instance, database, message)
+    MessageRepo(database).resume(message.id)
+    MessageRepo(database).hold([message.id], reason="stopped by Hanna Host")
+
+    with reexecute(instance, run_id) as again:
+        assert again.success
+    assert not mail_server.accepted
+    assert read_message(database, message.id).held_reason == "stopped by Hanna Host"
 
 
 def test_a_run_tells_an_operator_what_it_did(

@@ -2,11 +2,12 @@
 
 import base64
 import contextlib
+import socket
 import socketserver
 import ssl
 import threading
+import time
 from collections import Counter
-from dataclasses import dataclass
 from io import BufferedReader
 from types import TracebackType
 from typing import Any, Self
@@ -20,55 +21,30 @@ from guestguard_dagster_tests.loopback.http_server import (
     HttpResponse,
     reset_connection,
 )
+from guestguard_dagster_tests.loopback.smtp_features import USUAL, AcceptedMail, SmtpFeatures
 
-
-@dataclass(frozen=True, slots=True)
-class AcceptedMail:
-    """One mail that the server took: `connection` counts from 1; `content` is as it was before dot-stuffing."""
-
-    sender: str
-    recipients: tuple[str, ...]
-    content: bytes
-    connection: int
-
-
-@dataclass(frozen=True, slots=True)
-class SmtpFeatures:
-    """What the server offers. `tls` with `implicit_tls` speaks TLS from the first byte, else it offers STARTTLS.
-
-    `greylisting` defers the first RCPT for every recipient. `idle_seconds` closes a connection that says nothing for so
-    long; `mails_per_connection` ends it with 421 after so many. `early_input` is what became of commands that came
-    with the content of a mail, behind its final dot: they are "taken", as RFC 2920 asks, or thrown away, in "silence"
-    or with this reply for each of them.
-    """
-
-    pipelining: bool = True
-    smtputf8: bool = False
-    size_limit: int | None = 10_000_000
-    users: tuple[tuple[str, str], ...] = ()
-    tls: ssl.SSLContext | None = None
-    implicit_tls: bool = False
-    greylisting: bool = False
-    idle_seconds: float | None = None
-    mails_per_connection: int | None = None
-    early_input: str = "taken"
+__all__ = ["AcceptedMail", "SmtpControl", "SmtpFeatures", "SmtpLoopback"]
 
 
 class SmtpLoopback:
     """Listens on a free port of 127.0.0.1. Use it as a context manager, or `start` and `stop` it."""
 
-    def __init__(self, features: SmtpFeatures = SmtpFeatures(), port: int = 0) -> None:
+    def __init__(self, features: SmtpFeatures = USUAL, port: int = 0) -> None:
         self.features = features
         self.faults = FaultPlan()
         self.accepted: list[AcceptedMail] = []
         self.connections = 0
         self.ended = 0
+        self.connections_refused = 0
+        self.mails_refused = 0
         self.secure_connections = 0
         self.commands: Counter[str] = Counter()
         self.announced_ahead = 0
         self.deferred: set[str] = set()
         self.lock = threading.Lock()
+        self.open_sockets: set[socket.socket] = set()
         self.stopping = threading.Event()
+        self._period_began, self._mails_of_period = time.monotonic(), 0
         self._server = _Server(("127.0.0.1", port), self)
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -80,6 +56,27 @@ class SmtpLoopback:
     def report(self) -> dict[str, int]:
         return dict(self.recipients())
 
+    def refuses_connection(self) -> bool:
+        """Whether the connection that was counted last is one too many."""
+        with self.lock:
+            most = self.features.most_connections
+            is_refused = most is not None and self.connections - self.ended > most
+            self.connections_refused += is_refused
+        return is_refused
+
+    def refuses_mail(self) -> bool:
+        """Whether this mail, which is counted, goes beyond what the server takes in a period."""
+        if self.features.mails_per_period is None:
+            return False
+        most, seconds = self.features.mails_per_period
+        with self.lock:
+            if time.monotonic() - self._period_began >= seconds:
+                self._period_began, self._mails_of_period = time.monotonic(), 0
+            is_refused = self._mails_of_period >= most
+            self._mails_of_period += not is_refused
+            self.mails_refused += is_refused
+        return is_refused
+
     def start(self) -> Self:
         self._thread.start()
         return self
@@ -89,6 +86,13 @@ class SmtpLoopback:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+    def end_connections(self) -> None:
+        """Close every connection, as a server does that goes down; `stop` alone leaves them."""
+        with self.lock:
+            for each in self.open_sockets:
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -129,6 +133,7 @@ class _Session(socketserver.StreamRequestHandler):
         self.features = self.loopback.features
         with self.loopback.lock:
             self.loopback.connections += 1
+            self.loopback.open_sockets.add(self.connection)
             self.number = self.loopback.connections
         self.secure = False
         self.known = not self.features.users
@@ -138,6 +143,9 @@ class _Session(socketserver.StreamRequestHandler):
             if self.features.implicit_tls:
                 self._start_tls()
             self.connection.settimeout(self.features.idle_seconds)
+            if self.loopback.refuses_connection():
+                self._say("421 4.7.0 too many connections from you")
+                raise _Ended
             if not self._struck("connect"):
                 self._say("220 loopback.test ESMTP")
             while self._one_command():
@@ -149,6 +157,7 @@ class _Session(socketserver.StreamRequestHandler):
             self.connection.close()
         with self.loopback.lock:
             self.loopback.ended += 1
+            self.loopback.open_sockets.discard(self.connection)
 
     def _one_command(self) -> bool:
         """Answer one command; False after QUIT or the client's end."""
@@ -218,6 +227,10 @@ class _Session(socketserver.StreamRequestHandler):
         elif self.features.mails_per_connection is not None and self.taken >= self.features.mails_per_connection:
             self._say("421 4.7.0 too many mails on this connection")
             raise _Ended
+        elif self.loopback.refuses_mail():
+            self._say(self.features.over_limit)
+            if self.features.over_limit.startswith("421"):
+                raise _Ended
         elif self.features.size_limit is not None and _declared_size(argument) > self.features.size_limit:
             self._say("552 5.3.4 message too big")
         else:
@@ -364,9 +377,15 @@ def main() -> None:
     parser.add_argument("--no-pipelining", action="store_true")
     parser.add_argument("--greylisting", action="store_true", help="defer the first RCPT for every recipient")
     parser.add_argument("--idle-seconds", type=float, help="close a connection that says nothing for so long")
+    parser.add_argument("--most-connections", type=int, help="greet one more with 421")
+    parser.add_argument("--mails-per-minute", type=int, help="answer what goes beyond with 450 at MAIL")
     options = parser.parse_args()
     features = SmtpFeatures(
-        pipelining=not options.no_pipelining, greylisting=options.greylisting, idle_seconds=options.idle_seconds
+        pipelining=not options.no_pipelining,
+        greylisting=options.greylisting,
+        idle_seconds=options.idle_seconds,
+        most_connections=options.most_connections,
+        mails_per_period=(options.mails_per_minute, 60) if options.mails_per_minute else None,
     )
     with SmtpLoopback(features, options.port) as server, SmtpControl(server, options.control_port) as control:
         server.faults.add(*options.fault)

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from threading import Semaphore
 from typing import TypeVar
 
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
-from guestguard_dagster.senders.base import Attachment, HandOff, LeaseLost, Mail, Sender, Text
+from guestguard_dagster.senders.base import Attachment, HandOff, LeaseLost, Mail, Permit, Sender, Text
+
+INSTALLATION = "0a1b2c3d-0000-4000-8000-000000000001"
 
 Item = TypeVar("Item", Mail, Text)
 
@@ -27,6 +30,7 @@ def mail(
         subject="The garden party",
         text=text,
         html=f"<p>{text}</p>",
+        installation=INSTALLATION,
         unsubscribe_url=f"https://guestguard.example/unsubscribe/signed-{delivery_id}",
         attachments=attachments,
     )
@@ -37,7 +41,9 @@ def mails(count: int) -> list[Mail]:
 
 
 def text(delivery_id: int = 1, *, to: str = "+4915112345678", valid_until: datetime | None = None) -> Text:
-    return Text(delivery_id=delivery_id, round=1, to_phone=to, body="See you there.", valid_until=valid_until)
+    return Text(
+        delivery_id, round=1, to_phone=to, body="See you there.", installation=INSTALLATION, valid_until=valid_until
+    )
 
 
 def always() -> None:
@@ -45,20 +51,17 @@ def always() -> None:
 
 
 class PermitFor:
-    """A permit that holds for so many calls, and is lost afterwards."""
+    """A permit that holds for so many calls, of any threads, and is lost afterwards."""
 
     def __init__(self, calls: int) -> None:
-        self.left = calls
+        self._left = Semaphore(calls)
 
     def __call__(self) -> None:
-        if self.left == 0:
+        if not self._left.acquire(blocking=False):
             raise LeaseLost
-        self.left -= 1
 
 
-def hand_off_all(
-    sender: Sender[Item], items: Sequence[Item], permit: "PermitFor | None" = None
-) -> list[Outcome | None]:
+def hand_off_all(sender: Sender[Item], items: Sequence[Item], permit: Permit | None = None) -> list[Outcome | None]:
     """Prepare and hand off everything; the outcomes in the order of the hand-offs."""
     return [outcome for request in sender.prepare(items) for outcome in sender.hand_off(request, permit or always)]
 

@@ -20,9 +20,9 @@ from guestguard_dagster.senders.ses import SesAccess, SesSender
 from guestguard_dagster.settings import Settings, SettingsInvalid
 from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
 from guestguard_dagster_tests.loopback.ses import ACCESS_KEY_ID, SEND_EMAIL, SesLoopback
-from guestguard_dagster_tests.senders.items import PermitFor, classes, hand_off_all, mail, mails, only
+from guestguard_dagster_tests.senders.items import INSTALLATION, PermitFor, classes, hand_off_all, mail, mails, only
 
-SENT, PERMANENT, TRANSIENT = OutcomeClass.SENT, OutcomeClass.PERMANENT, OutcomeClass.TRANSIENT
+SENT, PERMANENT, UNAVAILABLE = OutcomeClass.SENT, OutcomeClass.PERMANENT, OutcomeClass.UNAVAILABLE
 PROVIDER_WIDE, UNKNOWN = OutcomeClass.PROVIDER_WIDE, OutcomeClass.UNKNOWN
 
 Connect = Callable[..., SesSender]
@@ -73,7 +73,8 @@ def test_a_mail_arrives_as_raw_mime_with_tags_and_configuration_set(server: SesL
     (accepted,) = server.accepted
     assert (outcome.outcome, outcome.provider_message_id) == (SENT, accepted.message_id)
     assert (accepted.to, accepted.sender) == (("guest7@example.org",), "events@guestguard.example")
-    assert (accepted.tags, accepted.configuration_set) == ({"delivery_id": "7"}, "events")
+    assert accepted.tags == {"delivery_id": "7", "installation_id": INSTALLATION}
+    assert accepted.configuration_set == "events"
     message = message_from_string(accepted.content, policy=policy.default)
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert {part.get_content_type() for part in message.walk()} >= {"text/plain", "text/html"}
@@ -110,7 +111,7 @@ def test_where_the_account_may_not_be_read_no_limit_is_kept(connect: Connect) ->
 def test_throttled_mail_is_asked_to_wait(connect: Connect) -> None:
     with SesLoopback(max_send_rate=0, keeps_rate=True) as server:
         outcome = only(hand_off_all(connect(server.url), [mail()]))
-    assert (outcome.outcome, outcome.retry_after) == (TRANSIENT, timedelta(seconds=1))
+    assert (outcome.outcome, outcome.retry_after) == (UNAVAILABLE, timedelta(seconds=1))
 
 
 @pytest.mark.parametrize("state", ["paused", "suspended"])
@@ -133,11 +134,11 @@ def test_an_unverified_domain_and_an_unknown_configuration_set_are_provider_wide
     ("fault", "expected"),
     [
         (refusal(400, "MailFromDomainNotVerifiedException"), PROVIDER_WIDE),
-        (refusal(400, "MessageRejected", "Email address is not verified: guest1@example.org"), PROVIDER_WIDE),
+        (refusal(400, "MessageRejected", "Email address is not verified: events@guestguard.example"), PROVIDER_WIDE),
         (refusal(400, "MessageRejected", "The message contains a virus."), PERMANENT),
         (refusal(400, "BadRequestException", "Missing final '@domain' in guest1@example.org"), PERMANENT),
         (refusal(429, "TooManyRequestsException", "Daily message quota exceeded."), PROVIDER_WIDE),
-        (refusal(400, "ThrottlingException", "Rate exceeded"), TRANSIENT),
+        (refusal(400, "ThrottlingException", "Rate exceeded"), UNAVAILABLE),
         (refusal(403, "SignatureDoesNotMatch"), PROVIDER_WIDE),
         (refusal(403, "ExpiredTokenException"), PROVIDER_WIDE),
         (refusal(500, "InternalFailure"), UNKNOWN),
@@ -151,7 +152,7 @@ def test_every_error_has_its_class_and_is_asked_once(
 ) -> None:
     server.faults.add(fault)
     outcome = only(hand_off_all(connect(server.url), [mail(1)]))
-    assert outcome.outcome is expected
+    assert (outcome.outcome, outcome.may_be_recipient) == (expected, False)
     assert "guest1" not in repr(outcome)
     # botocore's own retries would have got through.
     assert server.accepted == []
@@ -177,7 +178,32 @@ def test_a_lost_answer_is_unknown(server: SesLoopback, connect: Connect, kind: F
 def test_a_refused_connection_is_not_ambiguous(server: SesLoopback, connect: Connect) -> None:
     server.stop()
     outcome = only(hand_off_all(connect(server.url), [mail()]))
-    assert (outcome.outcome, outcome.error_class) == (TRANSIENT, "EndpointConnectionError")
+    assert (outcome.outcome, outcome.error_class) == (UNAVAILABLE, "EndpointConnectionError")
+    assert outcome.retry_after == timedelta(seconds=5)
+
+
+def test_out_of_reach_the_rest_of_a_batch_is_not_tried(server: SesLoopback, connect: Connect) -> None:
+    server.stop()
+    outcomes = hand_off_all(connect(server.url), [*mails(100), mail(101, to="nobody")], PermitFor(8))
+    assert classes(outcomes) == [*[UNAVAILABLE] * 100, PERMANENT]
+
+
+@pytest.mark.parametrize("failed", ["guest1@example.org", "Guest1@Example.org"])
+def test_a_recipient_whom_the_sandbox_has_not_verified_may_be_the_only_one(
+    server: SesLoopback, connect: Connect, failed: str
+) -> None:
+    words = "Email address is not verified. The following identities failed the check in region EU-CENTRAL-1: "
+    server.faults.add(refusal(400, "MessageRejected", words + failed))
+    outcome = only(hand_off_all(connect(server.url), [mail(1)]))
+    assert (outcome.outcome, outcome.may_be_recipient) == (PROVIDER_WIDE, True)
+    server.faults.add(refusal(400, "MessageRejected", f"{words}events@guestguard.example, {failed}"))
+    assert not only(hand_off_all(connect(server.url), [mail(1)])).may_be_recipient
+
+
+def test_a_batch_is_one_hand_off_whatever_its_size(server: SesLoopback, connect: Connect) -> None:
+    (request,) = connect(server.url).prepare(mails(130))
+    assert request.members == tuple(range(1, 131))
+    assert connect(server.url).prepare([]) == []
 
 
 def test_without_credentials_the_account_is_at_fault(

@@ -20,9 +20,9 @@ from guestguard_dagster_tests.loopback.twilio import (
     TwilioLoopback,
     error_body,
 )
-from guestguard_dagster_tests.senders.items import PermitFor, classes, hand_off_all, only, text
+from guestguard_dagster_tests.senders.items import INSTALLATION, PermitFor, classes, hand_off_all, only, text
 
-SENT, PERMANENT, TRANSIENT = OutcomeClass.SENT, OutcomeClass.PERMANENT, OutcomeClass.TRANSIENT
+SENT, PERMANENT, UNAVAILABLE = OutcomeClass.SENT, OutcomeClass.PERMANENT, OutcomeClass.UNAVAILABLE
 PROVIDER_WIDE, UNKNOWN = OutcomeClass.PROVIDER_WIDE, OutcomeClass.UNKNOWN
 
 Connect = Callable[..., TwilioSender]
@@ -39,7 +39,12 @@ def connect() -> Iterator[Connect]:
     with ExitStack() as stack:
 
         def sender(url: str, **access: object) -> TwilioSender:
-            given = {"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN, "from_number": FROM_NUMBER, "timeout": 10.0}
+            given = {
+                "account_sid": ACCOUNT_SID,
+                "auth_token": AUTH_TOKEN,
+                "from_number": FROM_NUMBER,
+                "timeouts": (2, 10),
+            }
             made = TwilioSender(TwilioAccess(base_url=url, **{**given, **access}), messages_per_second=100)  # type: ignore[arg-type]
             stack.callback(made.close)
             return made
@@ -57,7 +62,8 @@ def test_a_text_arrives_with_its_callback_and_validity(server: TwilioLoopback, c
     (accepted,) = server.accepted
     assert (outcome.outcome, outcome.provider_message_id) == (SENT, accepted.sid)
     assert (accepted.to, accepted.sender, accepted.body) == ("+4915112345678", FROM_NUMBER, "See you there.")
-    assert accepted.status_callback == "https://guestguard.example/webhooks/twilio?delivery_id=7"
+    called_back_at = f"https://guestguard.example/webhooks/twilio?delivery_id=7&installation_id={INSTALLATION}"
+    assert accepted.status_callback == called_back_at
     assert 590 <= accepted.validity_period <= 600
 
 
@@ -111,21 +117,20 @@ def test_who_answered_stop_is_suppressed(server: TwilioLoopback, connect: Connec
     ("status", "code", "expected", "retry_after"),
     [
         (400, 21211, PERMANENT, None),
-        (400, 21612, PERMANENT, None),
         (400, 21614, PERMANENT, None),
         (400, 21408, PERMANENT, None),
         (400, 21617, PERMANENT, None),
-        (400, 21606, PROVIDER_WIDE, None),
+        (400, 21660, PROVIDER_WIDE, None),
         (400, 21703, PROVIDER_WIDE, None),
         (400, 21609, PROVIDER_WIDE, None),
         (401, 20003, PROVIDER_WIDE, None),
         (403, 20005, PROVIDER_WIDE, None),
         (404, 20404, PROVIDER_WIDE, None),
         (429, 63038, PROVIDER_WIDE, timedelta(hours=1)),
-        (429, 20429, TRANSIENT, timedelta(seconds=1)),
-        (429, 14107, TRANSIENT, timedelta(seconds=1)),
-        (400, 30001, TRANSIENT, timedelta(minutes=1)),
-        (400, 21611, TRANSIENT, timedelta(minutes=1)),
+        (429, 20429, UNAVAILABLE, timedelta(seconds=1)),
+        (429, 14107, UNAVAILABLE, timedelta(seconds=1)),
+        (400, 30001, UNAVAILABLE, timedelta(minutes=1)),
+        (400, 21611, UNAVAILABLE, timedelta(minutes=1)),
         (500, 20500, UNKNOWN, None),
         (503, 20503, UNKNOWN, None),
     ],
@@ -142,7 +147,15 @@ def test_every_error_code_has_its_class(
     outcome = only(hand_off_all(connect(server.url), [text()]))
     assert (outcome.outcome, outcome.error_code, outcome.retry_after) == (expected, str(code), retry_after)
     assert outcome.suppress is None
+    assert not outcome.may_be_recipient
     assert "12345678" not in repr(outcome)
+
+
+@pytest.mark.parametrize("code", [21606, 21608, 21612, 21657, 21659, 30034])
+def test_what_may_be_about_one_country_or_number_says_so(server: TwilioLoopback, connect: Connect, code: int) -> None:
+    server.faults.add(refusal(server, 400, code))
+    outcome = only(hand_off_all(connect(server.url), [text()]))
+    assert (outcome.outcome, outcome.may_be_recipient) == (PROVIDER_WIDE, True)
 
 
 def test_an_error_in_the_newer_form_is_classed_the_same(server: TwilioLoopback, connect: Connect) -> None:
@@ -174,7 +187,7 @@ def test_a_wrong_token_is_about_the_account_and_stays_unsaid(server: TwilioLoopb
 )
 def test_a_lost_answer_is_unknown(server: TwilioLoopback, connect: Connect, kind: FaultKind, taken: int) -> None:
     server.faults.add(Fault(at=server.path, do=kind, status=502, reply="<html>Bad gateway</html>"))
-    outcome = only(hand_off_all(connect(server.url, timeout=0.5), [text()]))
+    outcome = only(hand_off_all(connect(server.url, timeouts=(2, 0.5)), [text()]))
     assert outcome.outcome is UNKNOWN
     assert len(server.accepted) == taken
 
@@ -187,7 +200,23 @@ def test_an_unreadable_success_is_unknown(server: TwilioLoopback, connect: Conne
 def test_a_refused_connection_is_not_ambiguous(server: TwilioLoopback, connect: Connect) -> None:
     server.stop()
     outcome = only(hand_off_all(connect(server.url), [text()]))
-    assert (outcome.outcome, outcome.error_class) == (TRANSIENT, "ConnectionRefusedError")
+    assert (outcome.outcome, outcome.error_class) == (UNAVAILABLE, "ConnectionRefusedError")
+    assert outcome.retry_after == timedelta(seconds=5)
+
+
+def test_once_there_are_too_many_requests_the_rest_of_a_batch_is_not_asked_for(
+    server: TwilioLoopback, connect: Connect
+) -> None:
+    server.faults.add(*[refusal(server, 429, 20429)] * 4)
+    outcomes = hand_off_all(connect(server.url), [text(number) for number in range(1, 41)])
+    assert set(classes(outcomes)) == {UNAVAILABLE}
+    assert server.accepted == []
+
+
+def test_a_batch_is_one_hand_off_whatever_its_size(server: TwilioLoopback, connect: Connect) -> None:
+    (request,) = connect(server.url).prepare([text(number) for number in range(1, 131)])
+    assert request.members == tuple(range(1, 131))
+    assert connect(server.url).prepare([]) == []
 
 
 def test_a_lost_lease_says_which_texts_never_left(server: TwilioLoopback, connect: Connect) -> None:

@@ -3,7 +3,8 @@ from datetime import timedelta
 from dagster import DagsterInstance, DagsterRunStatus, SensorResult, SkipReason
 from sqlalchemy import text
 
-from guestguard_dagster.domain.messages import CancelReason, MessageStatus
+from guestguard_dagster.domain.messages import CancelReason, MessageKind, MessageStatus
+from guestguard_dagster.jobs.queues import SEND_SLOTS
 from guestguard_dagster.jobs.send_tags import MOST_TAGS
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster_tests.factories import make_event, make_message, read_message, set_columns
@@ -133,6 +134,61 @@ def test_a_run_with_many_messages_has_few_tags(instance: DagsterInstance, databa
     assert result.run_requests is not None
     assert not [tag for tag in result.run_requests[0].tags if tag.startswith("guestguard.message/")]
     assert result.run_requests[0].tags["guestguard/messages"] == str(MOST_TAGS + 1)
+
+
+def test_ten_thousand_messages_of_one_second_are_all_asked_for_before_it(
+    instance: DagsterInstance, database: Database
+) -> None:
+    event = make_event(database)
+    with database.transaction() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO guestguard.scheduled_messages "
+                "(event_id, kind, channel, audience, subject, body, status, send_at) "
+                "SELECT :event, 'broadcast', 'email', 'everyone', 'News', repeat('Hi {{guest_name}}. ', 40), "
+                "'scheduled', now() + interval '85 seconds' FROM generate_series(1, 10000)"
+            ),
+            {"event": event.id},
+        )
+
+    # As many ticks as fit before the instant; a run is launched for each request, and waits in the queue.
+    requests = []
+    for _ in range(3):
+        result = tick(instance, "due_messages")
+        requests += list(result.run_requests or []) if isinstance(result, SensorResult) else []
+
+    asked_for = [message_id for request in requests for message_id in request.run_config["message_ids"]]
+    assert len(asked_for) == len(set(asked_for)) == 10_000
+    assert len(requests) <= SEND_SLOTS
+    assert max(len(request.run_config["message_ids"]) for request in requests) <= 1250
+    for request in requests:
+        assert len(request.tags) <= MOST_TAGS + 1
+        assert all(len(f"{tag}{value}") < 200 for tag, value in request.tags.items())
+
+
+def test_a_message_whose_run_crashed_is_asked_for_alone(instance: DagsterInstance, database: Database) -> None:
+    event = make_event(database)
+    together = [make_message(database, event, status=MessageStatus.SENDING) for _ in range(4)]
+    assert len(asked(tick(instance, "due_messages"))) == 1
+    fresh = [make_message(database, event) for _ in range(3)]
+    for message in together:
+        set_columns(database, message, asked_until=database.now() - timedelta(seconds=1))
+
+    runs = asked(tick(instance, "due_messages"))
+
+    assert sorted(map(len, runs)) == [1, 1, 1, 1, 3]
+    [shared] = [run for run in runs if len(run) > 1]
+    assert set(shared) == {str(message.id) for message in fresh}
+
+
+def test_a_reminder_whose_words_no_longer_hold_is_cancelled(instance: DagsterInstance, database: Database) -> None:
+    event = make_event(database, starts_in=timedelta(hours=3))
+    message = make_message(database, event, kind=MessageKind.REMINDER_1_DAY, send_in=-timedelta(hours=25))
+
+    assert asked(tick(instance, "due_messages")) == []
+
+    expired = read_message(database, message.id)
+    assert (expired.status, expired.status_reason) == (MessageStatus.CANCELLED, CancelReason.TIME_PASSED)
 
 
 def test_an_open_breaker_lets_messages_wait_and_says_why(instance: DagsterInstance, database: Database) -> None:

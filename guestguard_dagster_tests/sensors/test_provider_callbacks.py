@@ -9,12 +9,13 @@ from dagster._core.test_utils import create_run_for_test  # no public way to wri
 from sqlalchemy import text
 
 from guestguard_dagster.definitions import build_defs
-from guestguard_dagster.domain.callbacks import Provider, ProviderEvent
+from guestguard_dagster.domain.callbacks import Provider, ProviderEvent, tags_of
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.local.nats import NatsServer
 from guestguard_dagster.settings import load_settings
 from guestguard_dagster.storage.callbacks import CallbackRepo
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.installation import InstallationRepo
 from guestguard_dagster.streams.access import NatsAccess
 from guestguard_dagster.streams.declaration import StreamDeclaration
 from guestguard_dagster.streams.jetstream import JetStream
@@ -34,7 +35,8 @@ def nats(monkeypatch: pytest.MonkeyPatch, nats_server: NatsServer) -> None:
 
 
 def _store(database: Database, delivery_id: int, *, ago: timedelta = timedelta()) -> None:
-    event = {"type": "email.delivered", "data": {"email_id": "m", "tags": {"delivery_id": str(delivery_id)}}}
+    tags = tags_of(delivery_id, InstallationRepo(database).id)
+    event = {"type": "email.delivered", "data": {"email_id": "m", "tags": tags}}
     CallbackRepo(database).store(Provider.RESEND, f"msg_{uuid4().hex}", event)
     with database.transaction() as connection:
         connection.execute(

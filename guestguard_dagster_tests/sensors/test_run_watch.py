@@ -76,13 +76,13 @@ def test_a_run_terminated_in_the_queue_holds_its_messages_once(database: Databas
     assert hold(database, "run", message.id) == 1
     assert read_message(database, message.id).held_reason == "terminated"
 
-    RunRepo(database).record("another-run", [message.id], lifts_hold=True)
+    RunRepo(database).record("another-run", [message.id], repeats=["run"])
     assert hold(database, "run", message.id) == 0
     assert read_message(database, message.id).held_at is None
 
 
 def test_a_message_that_another_run_took_up_since_is_not_held(database: Database) -> None:
     message = make_message(database, make_event(database))
-    RunRepo(database).record("another-run", [message.id], lifts_hold=True)
+    RunRepo(database).record("another-run", [message.id])
 
     assert hold(database, "run", message.id, terminated_ago=timedelta(minutes=1)) == 0

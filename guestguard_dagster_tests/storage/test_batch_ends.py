@@ -10,7 +10,7 @@ from guestguard_dagster.domain.deliveries import BatchState, DeliveryStatus
 from guestguard_dagster.domain.messages import MessageStatus
 from guestguard_dagster.storage.batches import BatchRepo
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.progress import ProgressRepo
+from guestguard_dagster.storage.messages import MessageRepo
 from guestguard_dagster_tests.crash.passing_time import let_leases_run_out
 from guestguard_dagster_tests.factories import (
     read_message,
@@ -97,14 +97,14 @@ class TestClosing:
         for delivery_id in ids_of(process.lease(message)):
             set_columns(database, delivery_id, status=DeliveryStatus.DELIVERED)
         let_leases_run_out(database)
-        progress = ProgressRepo(database)
-        assert progress.finish([message.id]) == {}, "somebody may still be at it"
+        messages = MessageRepo(database)
+        assert messages.mark_sent([message.id]) == [], "somebody may still be at it"
 
         lease = process.lease(message)
         assert [batch.recipients for batch in lease.batches] == [()]
         process.settle(lease)
 
-        assert progress.finish([message.id]) == {message.id: MessageStatus.SENT}
+        assert messages.mark_sent([message.id]) == [message.id]
         assert read_message(database, message.id).status is MessageStatus.SENT
 
 

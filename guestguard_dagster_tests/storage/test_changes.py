@@ -100,6 +100,6 @@ def test_a_message_that_begins_touches_its_day(database: Database, changes: Chan
     message = make_message(database, make_event(database), send_at=SEND_AT, updated_at=LONG_AGO)
     since = changes.look(None, BERLIN).until
 
-    MessageRepo(database).claim_for_sending(message.id)
+    MessageRepo(database).claim_for_sending([message.id])
 
     assert changes.look(since, BERLIN).found == (Change(Source.MESSAGES, date(2026, 3, 10), 1),)

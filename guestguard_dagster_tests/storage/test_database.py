@@ -99,3 +99,21 @@ def test_what_is_no_address_of_postgresql_is_refused_without_being_repeated(url:
 
 def test_the_clock_of_the_database_is_in_utc(database: Database) -> None:
     assert database.now().utcoffset() == timedelta()
+
+
+def test_a_direct_connection_has_our_settings_once_and_prepares_what_it_repeats(database: Database) -> None:
+    settings = {
+        "statement_timeout": "2min",
+        "idle_in_transaction_session_timeout": "10s",
+        "search_path": "public",
+        "random_page_cost": "1.1",
+        "jit": "off",
+    }
+    statement = text("SELECT current_setting(:name)")
+    for _ in range(10):
+        with database.transaction() as connection:
+            assert {name: connection.execute(statement, {"name": name}).scalar_one() for name in settings} == settings
+    with database.transaction() as connection:
+        local = connection.execute(text("SELECT count(*) FROM pg_settings WHERE name = 'jit' AND source = 'session'"))
+        prepared = connection.execute(text("SELECT count(*) FROM pg_prepared_statements"))
+        assert (local.scalar_one(), prepared.scalar_one()) == (1, 1)

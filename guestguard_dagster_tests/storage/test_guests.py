@@ -80,6 +80,18 @@ def test_the_newest_answer_counts_in_whatever_order_answers_arrive(database: Dat
     assert (known.rsvp_status, known.plus_ones) == (RsvpStatus.DECLINED, 2)
 
 
+def test_an_answer_from_the_future_counts_as_given_now(database: Database) -> None:
+    guests = GuestRepo(database)
+    (guest,) = make_guests(database, make_event(database), rsvp_status=RsvpStatus.PENDING)
+    before = database.now()
+    guests.update_rsvp(guest.id, RsvpStatus.ATTENDING, responded_at=before + timedelta(days=400))
+    responded_at = guests.get(guest.id).responded_at
+    assert responded_at is not None
+    assert before <= responded_at <= database.now()
+    assert guests.update_rsvp(guest.id, RsvpStatus.DECLINED, responded_at=database.now())
+    assert guests.get(guest.id).rsvp_status is RsvpStatus.DECLINED
+
+
 def test_a_removed_guest_is_in_no_audience_and_stays_on_record(database: Database) -> None:
     guests, event = GuestRepo(database), make_event(database)
     stays, goes = make_guests(database, event, 2)

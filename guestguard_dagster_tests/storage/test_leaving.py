@@ -1,6 +1,7 @@
 """When a message may leave: what is due, who claims it, what came too late, what is held."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -10,11 +11,14 @@ from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy import text
 
 from guestguard_dagster.domain.events import Event
-from guestguard_dagster.domain.messages import CancelReason, Message, MessageStatus
+from guestguard_dagster.domain.messages import CancelReason, Message, MessageKind, MessageStatus
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.errors import MessageNotHoldable
-from guestguard_dagster.storage.messages import MessageRepo
+from guestguard_dagster.storage.events import EventRepo
+from guestguard_dagster.storage.locks import lock_event, lock_message, lock_messages_of
+from guestguard_dagster.storage.messages import MessageRepo, edit_message
 from guestguard_dagster_tests.factories import make_event, make_message, read_message, set_columns
+from guestguard_dagster_tests.storage.racing import wait_until_blocked
 
 A_MINUTE = timedelta(minutes=1)
 
@@ -50,13 +54,13 @@ def test_the_due_messages_are_listed_and_claimed_and_no_others(database: Databas
     messages, free, kept = MessageRepo(database), free_to_leave(database), kept_back(database)
     assert messages.list_due() == free
     assert messages.list_due(limit=2) == free[:2]
-    claimed = messages.claim_due([message.id for message in kept + free] + [uuid4()])
+    claimed = messages.claim_for_sending([message.id for message in kept + free] + [uuid4()])
     assert set(claimed) == {message.id for message in free}
     assert messages.list_due() == []
     for message in kept:
         assert read_message(database, message.id) == message
-        assert messages.claim_for_sending(message.id) is None
-    assert messages.claim_due([]) == []
+        assert messages.claim_for_sending([message.id]) == []
+    assert messages.claim_for_sending([]) == []
 
 
 def test_looking_ahead_shows_what_comes_due_soon(database: Database) -> None:
@@ -73,9 +77,8 @@ def test_a_claimed_message_is_sending_since_now_and_waits_for_nothing(database: 
         database, make_event(database), not_before=database.now() - A_MINUTE, waiting_reason="provider paused"
     )
     before = database.now()
-    claimed = MessageRepo(database).claim_for_sending(message.id)
-    assert claimed is not None
-    assert claimed == read_message(database, message.id)
+    assert MessageRepo(database).claim_for_sending([message.id]) == [message.id]
+    claimed = read_message(database, message.id)
     assert claimed.status is MessageStatus.SENDING
     assert claimed.started_at is not None
     assert before <= claimed.started_at <= database.now()
@@ -96,23 +99,95 @@ def test_what_could_only_leave_after_the_start_expires(database: Database) -> No
     ]
     other = make_message(database, event, send_in=-2 * A_MINUTE)
 
-    assert set(messages.expire_started([late.id, held.id, *(message.id for message in spared)])) == {late.id, held.id}
+    assert set(messages.expire_late([late.id, held.id, *(message.id for message in spared)])) == {late.id, held.id}
     expired = read_message(database, late.id)
     assert (expired.status, expired.status_reason) == (MessageStatus.CANCELLED, CancelReason.EVENT_STARTED)
     assert (expired.asked_until, expired.version) == (None, late.version + 1)
-    assert messages.expire_started() == [other.id]
+    assert messages.expire_late() == [other.id]
     for message in spared:
         assert read_message(database, message.id) == message
-    assert messages.expire_started() == []
+    assert messages.expire_late() == []
+
+
+def a_reminder(database: Database, **columns: Any) -> Message:
+    """ "Tomorrow is the day", meant for yesterday; its event starts in three hours, or was moved to later."""
+    event = make_event(database, starts_in=timedelta(hours=3), timezone="Europe/Berlin")
+    return make_message(database, event, kind=MessageKind.REMINDER_1_DAY, send_in=-timedelta(hours=25), **columns)
+
+
+def test_a_reminder_whose_words_no_longer_hold_is_cancelled_and_never_claimed(database: Database) -> None:
+    messages = MessageRepo(database)
+    late = a_reminder(database)
+    held = a_reminder(database, held_at=database.now(), held_reason="terminated")
+    spared = [
+        a_reminder(database, status=MessageStatus.DRAFT),
+        a_reminder(database, status=MessageStatus.SENDING),
+        make_message(database, make_event(database), send_in=-timedelta(hours=25)),
+    ]
+
+    assert messages.claim_for_sending([late.id, held.id]) == []
+    assert set(messages.expire_late()) == {late.id, held.id}
+
+    for message in (late, held):
+        expired = read_message(database, message.id)
+        assert (expired.status, expired.status_reason) == (MessageStatus.CANCELLED, CancelReason.TIME_PASSED)
+    for message in spared:
+        assert read_message(database, message.id) == message
+
+
+@pytest.mark.parametrize("edit", ["host", "event"])
+def test_what_somebody_edited_since_it_was_read_is_not_cancelled(database: Database, edit: str) -> None:
+    messages, message = MessageRepo(database), a_reminder(database)
+    seen = messages.departures([message.id])[message.id]
+    if edit == "host":
+        messages.promote_to_scheduled(message.id)
+    else:
+        EventRepo(database).move(message.event_id, starts_at=database.now() + timedelta(days=3))
+
+    assert messages.expire([(seen, CancelReason.TIME_PASSED)]) == []
+
+    assert read_message(database, message.id).status is MessageStatus.SCHEDULED
+
+
+def test_a_cancellation_that_waits_for_a_hosts_edit_obeys_it(database: Database) -> None:
+    messages, message = MessageRepo(database), a_reminder(database)
+    seen = messages.departures([message.id])[message.id]
+    with ThreadPoolExecutor(1) as threads:
+        with database.transaction() as connection:
+            lock_message(connection, message.id)
+            edit_message(connection, message.id, send_at=database.now())
+            expiring = threads.submit(messages.expire, [(seen, CancelReason.TIME_PASSED)])
+            wait_until_blocked(database)
+        assert expiring.result() == []
+    assert read_message(database, message.id).status is MessageStatus.SCHEDULED
+
+
+def test_a_move_of_the_event_that_a_cancellation_waits_for_keeps_also_a_broadcast(database: Database) -> None:
+    messages, event = MessageRepo(database), started_event(database)
+    late = make_message(database, event, send_in=-2 * A_MINUTE)
+    seen = messages.departures([late.id])[late.id]
+    with ThreadPoolExecutor(1) as threads:
+        with database.transaction() as connection:
+            lock_event(connection, event.id)
+            lock_messages_of(connection, event.id)
+            expiring = threads.submit(messages.expire, [(seen, CancelReason.EVENT_STARTED)])
+            wait_until_blocked(database)
+            connection.execute(
+                text(
+                    "UPDATE guestguard.events SET starts_at = now() + interval '1 day', updated_at = clock_timestamp()"
+                )
+            )
+        assert expiring.result() == []
+    assert messages.claim_for_sending([late.id]) == [late.id]
 
 
 def test_a_host_can_still_send_now_what_came_too_late(database: Database) -> None:
     messages = MessageRepo(database)
     late = make_message(database, started_event(database), send_in=-2 * A_MINUTE)
-    assert messages.claim_for_sending(late.id) is None
+    assert messages.claim_for_sending([late.id]) == []
     messages.promote_to_scheduled(late.id)
-    assert messages.expire_started() == []
-    assert messages.claim_for_sending(late.id) is not None
+    assert messages.expire_late() == []
+    assert messages.claim_for_sending([late.id]) == [late.id]
 
 
 def test_a_held_message_leaves_only_once_it_is_resumed(database: Database) -> None:
@@ -122,10 +197,10 @@ def test_a_held_message_leaves_only_once_it_is_resumed(database: Database) -> No
     assert messages.hold([message.id], reason="again") == []
     held = read_message(database, message.id)
     assert held.held_reason == "run terminated by an operator"
-    assert messages.claim_for_sending(message.id) is None
+    assert messages.claim_for_sending([message.id]) == []
     resumed = messages.resume(message.id)
     assert (resumed.held_at, resumed.held_reason, resumed.asked_until) == (None, None, None)
-    assert messages.claim_for_sending(message.id) is not None
+    assert messages.claim_for_sending([message.id]) == [message.id]
     assert messages.hold([message.id], reason="midway") == [message.id]
 
 
@@ -173,9 +248,9 @@ def test_a_message_whose_event_moves_past_it_is_late_only_for_the_new_start(data
     messages, event = MessageRepo(database), make_event(database)
     message = make_message(database, event, send_in=-2 * A_MINUTE)
     set_columns(database, event, starts_at=database.now() - A_MINUTE)
-    assert messages.claim_for_sending(message.id) is None
+    assert messages.claim_for_sending([message.id]) == []
     set_columns(database, event, starts_at=database.now() + A_MINUTE)
-    assert messages.claim_for_sending(message.id) is not None
+    assert messages.claim_for_sending([message.id]) == [message.id]
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

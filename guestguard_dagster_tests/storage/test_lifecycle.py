@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from guestguard_dagster.domain.deliveries import DeliveryNews, DeliveryStatus
+from guestguard_dagster.domain.deliveries import DeliveryNews, DeliveryStats, DeliveryStatus
 from guestguard_dagster.domain.events import EventDraft
 from guestguard_dagster.domain.messages import (
     EDITABLE_STATUSES,
@@ -21,9 +21,16 @@ from guestguard_dagster.domain.messages import (
     MessageKind,
     MessageStatus,
 )
+from guestguard_dagster.domain.reminders import words_hold
 from guestguard_dagster.storage.batches import BatchRepo
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.errors import EventCancelled, MessageNotEditable, MessageNotRetryable
+from guestguard_dagster.storage.errors import (
+    EventCancelled,
+    MessageHeld,
+    MessageNotEditable,
+    MessageNotRetryable,
+    MessageTooLate,
+)
 from guestguard_dagster.storage.events import EventRepo
 from guestguard_dagster.storage.messages import MessageRepo
 from guestguard_dagster_tests.factories import make_deliveries, make_guests, make_message, make_user, set_columns
@@ -75,6 +82,13 @@ class MessageLife(RuleBasedStateMachine):
     def event_cancelled(self) -> bool:
         return self.event.cancelled_at is not None
 
+    def stats(self, message: Message) -> DeliveryStats:
+        return self.messages.delivery_stats([message.id])[message.id]
+
+    def words_hold(self, message: Message) -> bool:
+        assert message.send_at is not None
+        return words_hold(message.kind, message.send_at, self.event, self.database.now())
+
     # What a host does.
 
     @rule(status=st.sampled_from(sorted(EDITABLE_STATUSES)), send_in=SEND_IN, survives=st.booleans())
@@ -115,8 +129,12 @@ class MessageLife(RuleBasedStateMachine):
             after = (self.messages.promote_to_scheduled if send_now else self.messages.cancel)(before.id)
         except MessageNotEditable:
             assert before.status not in EDITABLE_STATUSES
+        except MessageHeld:
+            assert send_now
+            assert before.held_at is not None
         else:
             assert before.status in EDITABLE_STATUSES
+            assert not (send_now and before.held_at)
             assert after.status is (MessageStatus.SCHEDULED if send_now else MessageStatus.CANCELLED)
 
     @rule(days=st.integers(-25, 25), cancel=st.integers(1, 8))
@@ -168,8 +186,9 @@ class MessageLife(RuleBasedStateMachine):
             and message.send_at <= now
             and message.held_at is None
             and (message.survives_event_cancel or not self.event_cancelled)
+            and self.words_hold(message)
         }
-        assert set(self.messages.claim_due(list(self.seen))) == claimable
+        assert set(self.messages.claim_for_sending(list(self.seen))) == claimable
 
     def freeze(self) -> None:
         for message in self.with_status(MessageStatus.SENDING):
@@ -193,17 +212,19 @@ class MessageLife(RuleBasedStateMachine):
 
     def finish(self, step: SendStep) -> None:
         for message in self.with_status(*MAY_HAVE_STARTED):
-            settled = self.messages.delivery_stats(message.id).unsettled == 0
+            settled = self.stats(message).unsettled == 0
             may_fail = message.status is MessageStatus.SENDING and settled
             if step is SendStep.MARK_FAILED:
-                assert self.messages.mark_failed(message.id, "nothing_sent") is may_fail
+                nothing_left = not self.stats(message).by_status.get(DeliveryStatus.SENT)
+                ended = self.messages.mark_failed({message.id: "nothing_sent"})
+                assert bool(ended) is (may_fail and nothing_left)
             else:
                 may_end = may_fail and message.audience_frozen_at is not None
-                assert self.messages.mark_sent(message.id) is may_end
+                assert bool(self.messages.mark_sent([message.id])) is may_end
 
     def retry(self) -> None:
         for message in self.with_status(*MAY_HAVE_STARTED):
-            failed = self.messages.delivery_stats(message.id).retryable
+            failed = self.stats(message).retryable
             try:
                 reopened = self.messages.retry_failed(message.id)
             except MessageNotRetryable:
@@ -211,6 +232,8 @@ class MessageLife(RuleBasedStateMachine):
             except EventCancelled:
                 assert self.event_cancelled
                 assert not message.survives_event_cancel
+            except MessageTooLate:
+                assert not self.words_hold(message)
             else:
                 assert message.status in {MessageStatus.SENT, MessageStatus.FAILED}
                 assert reopened == failed
@@ -232,7 +255,7 @@ class MessageLife(RuleBasedStateMachine):
             if before.status not in EDITABLE_STATUSES and before.status is not MessageStatus.CANCELLED:
                 assert (after.send_at, after.body, after.audience) == (before.send_at, before.body, before.audience)
             if after.status is MessageStatus.SENT:
-                assert self.messages.delivery_stats(after.id).unsettled == 0
+                assert self.stats(after).unsettled == 0
         reminders = [message.kind for message in present.values() if message.kind is not MessageKind.BROADCAST]
         assert len(set(reminders)) == len(reminders)
         self.seen = present

@@ -10,6 +10,7 @@ from guestguard_dagster.domain.events import Event
 from guestguard_dagster.domain.messages import (
     EDITABLE_STATUSES,
     CancelReason,
+    HoldOwner,
     Message,
     MessageAudience,
     MessageChanges,
@@ -22,6 +23,7 @@ from guestguard_dagster.domain.placeholders import TemplateRefused
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.errors import (
     EventNotFound,
+    MessageHeld,
     MessageNotEditable,
     MessageNotFound,
     ReminderExists,
@@ -155,7 +157,7 @@ def test_a_draft_is_scheduled_by_an_edit_that_gives_or_finds_its_time(database: 
     assert (scheduled.status, scheduled.send_at) == (MessageStatus.SCHEDULED, send_at)
     back = messages.update(draft.id, MessageChanges(status=MessageStatus.DRAFT), expected_version=2)
     assert back.status is MessageStatus.DRAFT
-    assert messages.claim_for_sending(draft.id) is None
+    assert messages.claim_for_sending([draft.id]) == []
 
 
 def test_an_edit_of_what_somebody_changed_meanwhile_is_refused(database: Database) -> None:
@@ -214,7 +216,24 @@ def test_send_now_schedules_a_message_for_this_instant(database: Database) -> No
         assert before <= promoted.send_at <= database.now()
         assert (promoted.asked_until, promoted.not_before) == (None, None)
         assert promoted.version == message.version + 1
-        assert messages.claim_for_sending(message.id) is not None
+        assert messages.claim_for_sending([message.id]) == [message.id]
+
+
+@pytest.mark.parametrize(("owner", "words"), [(HoldOwner.HOST, "a host"), (HoldOwner.RUN, "a terminated run")])
+def test_send_now_on_a_held_message_says_so_and_changes_nothing(
+    database: Database, owner: HoldOwner, words: str
+) -> None:
+    messages = MessageRepo(database)
+    message = make_message(database, make_event(database), send_in=A_DAY)
+    messages.hold([message.id], reason="stopped by Hanna Host", by=owner)
+    held = read_message(database, message.id)
+
+    with pytest.raises(MessageHeld, match=rf"{message.id} is on hold by {words} \(stopped by Hanna Host\); resume it"):
+        messages.promote_to_scheduled(message.id)
+
+    assert read_message(database, message.id) == held
+    messages.resume(message.id)
+    assert messages.promote_to_scheduled(message.id).held_by is None
 
 
 def test_a_missing_message_is_named_by_id(database: Database) -> None:
@@ -226,11 +245,10 @@ def test_a_missing_message_is_named_by_id(database: Database) -> None:
         lambda: messages.promote_to_scheduled(missing),
         lambda: messages.resume(missing),
         lambda: messages.retry_failed(missing),
-        lambda: messages.mark_sent(missing),
     ):
         with pytest.raises(MessageNotFound, match=str(missing)):
             asked()
-    assert messages.claim_for_sending(missing) is None
+    assert messages.claim_for_sending([missing]) == messages.mark_sent([missing]) == []
 
 
 def test_a_message_in_a_log_line_shows_no_body(database: Database) -> None:

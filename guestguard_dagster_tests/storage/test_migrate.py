@@ -86,6 +86,87 @@ def test_an_older_database_keeps_its_rows(empty_database_url: str) -> None:
     assert (delivery["batch_id"], delivery["notification_id"]) == (None, None)
 
 
+_SPELLINGS = """
+INSERT INTO guestguard.suppressions (channel, address, scope, reason, source, created_at, lifted_at) VALUES
+    ('email', 'anna@bücher.example', 'all', 'hard_bounce', 'resend', '2030-01-02', NULL),
+    ('email', 'anna@xn--bcher-kva.example', 'all', 'manual', 'operator', '2030-01-03', NULL),
+    ('email', 'ａnna@bücher.example', 'all', 'complaint', 'ses', '2030-01-01', NULL),
+    ('email', 'anna@bü\u00adcher.example', 'host:1', 'unsubscribe', 'link', '2030-01-01', NULL),
+    ('email', 'anna@BÜCHER.example', 'all', 'manual', 'operator', '2029-01-01', '2029-02-01'),
+    ('email', 'no address', 'all', 'manual', 'operator', '2030-01-01', NULL),
+    ('sms', '+491711234567', 'all', 'stop', 'twilio', '2030-01-01', NULL);
+UPDATE guestguard.guests SET email = 'Gil@bü\u00adcher.Example', responded_at = now() + interval '1 year';
+UPDATE guestguard.users SET email = 'Ｈost@ｅxample.com', created_at = '2030-01-01';
+INSERT INTO guestguard.users (email, name, created_at) VALUES ('HOST@exam\u00adple.com', 'Another', '2030-01-02');
+"""
+
+
+def test_addresses_of_before_take_their_canonical_form_and_no_suppression_is_lost(empty_database_url: str) -> None:
+    with Database(empty_database_url) as database:
+        migrate(database, to="0001")
+        with database.transaction() as connection:
+            connection.exec_driver_sql(_ROWS_OF_THE_FIRST_VERSION)
+        migrate(database, to="0010")
+        with database.transaction() as connection:
+            connection.exec_driver_sql(_SPELLINGS)
+        migrate(database)
+        with database.transaction() as connection:
+            kept = connection.execute(
+                text("SELECT address, scope, reason FROM guestguard.suppressions WHERE lifted_at IS NULL")
+            )
+            assert sorted(tuple(row) for row in kept) == [
+                ("+491711234567", "all", "stop"),
+                ("anna@xn--bcher-kva.example", "all", "complaint"),
+                ("anna@xn--bcher-kva.example", "host:1", "unsubscribe"),
+                ("gone@example.com", "all", "hard_bounce"),
+                ("no address", "all", "manual"),
+            ]
+            lifted = text("SELECT address, reason FROM guestguard.suppressions WHERE lifted_at IS NOT NULL")
+            assert sorted(tuple(row) for row in connection.execute(lifted)) == [
+                ("anna@xn--bcher-kva.example", "hard_bounce"),
+                ("anna@xn--bcher-kva.example", "manual"),
+                ("anna@xn--bcher-kva.example", "manual"),
+            ]
+            assert connection.execute(text("SELECT email FROM guestguard.guests")).scalars().all() == [
+                "Gil@xn--bcher-kva.example"
+            ]
+            too_new = text("SELECT count(*) FROM guestguard.guests WHERE responded_at > clock_timestamp()")
+            assert connection.execute(too_new).scalar_one() == 0
+            users = connection.execute(text("SELECT email FROM guestguard.users ORDER BY created_at"))
+            assert users.scalars().all() == ["Host@example.com", "HOST@exam\u00adple.com"]
+
+
+def test_holds_of_before_are_carried_over_with_their_owners(empty_database_url: str) -> None:
+    """What only the reason said until now: whose hold it is."""
+    with Database(empty_database_url) as database:
+        migrate(database, to="0010")
+        reasons = (
+            ("an operator terminated run 0a1b-2c; resume the message, or re-execute the run, to send the rest", True),
+            ("stopped by Hanna Host", True),
+            ("an operator terminated run long-ago; resume it", False),
+        )
+        with database.transaction() as connection:
+            event = connection.exec_driver_sql(
+                "INSERT INTO guestguard.events (name, venue, starts_at, timezone) "
+                "VALUES ('Party', 'Here', now() + interval '1 day', 'UTC') RETURNING id"
+            ).scalar_one()
+            for reason, held in reasons:
+                connection.execute(
+                    text(
+                        "INSERT INTO guestguard.scheduled_messages (event_id, kind, channel, audience, subject, body, "
+                        "status, send_at, held_at, held_reason) VALUES (:event, 'broadcast', 'email', 'everyone', "
+                        "'', '', 'sending', now(), CASE WHEN :held THEN now() END, :reason)"
+                    ),
+                    {"event": event, "held": held, "reason": reason},
+                )
+        migrate(database)
+        with database.transaction() as connection:
+            owners = connection.exec_driver_sql(
+                "SELECT held_by, held_run_id FROM guestguard.scheduled_messages ORDER BY held_at IS NULL, held_by DESC"
+            ).all()
+    assert [tuple(row) for row in owners] == [("run", "0a1b-2c"), ("host", None), (None, None)]
+
+
 def test_a_new_migration_would_have_nothing_to_do(database: Database) -> None:
     with database.transaction() as connection:
         command.check(alembic_config(connection))

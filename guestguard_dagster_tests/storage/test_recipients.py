@@ -96,7 +96,7 @@ def test_recipients_are_read_with_their_delivery_and_as_the_guest_is_now(databas
 def test_stats_count_deliveries_by_status_and_reason(database: Database) -> None:
     event, messages = make_event(database), MessageRepo(database)
     message = make_message(database, event, status=MessageStatus.SENDING)
-    assert messages.delivery_stats(message.id) == DeliveryStats(())
+    assert messages.delivery_stats([message.id])[message.id] == DeliveryStats(())
     guests = make_guests(database, event, 10)
     make_deliveries(database, message, guests[:4], status=DeliveryStatus.SENT)
     make_deliveries(database, message, guests[4:5], status=DeliveryStatus.PENDING)
@@ -106,7 +106,7 @@ def test_stats_count_deliveries_by_status_and_reason(database: Database) -> None
     make_deliveries(database, message, guests[9:], status=DeliveryStatus.FAILED, retryable=False)
     make_deliveries(database, make_message(database, event), guests, status=DeliveryStatus.SENT)
 
-    stats = messages.delivery_stats(message.id)
+    stats = messages.delivery_stats([message.id])[message.id]
     assert stats.by_status == {
         DeliveryStatus.SENT: 4,
         DeliveryStatus.PENDING: 1,
@@ -126,7 +126,7 @@ def test_sending_is_counted_and_listed_as_the_batch_says(database: Database) -> 
     settled_since = make_deliveries(database, message, guests[5:], status=DeliveryStatus.SENDING)[0]
     set_columns(database, settled_since, status=DeliveryStatus.DELIVERED)
 
-    stats = messages.delivery_stats(message.id)
+    stats = messages.delivery_stats([message.id])[message.id]
     assert stats.by_status == {DeliveryStatus.SENDING: 3, DeliveryStatus.PENDING: 2, DeliveryStatus.DELIVERED: 1}
     assert stats.unsettled == 5
     listed = {
@@ -244,17 +244,17 @@ def test_a_message_ends_only_when_all_of_it_is_settled(database: Database, open_
     )
     make_delivery(database, message=message, status=DeliveryStatus.SENT)
     still_open = make_delivery(database, message=message, status=open_status)
-    assert not messages.mark_sent(message.id)
-    assert not messages.mark_failed(message.id, "no email provider configured")
+    assert messages.mark_sent([message.id]) == []
+    assert messages.mark_failed({message.id: "no email provider configured"}) == []
     assert read_message(database, message.id) == message
     set_columns(database, still_open, status=DeliveryStatus.UNKNOWN)
     set_batch(database, read_delivery(database, still_open).batch_id, state=BatchState.DONE)
-    assert messages.mark_sent(message.id)
+    assert messages.mark_sent([message.id]) == [message.id]
     ended = read_message(database, message.id)
     assert ended.status is MessageStatus.SENT
     assert ended.finished_at is not None
-    assert not messages.mark_sent(message.id)
-    assert not messages.mark_failed(message.id, "too late to fail")
+    assert messages.mark_sent([message.id]) == []
+    assert messages.mark_failed({message.id: "too late to fail"}) == []
 
 
 def test_a_message_without_an_audience_yet_can_fail_and_not_be_sent(database: Database) -> None:
@@ -262,8 +262,8 @@ def test_a_message_without_an_audience_yet_can_fail_and_not_be_sent(database: Da
         MessageRepo(database),
         make_message(database, make_event(database), status=MessageStatus.SENDING),
     )
-    assert not messages.mark_sent(message.id)
-    assert messages.mark_failed(message.id, "template_broken")
+    assert messages.mark_sent([message.id]) == []
+    assert messages.mark_failed({message.id: "template_broken"}) == [message.id]
     failed = read_message(database, message.id)
     assert (failed.status, failed.status_reason) == (MessageStatus.FAILED, "template_broken")
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from guestguard_dagster.domain.messages import Message, MessageStatus
+from guestguard_dagster.domain.messages import HoldOwner, Message, MessageStatus
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.messages import MessageRepo
 from guestguard_dagster.storage.runs import RunRepo
@@ -30,8 +30,8 @@ def held_reason(database: Database, message: Message) -> str | None:
 
 def test_a_message_lists_its_runs_oldest_first(runs: RunRepo, message: Message) -> None:
     for run_id in ("z-first", "a-second", "m-third"):
-        runs.record(run_id, [message.id], lifts_hold=False)
-    runs.record("z-first", [message.id], lifts_hold=False)
+        runs.record(run_id, [message.id])
+    runs.record("z-first", [message.id])
     assert runs.runs_of(message.id) == ["z-first", "a-second", "m-third"]
 
 
@@ -39,7 +39,7 @@ def test_a_terminated_run_holds_what_it_left_unfinished(runs: RunRepo, database:
     event = make_event(database)
     due, sent = make_message(database, event), make_message(database, event, status=MessageStatus.SENT)
     ids = [message.id, due.id, sent.id]
-    runs.record("run", ids, lifts_hold=False)
+    runs.record("run", ids)
 
     assert runs.hold("run", ids, reason="an operator stopped it") == 2
 
@@ -48,7 +48,7 @@ def test_a_terminated_run_holds_what_it_left_unfinished(runs: RunRepo, database:
 
 
 def test_a_terminated_run_holds_once(runs: RunRepo, database: Database, message: Message) -> None:
-    runs.record("run", [message.id], lifts_hold=False)
+    runs.record("run", [message.id])
     runs.hold("run", [message.id], reason="stopped")
     MessageRepo(database).resume(message.id)
 
@@ -64,40 +64,72 @@ def test_a_run_that_never_started_holds_too(runs: RunRepo, message: Message) -> 
 def test_late_news_of_a_termination_spares_what_another_run_has_taken_up_since(
     runs: RunRepo, database: Database, message: Message
 ) -> None:
-    runs.record("stopped", [message.id], lifts_hold=False)
+    runs.record("stopped", [message.id])
     terminated_at = database.now()
-    runs.record("re-executed", [message.id], lifts_hold=True)
+    runs.record("re-executed", [message.id], repeats=["stopped"])
 
     assert runs.hold("stopped", [message.id], reason="stopped", terminated_at=terminated_at) == 0
     assert held_reason(database, message) is None
 
 
 def test_an_earlier_run_is_no_reason_to_spare_it(runs: RunRepo, database: Database, message: Message) -> None:
-    runs.record("earlier", [message.id], lifts_hold=False)
-    runs.record("stopped", [message.id], lifts_hold=False)
+    runs.record("earlier", [message.id])
+    runs.record("stopped", [message.id])
     assert runs.hold("stopped", [message.id], reason="stopped", terminated_at=database.now()) == 1
 
 
-def test_a_run_that_an_operator_started_lifts_the_hold_and_the_wait_once(
+def test_a_re_executed_run_lifts_what_its_own_termination_held_and_the_wait_once(
     runs: RunRepo, database: Database, message: Message
 ) -> None:
-    messages = MessageRepo(database)
-    messages.hold([message.id], reason="stopped")
+    runs.hold("terminated", [message.id], reason="stopped")
+    assert read_message(database, message.id).held_by is HoldOwner.RUN
     set_columns(database, message, not_before=database.now() + A_MINUTE, waiting_reason="waiting to try again")
 
-    runs.record("by hand", [message.id], lifts_hold=True)
+    runs.record("again", [message.id], repeats=["terminated"])
     lifted = read_message(database, message.id)
-    assert (lifted.held_at, lifted.held_reason, lifted.not_before, lifted.waiting_reason) == (None, None, None, None)
+    assert (lifted.held_at, lifted.held_by, lifted.held_reason) == (None, None, None)
+    assert (lifted.not_before, lifted.waiting_reason) == (None, None)
 
-    messages.hold([message.id], reason="stopped again")
-    runs.record("by hand", [message.id], lifts_hold=True)
+    runs.hold("a third", [message.id], reason="stopped again")
+    runs.record("again", [message.id], repeats=["terminated", "a third"])
     assert held_reason(database, message) == "stopped again", "the run's next step is no new consent"
 
 
-def test_a_run_that_a_sensor_started_lifts_no_hold(runs: RunRepo, database: Database, message: Message) -> None:
-    MessageRepo(database).hold([message.id], reason="stopped")
-    runs.record("by sensor", [message.id], lifts_hold=False)
+@pytest.mark.parametrize("owner", [HoldOwner.HOST, HoldOwner.OPERATOR])
+def test_no_run_lifts_what_a_person_holds(
+    runs: RunRepo, database: Database, message: Message, owner: HoldOwner
+) -> None:
+    MessageRepo(database).hold([message.id], reason="stopped", by=owner)
+    runs.hold("terminated", [message.id], reason="terminated")
+    runs.record("again", [message.id], repeats=["terminated"])
     assert held_reason(database, message) == "stopped"
+
+
+def test_a_host_who_stops_what_a_terminated_run_holds_already_is_not_overruled(
+    runs: RunRepo, database: Database, message: Message
+) -> None:
+    runs.hold("terminated", [message.id], reason="terminated")
+    assert MessageRepo(database).hold([message.id], reason="stopped") == [message.id]
+    runs.record("again", [message.id], repeats=["terminated"])
+    held = read_message(database, message.id)
+    assert (held.held_by, held.held_reason) == (HoldOwner.HOST, "stopped")
+
+
+@pytest.mark.parametrize("repeats", [[], ["another-run"]])
+def test_a_run_that_repeats_another_one_or_none_lifts_no_hold(
+    runs: RunRepo, database: Database, message: Message, repeats: list[str]
+) -> None:
+    runs.hold("terminated", [message.id], reason="stopped")
+    runs.record("a run", [message.id], repeats=repeats)
+    assert held_reason(database, message) == "stopped"
+
+
+def test_what_a_terminated_run_holds_has_no_run_that_could_have_crashed(
+    runs: RunRepo, database: Database, message: Message
+) -> None:
+    set_columns(database, message, asked_until=database.now() + A_MINUTE)
+    runs.hold("terminated", [message.id], reason="stopped")
+    assert read_message(database, message.id).asked_until is None
 
 
 def test_a_heartbeat_is_measured_on_the_databases_clock(runs: RunRepo, database: Database) -> None:

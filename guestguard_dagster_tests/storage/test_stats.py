@@ -1,6 +1,7 @@
 """Statistics count what the rows say, by the day on which a batch was due on the operator's clock."""
 
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -42,9 +43,11 @@ def reader(database: Database) -> StatsReader:
     return StatsReader(database)
 
 
-def sent(database: Database, outcomes: dict[DeliveryStatus, int], *, send_at: datetime = NOON) -> Message:
+def sent(
+    database: Database, outcomes: dict[DeliveryStatus, int], *, send_at: datetime = NOON, **event_columns: Any
+) -> Message:
     """A message of an event of its own, with so many deliveries of each status, all handed off two seconds late."""
-    event = make_event(database, starts_at=NOON + timedelta(days=9))
+    event = make_event(database, **{"starts_at": NOON + timedelta(days=9)} | event_columns)
     message = make_message(database, event, status=MessageStatus.SENT, send_at=send_at)
     for status, count in outcomes.items():
         make_deliveries(
@@ -259,7 +262,8 @@ def test_provider_health_counts_answers_on_the_day_they_were_given(
 def test_every_attempt_is_counted_once_wherever_it_is_kept(
     database: Database, stats: StatsRepo, reader: StatsReader
 ) -> None:
-    message = sent(database, {DeliveryStatus.FAILED: 3})
+    # to be tried again it has to be for an event to come
+    message = sent(database, {DeliveryStatus.FAILED: 3}, starts_at=database.now() + timedelta(days=9))
     for delivery_id in delivery_ids(database, message):
         attempt(database, delivery_id, NOON, "transient")
         newest_attempt(database, delivery_id, NOON, "permanent")

@@ -3,12 +3,24 @@ from uuid import uuid4
 
 import pytest
 
-from guestguard_dagster.domain.messages import MessageChannel
+from guestguard_dagster.domain.events import GuestDraft
+from guestguard_dagster.domain.messages import MessageAudience, MessageChannel
 from guestguard_dagster.domain.suppressions import EVERY_HOST, SuppressionReason, for_host, for_sending_number
+from guestguard_dagster.storage import recipients
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.events import EventRepo
+from guestguard_dagster.storage.guests import GuestRepo
 from guestguard_dagster.storage.suppressions import NotAPhoneNumber, SuppressionRepo
+from guestguard_dagster_tests.factories import make_event
 
 EMAIL, SMS = MessageChannel.EMAIL, MessageChannel.SMS
+
+SPELLINGS = [
+    "Anna@bücher.example",
+    "anna@xn--bcher-kva.example",
+    "ＡＮＮＡ@BÜCHER.example",
+    "an\u00adna@bü\u00adcher.example",
+]
 
 
 def test_an_address_is_suppressed_whatever_its_case(database: Database) -> None:
@@ -96,3 +108,31 @@ def test_no_address_reaches_a_log_or_a_repr(database: Database, caplog: pytest.L
         suppressions.is_suppressed(EMAIL, "ada@example.com")
         suppressions.lift(EMAIL, "ada@example.com")
     assert "example.com" not in caplog.text + repr(added)
+
+
+@pytest.mark.parametrize("told", SPELLINGS)
+def test_a_suppression_holds_for_every_spelling(database: Database, told: str) -> None:
+    suppressions, event = SuppressionRepo(database), make_event(database)
+    host = for_host(EventRepo(database).host_of(event.id).id)
+    drafts = [GuestDraft(f"Guest {number}", spelling) for number, spelling in enumerate(SPELLINGS)]
+    GuestRepo(database).add_many(event.id, [*drafts, GuestDraft("Somebody else", "bob@bücher.example")])
+    suppressions.add(EMAIL, told, scope=host, reason=SuppressionReason.UNSUBSCRIBE, source="link")
+
+    asked = [*SPELLINGS, "bob@bücher.example"]
+    assert suppressions.scopes_among(EMAIL, asked) == {spelling: {host} for spelling in SPELLINGS}
+    with database.transaction() as connection:
+        count = recipients.count(connection, event.id, MessageAudience.EVERYONE, EMAIL, sending_number=None)
+    assert (count.total, count.suppressed) == (len(asked), len(SPELLINGS))
+    assert suppressions.lift(EMAIL, SPELLINGS[-1], scope=host)
+    assert not suppressions.is_suppressed(EMAIL, told, scopes=[host])
+
+
+def test_letters_beyond_ascii_are_matched_whatever_the_database_makes_of_them(database: Database) -> None:
+    suppressions, event = SuppressionRepo(database), make_event(database)
+    GuestRepo(database).add_many(
+        event.id, [GuestDraft("A", "JÜRGEN@example.com"), GuestDraft("B", "jürgen@example.com")]
+    )
+    suppressions.add(EMAIL, "Jürgen@example.com", reason=SuppressionReason.COMPLAINT, source="resend")
+    with database.transaction() as connection:
+        count = recipients.count(connection, event.id, MessageAudience.EVERYONE, EMAIL, sending_number=None)
+    assert count.suppressed == 2

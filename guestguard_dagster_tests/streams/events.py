@@ -23,6 +23,7 @@ def stream_settings(**more: object) -> dict[str, Any]:
         "nats_subject_rsvp_confirmed": f"{own}.rsvp.confirmed",
         "nats_subject_fraud_scored": f"{own}.fraud.scored",
         "nats_subject_invitation_send": f"{own}.invitation.send",
+        "nats_subject_ledger": f"{own}.ledger",
         **more,
     }
 

@@ -89,6 +89,22 @@ def test_importing_a_file_again_adds_only_who_is_new(client: TestClient, event: 
     assert _names(client, event) == ["Ada", "Ben"]
 
 
+def test_two_spellings_of_one_address_are_one_guest(client: TestClient, event: Event) -> None:
+    address = f"/events/{event.id}/guests"
+    added = client.post(address, json={"name": "Ada", "email": "Ada@bü\u00adcher.example"})
+    assert (added.status_code, added.json()["email"]) == (201, "Ada@xn--bcher-kva.example")
+    assert client.post(address, json={"name": "Ada", "email": "ａda@BÜCHER.example"}).status_code == 409
+    again = _import(client, event, "name,email\nAda,ada@xn--bcher-kva.example\nBen,ben@ｅxample.com\n").json()
+    assert (again["imported"], again["already_there"]) == (1, 1)
+    assert again["guests"][0]["email"] == "ben@example.com"
+    refused = _import(client, event, "name,email\nCem,cem@bücher.example\nCem,cem@xn--bcher-kva.example\n")
+    assert [(error["line"], error["message"]) for error in refused.json()["errors"]] == [
+        (3, "is the same as in line 2")
+    ]
+    edited = client.patch(f"{address}/{added.json()['id']}", json={"email": "an\u200dna@ｅxample.com"}).json()
+    assert edited["email"] == "anna@example.com"
+
+
 def test_only_csv_is_a_guest_file(client: TestClient, event: Event) -> None:
     refused = client.post(f"/events/{event.id}/guests/import", json={"name": "Ada"})
     assert (refused.status_code, refused.json()["code"]) == (415, "unsupported_media_type")

@@ -9,11 +9,12 @@ from starlette.testclient import TestClient
 
 from guestguard_dagster.clock import utc_now
 from guestguard_dagster.domain.deliveries import DeliveryStatus
-from guestguard_dagster.domain.events import Event, RsvpStatus
+from guestguard_dagster.domain.events import Event, RsvpStatus, User
 from guestguard_dagster.domain.messages import MessageChannel, MessageStatus
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.messages import MessageRepo
 from guestguard_dagster.storage.suppressions import SuppressionRepo
-from guestguard_dagster_tests.factories import make_deliveries, make_guests, make_message, read_message
+from guestguard_dagster_tests.factories import make_deliveries, make_event, make_guests, make_message, read_message
 
 _TEXT = {"subject": "About {{event_name}}", "body": "Hi {{guest_name}}, see you soon."}
 
@@ -133,6 +134,45 @@ def test_a_sending_message_stops_and_goes_on(client: TestClient, database: Datab
     assert (resumed.status_code, resumed.json()["held_at"]) == (200, None)
 
 
+def test_send_now_on_a_held_message_says_that_it_is_held_and_by_whom(
+    client: TestClient, database: Database, event: Event
+) -> None:
+    message = make_message(database, event, send_in=timedelta(hours=5))
+    MessageRepo(database).hold([message.id], reason="stopped by Hanna Host")
+    address = f"/events/{event.id}/messages/{message.id}"
+
+    refused = client.post(f"{address}/send-now", json={"version": message.version})
+
+    problem = refused.json()
+    assert (refused.status_code, problem["code"]) == (409, "message_held")
+    assert "stopped by Hanna Host" in problem["detail"]
+    assert "resume it first" in problem["detail"]
+    assert (problem["present"]["held_by"], problem["present"]["status"]) == ("host", "scheduled")
+    assert client.post(f"{address}/resume").status_code == 200
+    assert client.post(f"{address}/send-now").status_code == 200
+
+
+def test_a_retry_after_the_events_start_is_refused_and_changes_nothing(
+    client: TestClient, database: Database, host: User
+) -> None:
+    started = make_event(database, owner=host, starts_in=-timedelta(hours=1))
+    message = make_message(database, started, status=MessageStatus.FAILED, send_in=-timedelta(hours=2))
+    make_deliveries(database, message, make_guests(database, started, 1), status=DeliveryStatus.FAILED, retryable=True)
+    refused = client.post(f"/events/{started.id}/messages/{message.id}/retry-failed")
+    assert (refused.status_code, refused.json()["code"]) == (409, "message_too_late")
+    assert refused.json()["present"]["status"] == "failed"
+    assert "its event has started" in refused.json()["detail"]
+
+
+def test_what_had_no_provider_is_offered_for_a_retry(client: TestClient, database: Database, event: Event) -> None:
+    message = make_message(database, event, status=MessageStatus.FAILED)
+    guests = make_guests(database, event, 2)
+    make_deliveries(database, message, guests, status=DeliveryStatus.SKIPPED, reason="log_backend")
+    address = f"/events/{event.id}/messages/{message.id}"
+    assert client.get(address).json()["retryable"] == 2
+    assert client.post(f"{address}/retry-failed").json()["reopened"] == 2
+
+
 def test_only_a_sending_message_stops(client: TestClient, database: Database, event: Event) -> None:
     message = make_message(database, event, status=MessageStatus.SENT)
     refused = client.post(f"/events/{event.id}/messages/{message.id}/stop")
@@ -200,8 +240,6 @@ def test_messages_are_listed_page_by_page_both_ways(client: TestClient, database
 
 
 def test_a_message_of_another_event_is_not_found_here(client: TestClient, database: Database, event: Event) -> None:
-    from guestguard_dagster_tests.factories import make_event
-
     elsewhere = make_message(database, make_event(database))
     for message_id in (elsewhere.id, uuid4()):
         answer = client.get(f"/events/{event.id}/messages/{message_id}")

@@ -85,6 +85,15 @@ def test_the_same_answer_twice_is_one_event_and_another_answer_is_another(
     assert _status(database, guest) == (RsvpStatus.DECLINED, 0)
 
 
+def test_who_answers_on_the_page_has_the_last_word_even_against_a_clock_that_is_fast(
+    anonymous: TestClient, database: Database, guest: Guest
+) -> None:
+    fast = database.now() + timedelta(days=30)
+    set_columns(database, guest, rsvp_status=RsvpStatus.ATTENDING, responded_at=fast)
+    _answer(anonymous, guest, answer="declined")
+    assert _status(database, guest) == (RsvpStatus.DECLINED, 0)
+
+
 @pytest.mark.parametrize(
     "fields", [{}, {"answer": "perhaps"}, {"answer": "pending"}, {"answer": "maybe", "plus_ones": "11"}]
 )

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from guestguard_dagster.clock import utc_now
 from guestguard_dagster.delivery.callbacks import CallbackApplier
-from guestguard_dagster.domain.callbacks import ProviderEvent
+from guestguard_dagster.domain.callbacks import ProviderEvent, tags_of
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.events import Event
 from guestguard_dagster.domain.messages import MessageChannel
@@ -21,6 +21,7 @@ from guestguard_dagster.local.nats import NatsServer
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.callbacks import CallbackRepo
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.installation import InstallationRepo
 from guestguard_dagster.storage.suppressions import SuppressionRepo
 from guestguard_dagster.streams.access import NatsAccess
 from guestguard_dagster.streams.declaration import StreamDeclaration
@@ -72,6 +73,12 @@ def delivery_id(database: Database, event: Event) -> int:
     return delivery
 
 
+@pytest.fixture
+def tags(database: Database, delivery_id: int) -> dict[str, str]:
+    """What that delivery's hand-off carried."""
+    return tags_of(delivery_id, InstallationRepo(database).id)
+
+
 def _apply(database: Database) -> Mapping[Any, int]:
     return CallbackApplier(database, sending_number=_NUMBER).apply_waiting()
 
@@ -87,22 +94,22 @@ def _resend(client: TestClient, event: Mapping[str, Any], **signed: Any) -> Any:
     return client.post("/webhooks/resend", content=body, headers=svix_headers(body, **signed))
 
 
-def _bounce(delivery_id: int, kind: str = "Permanent") -> dict[str, Any]:
+def _bounce(tags: Mapping[str, str], kind: str = "Permanent") -> dict[str, Any]:
     return {
         "type": "email.bounced",
         "data": {
             "email_id": "mail-1",
             "to": ["Gone@example.com"],
-            "tags": {"delivery_id": str(delivery_id)},
+            "tags": tags,
             "bounce": {"type": kind, "subType": "General", "message": "550 no mailbox gone@example.com here"},
         },
     }
 
 
 def test_a_bounce_that_resend_signed_moves_its_delivery_and_suppresses_the_address(
-    anonymous: TestClient, database: Database, delivery_id: int
+    anonymous: TestClient, database: Database, delivery_id: int, tags: dict[str, str]
 ) -> None:
-    taken = _resend(anonymous, _bounce(delivery_id))
+    taken = _resend(anonymous, _bounce(tags))
     assert (taken.status_code, taken.json()) == (200, {"new": True})
     assert _status(database, delivery_id) == "sent", "applying is not the webhook's work"
     _apply(database)
@@ -113,15 +120,17 @@ def test_a_bounce_that_resend_signed_moves_its_delivery_and_suppresses_the_addre
     assert "gone@example.com" not in detail.lower()
 
 
-def test_a_soft_bounce_suppresses_nobody(anonymous: TestClient, database: Database, delivery_id: int) -> None:
-    _resend(anonymous, _bounce(delivery_id, "Transient"))
+def test_a_soft_bounce_suppresses_nobody(
+    anonymous: TestClient, database: Database, delivery_id: int, tags: dict[str, str]
+) -> None:
+    _resend(anonymous, _bounce(tags, "Transient"))
     _apply(database)
     assert _status(database, delivery_id) == "bounced"
     assert not SuppressionRepo(database).is_suppressed(MessageChannel.EMAIL, "gone@example.com")
 
 
-def test_a_repeated_callback_is_taken_once(anonymous: TestClient, database: Database, delivery_id: int) -> None:
-    answers = [_resend(anonymous, _bounce(delivery_id), message_id="msg_1") for _ in range(3)]
+def test_a_repeated_callback_is_taken_once(anonymous: TestClient, database: Database, tags: dict[str, str]) -> None:
+    answers = [_resend(anonymous, _bounce(tags), message_id="msg_1") for _ in range(3)]
     assert [answer.json()["new"] for answer in answers] == [True, False, False]
     assert sum(_apply(database).values()) == 1
 
@@ -163,11 +172,11 @@ def _post_sns(client: TestClient, message: Mapping[str, str]) -> Any:
 
 @pytest.mark.parametrize("version", ["1", "2"])
 def test_a_complaint_that_amazon_signed_moves_its_delivery_and_suppresses_the_address(
-    anonymous: TestClient, database: Database, delivery_id: int, amazon: Amazon, version: str
+    anonymous: TestClient, database: Database, delivery_id: int, tags: dict[str, str], amazon: Amazon, version: str
 ) -> None:
     event = {
         "eventType": "Complaint",
-        "mail": {"messageId": "mail-1", "tags": {"delivery_id": [str(delivery_id)]}},
+        "mail": {"messageId": "mail-1", "tags": {name: [value] for name, value in tags.items()}},
         "complaint": {"complainedRecipients": [{"emailAddress": "angry@example.com"}]},
     }
     assert _post_sns(anonymous, amazon.message(event, SignatureVersion=version)).status_code == 200
@@ -236,25 +245,36 @@ def _twilio(client: TestClient, fields: Mapping[str, str], query: Mapping[str, A
 
 
 def test_the_status_that_twilio_signed_for_the_public_address_moves_its_delivery(
-    anonymous: TestClient, database: Database, delivery_id: int
+    anonymous: TestClient, database: Database, delivery_id: int, tags: dict[str, str]
 ) -> None:
-    fields = {"MessageSid": "SM1", "MessageStatus": "delivered", "To": _GUEST_NUMBER, "From": _NUMBER, "Empty": ""}
-    taken = _twilio(anonymous, fields, {"delivery_id": delivery_id})
+    fields = {"MessageSid": "mail-1", "MessageStatus": "delivered", "To": _GUEST_NUMBER, "From": _NUMBER, "Empty": ""}
+    taken = _twilio(anonymous, fields, tags)
     assert (taken.status_code, taken.headers["content-type"]) == (200, "text/xml; charset=utf-8")
     _apply(database)
     assert _status(database, delivery_id) == "delivered"
 
 
-def test_a_dead_number_is_suppressed(anonymous: TestClient, database: Database, delivery_id: int) -> None:
-    fields = {"MessageSid": "SM1", "MessageStatus": "undelivered", "ErrorCode": "30005", "To": _GUEST_NUMBER}
-    _twilio(anonymous, fields, {"delivery_id": delivery_id})
+def test_a_text_of_another_installation_moves_nothing(
+    anonymous: TestClient, database: Database, delivery_id: int, tags: dict[str, str]
+) -> None:
+    fields = {"MessageSid": "mail-1", "MessageStatus": "delivered", "To": _GUEST_NUMBER, "From": _NUMBER}
+    _twilio(anonymous, fields, tags | {"installation_id": str(uuid4())})
+    _apply(database)
+    assert _status(database, delivery_id) == "sent"
+
+
+def test_a_dead_number_is_suppressed(
+    anonymous: TestClient, database: Database, delivery_id: int, tags: dict[str, str]
+) -> None:
+    fields = {"MessageSid": "mail-1", "MessageStatus": "undelivered", "ErrorCode": "30005", "To": _GUEST_NUMBER}
+    _twilio(anonymous, fields, tags)
     _apply(database)
     assert _status(database, delivery_id) == "bounced"
     assert SuppressionRepo(database).is_suppressed(MessageChannel.SMS, _GUEST_NUMBER)
 
 
 def test_what_twilio_did_not_sign_is_refused(anonymous: TestClient, delivery_id: int) -> None:
-    fields = {"MessageSid": "SM1", "MessageStatus": "delivered"}
+    fields = {"MessageSid": "mail-1", "MessageStatus": "delivered"}
     call = twilio_call(ADDRESS, fields, {"delivery_id": delivery_id})
     assert anonymous.post(**call | {"url": f"/webhooks/twilio?delivery_id={delivery_id + 1}"}).status_code == 403
     assert anonymous.post(**call | {"data": {**fields, "MessageStatus": "failed"}}).status_code == 403
@@ -294,16 +314,16 @@ def test_the_last_word_counts_in_whatever_order_the_words_are_applied(
     assert not SuppressionRepo(database).is_suppressed(MessageChannel.SMS, _GUEST_NUMBER, scopes=scopes)
 
 
-def test_without_a_secret_a_webhook_takes_nothing(database: Database, settings: Settings, delivery_id: int) -> None:
+def test_without_a_secret_a_webhook_takes_nothing(database: Database, settings: Settings, tags: dict[str, str]) -> None:
     nothing = {"resend_webhook_secret": None, "ses_sns_topic_arn": None, "twilio_auth_token": None}
     with TestClient(create_app(settings.model_copy(update=nothing), database), base_url=ADDRESS) as client:
-        assert _resend(client, _bounce(delivery_id)).status_code == 404
+        assert _resend(client, _bounce(tags)).status_code == 404
         assert _post_sns(client, {"Type": "Notification"}).status_code == 404
-        assert _twilio(client, {"MessageSid": "SM1", "MessageStatus": "sent"}).status_code == 404
+        assert _twilio(client, {"MessageSid": "mail-1", "MessageStatus": "sent"}).status_code == 404
 
 
 def test_a_callback_is_announced_on_nats(
-    database: Database, settings: Settings, delivery_id: int, nats_server: NatsServer
+    database: Database, settings: Settings, tags: dict[str, str], nats_server: NatsServer
 ) -> None:
     name = f"T{uuid4().hex}"
     values = settings.model_dump() | {
@@ -317,7 +337,7 @@ def test_a_callback_is_announced_on_nats(
         JetStream(NatsAccess.from_settings(with_nats), StreamDeclaration.of_callbacks(with_nats)) as stream,
     ):
         stream.survey()
-        assert _resend(client, _bounce(delivery_id)).status_code == 200
+        assert _resend(client, _bounce(tags)).status_code == 200
         [message] = stream.fetch(ProviderEvent.CALLBACK_STORED, size=5, wait=timedelta(seconds=20))
     [stored] = CallbackRepo(database).waiting()
     assert json.loads(message.arrival.data) == {"callback_id": stored.id}
@@ -328,6 +348,7 @@ def test_an_unknown_delivery_is_settled_by_its_callback(
 ) -> None:
     [guest] = make_guests(database, event)
     [delivery] = make_deliveries(database, make_message(database, event), [guest], status=DeliveryStatus.UNKNOWN)
-    _resend(anonymous, {"type": "email.sent", "data": {"email_id": "m", "tags": {"delivery_id": str(delivery)}}})
+    carried = tags_of(delivery, InstallationRepo(database).id)
+    _resend(anonymous, {"type": "email.sent", "data": {"email_id": "m", "tags": carried}})
     _apply(database)
     assert _status(database, delivery) == "sent"

@@ -2,6 +2,7 @@
 
 from alembic import context
 
+import guestguard_dagster.storage.ledger_schema
 import guestguard_dagster.storage.operations_schema
 import guestguard_dagster.storage.stats_schema  # noqa: F401 - they put their tables into the same metadata
 from guestguard_dagster.storage.schema import SCHEMA, metadata

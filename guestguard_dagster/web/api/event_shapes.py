@@ -1,10 +1,10 @@
 """Events and the people around them as JSON."""
 
 from datetime import datetime, time
-from typing import Annotated, Self
+from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field
 
 from guestguard_dagster.domain.events import (
     Collaborator,
@@ -16,7 +16,18 @@ from guestguard_dagster.domain.events import (
 )
 from guestguard_dagster.domain.phones import is_region
 from guestguard_dagster.domain.plain_text import GUEST_NAME_LIMIT, clean_value
-from guestguard_dagster.web.api.values import Body, Email, EventName, Instant, OptionalText, PersonName, Phone, Venue
+from guestguard_dagster.rendering.shell import LOGO_URL_LIMIT, POSTAL_ADDRESS_LIMIT, Branding, is_logo_url
+from guestguard_dagster.web.api.values import (
+    Body,
+    Email,
+    EventName,
+    Instant,
+    OptionalText,
+    PersonName,
+    Phone,
+    Venue,
+    storable,
+)
 
 
 def _known_region(region: str) -> str:
@@ -29,6 +40,16 @@ def _local_time(value: time) -> time:
     if value.tzinfo is not None:
         raise ValueError("is a time on the event's own clock, such as 21:00, without an offset")
     return value.replace(microsecond=0)
+
+
+def _logo_url(url: str | None) -> str | None:
+    if url is not None and not is_logo_url(url):
+        raise ValueError("must be an https:// address without spaces, quotes and control characters")
+    return url
+
+
+def _footer_line(text: str | None) -> str | None:
+    return clean_value(storable(text), POSTAL_ADDRESS_LIMIT) or None if text is not None else None
 
 
 Region = Annotated[str, Field(max_length=2), AfterValidator(_known_region)]
@@ -115,15 +136,24 @@ class BrandingValues(Body):
     """How the event's mails look; null is GuestGuard's own. The logo is shown 32 px high above the card."""
 
     accent: str | None = Field(default=None, pattern=r"^#[0-9A-Fa-f]{6}$", description="as #rrggbb")
-    logo_url: OptionalText = Field(default=None, max_length=500, pattern=r"^https://[^\s\"'<>]+$")
+    logo_url: Annotated[OptionalText, AfterValidator(_logo_url)] = Field(
+        default=None, max_length=LOGO_URL_LIMIT, pattern=r"^https://[^\s\"'<>]+$"
+    )
     sender_name: PersonName | None = Field(default=None, description='mail comes from "{sender_name} via GuestGuard"')
-    postal_address: OptionalText = Field(default=None, max_length=200, description="in the footer of every mail")
+    postal_address: Annotated[OptionalText, AfterValidator(_footer_line)] = Field(
+        default=None, max_length=POSTAL_ADDRESS_LIMIT, description="in the footer of every mail"
+    )
 
-    @model_validator(mode="after")
-    def _is_one_line(self) -> Self:
-        if self.postal_address is not None:
-            self.postal_address = clean_value(self.postal_address, 200) or None
-        return self
+    @classmethod
+    def of(cls, event: Event) -> "BrandingValues":
+        """As mails look now: what is stored and cannot be shown is left out."""
+        shown = Branding.of(event)
+        return cls(
+            accent=shown.accent if event.accent else None,
+            logo_url=shown.logo_url,
+            sender_name=clean_value(event.sender_name or "", GUEST_NAME_LIMIT) or None,
+            postal_address=shown.postal_address,
+        )
 
 
 class NewCollaborator(Body):

@@ -62,7 +62,7 @@ def cancel_event(access: Owner, services: Room) -> EventOut:
 @router.get("/{event_id}/branding", responses=problems(404))
 def read_branding(access: Viewer) -> BrandingValues:
     """How the event's mails look."""
-    return BrandingValues(**{name: getattr(access.event, name) for name in BrandingValues.model_fields})
+    return BrandingValues.of(access.event)
 
 
 @router.put("/{event_id}/branding", responses=problems(403, 404, 409), dependencies=[Depends(writes)])

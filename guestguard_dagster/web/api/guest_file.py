@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
 
+from guestguard_dagster.domain.addresses import email_key
 from guestguard_dagster.domain.events import GuestDraft, RsvpStatus
 from guestguard_dagster.domain.phones import to_e164
 from guestguard_dagster.web.api.values import Email, PersonName
@@ -122,11 +123,10 @@ def _problems_of(values: Mapping[str, str], line: int, region: str | None, seen:
     if phone and to_e164(phone, region) is None:
         hint = "" if region else " with its country code, such as +49 171 1234567"
         found.append(FieldProblem(field="phone", line=line, message=f"is not a phone number{hint}"))
-    email = values.get("email", "").casefold()
-    if email and email in seen:
-        found.append(FieldProblem(field="email", line=line, message=f"is the same as in line {seen[email]}"))
-    elif email:
-        seen[email] = line
+    if email := values.get("email"):
+        first = seen.setdefault(email_key(email), line)
+        if first != line:
+            found.append(FieldProblem(field="email", line=line, message=f"is the same as in line {first}"))
     return found
 
 
@@ -156,10 +156,10 @@ def _rsvp_status(text: str) -> RsvpStatus:
 
 
 def _draft(values: Mapping[str, str], region: str | None) -> GuestDraft:
-    phone = values.get("phone")
+    email, phone = values.get("email"), values.get("phone")
     return GuestDraft(
         name=_validated(_name, values["name"]),
-        email=values.get("email") or None,
+        email=_validated(_email, email) if email else None,
         phone=to_e164(phone, region) if phone else None,
         rsvp_status=_rsvp_status(values.get("rsvp_status", "")),
     )

@@ -9,7 +9,14 @@ from uuid import UUID
 from pydantic import BaseModel, Field, model_validator
 
 from guestguard_dagster.domain.deliveries import DeliveryStats, DeliveryStatus
-from guestguard_dagster.domain.messages import Message, MessageAudience, MessageChannel, MessageKind, MessageStatus
+from guestguard_dagster.domain.messages import (
+    HoldOwner,
+    Message,
+    MessageAudience,
+    MessageChannel,
+    MessageKind,
+    MessageStatus,
+)
 from guestguard_dagster.storage.follow_up import DeliveryRecord, NamedGuest, Progress, SentToGuest
 from guestguard_dagster.web.api.values import Body, Instant, Phone, Subject, TemplateBody
 
@@ -124,10 +131,11 @@ class MessageOut(BaseModel):
     waits_until: datetime | None
     waiting_reason: str | None
     held_at: datetime | None
+    held_by: HoldOwner | None = Field(description="whose hold it is; a terminated run's is lifted by re-executing it")
     held_reason: str | None
     recipient_count: int | None
     outcomes: list[OutcomeCount]
-    retryable: int = Field(description="failed recipients that retry-failed would try again")
+    retryable: int = Field(description="recipients that retry-failed would try again")
     started_at: datetime | None
     finished_at: datetime | None
     created_at: datetime
@@ -154,6 +162,7 @@ class MessageOut(BaseModel):
             waits_until=message.not_before,
             waiting_reason=message.waiting_reason,
             held_at=message.held_at,
+            held_by=message.held_by,
             held_reason=message.held_reason,
             recipient_count=message.recipient_count,
             outcomes=[

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query
 
 from guestguard_dagster.domain.deliveries import RetryFilter
 from guestguard_dagster.domain.messages import (
+    HoldOwner,
     Message,
     MessageAudience,
     MessageChanges,
@@ -67,9 +68,9 @@ def list_messages(
         limit=limit,
         latest_first=order == "latest",
     )
-    stats = services.follow_up.stats_of([message.id for message in found])
+    stats = services.messages.delivery_stats([message.id for message in found])
     return MessagePage(
-        items=[MessageOut.of(message, stats.get(message.id)) for message in found],
+        items=[MessageOut.of(message, stats[message.id]) for message in found],
         next=found[-1].id if len(found) == limit else None,
     )
 
@@ -156,7 +157,10 @@ def cancel_message(access: Editor, services: Room, message_id: MessageId) -> Mes
 
 @router.post("/{message_id}/send-now", responses=problems(403, 404, 409), dependencies=[Depends(writes)])
 def send_now(access: Editor, services: Room, message_id: MessageId, wish: SendNow | None = None) -> MessageOut:
-    """Let a draft or scheduled message leave now: within about 40 seconds, and it can be cancelled until then."""
+    """Let a draft or scheduled message leave now: within about 40 seconds, and it can be cancelled until then.
+
+    One that is on hold is refused (`message_held`): it would not leave. Resume it first.
+    """
     _message(services, access, message_id)
     version = wish.version if wish else None
     return MessageOut.of(services.messages.promote_to_scheduled(message_id, expected_version=version), None)
@@ -168,7 +172,8 @@ def stop_message(access: Editor, services: Room, message_id: MessageId) -> Messa
     message = _message(services, access, message_id)
     if message.status is not MessageStatus.SENDING:
         raise MessageNotHoldable(message_id, message.status)
-    services.messages.hold([message_id], reason=f"stopped by {access.caller.user.name}")
+    by = HoldOwner.OPERATOR if access.caller.is_operator else HoldOwner.HOST
+    services.messages.hold([message_id], reason=f"stopped by {access.caller.user.name}", by=by)
     return _with_outcomes(services, _message(services, access, message_id))
 
 
@@ -181,7 +186,11 @@ def resume_message(access: Editor, services: Room, message_id: MessageId) -> Mes
 
 @router.post("/{message_id}/retry-failed", responses=problems(403, 404, 409), dependencies=[Depends(writes)])
 def retry_failed(access: Editor, services: Room, message_id: MessageId, which: RetryRequest | None = None) -> RetryOut:
-    """Try the failed recipients again that can be: not those whom a provider refused for good."""
+    """Try the failed recipients again that can be: not those whom a provider refused for good.
+
+    Refused (`message_too_late`) when nothing would leave any more: the event has started, or a reminder's words no
+    longer hold.
+    """
     which = which or RetryRequest()
     _message(services, access, message_id)
     if which.unknown_too and not access.caller.is_operator:
@@ -214,7 +223,7 @@ def _require_not_past(services: Services, send_at: datetime | None) -> None:
 
 
 def _with_outcomes(services: Services, message: Message) -> MessageOut:
-    return MessageOut.of(message, services.follow_up.stats_of([message.id]).get(message.id))
+    return MessageOut.of(message, services.messages.delivery_stats([message.id])[message.id])
 
 
 def _run_link(services: Services, run_id: str) -> RunLink:

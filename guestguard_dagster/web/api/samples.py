@@ -85,6 +85,7 @@ def _send_test(
             to=to,
             to_name=me.name,
             from_name=from_name(access.event, host, services.senders.from_name),
+            installation=services.installation.id,
             senders=services.senders,
             rates=services.rates,
             breakers=services.breakers,

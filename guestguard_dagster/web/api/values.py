@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
+from guestguard_dagster.domain.addresses import AddressInvalid, canonical_email
 from guestguard_dagster.domain.phones import to_e164
 from guestguard_dagster.domain.placeholders import LONGEST_EMAIL_BODY
 from guestguard_dagster.domain.plain_text import EVENT_NAME_LIMIT, GUEST_NAME_LIMIT, VENUE_LIMIT, clean_value
-from guestguard_dagster.rendering.addresses import AddressInvalid, utf8_address
 
 LARGEST_PAGE = 200
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
@@ -28,7 +28,8 @@ def _within_the_century(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
+    """Raises ValueError for what no database keeps as text."""
     if _UNSTORABLE.search(text):
         raise ValueError("has characters that are no text; type it anew")
     return text
@@ -36,7 +37,7 @@ def _storable(text: str) -> str:
 
 def _one_line(limit: int) -> object:
     def clean(text: str) -> str:
-        cleaned = clean_value(_storable(text), limit)
+        cleaned = clean_value(storable(text), limit)
         if not cleaned:
             raise ValueError("must not be empty")
         return cleaned
@@ -45,12 +46,10 @@ def _one_line(limit: int) -> object:
 
 
 def _email(text: str) -> str:
-    address = _storable(text).strip()
     try:
-        utf8_address(address)
+        return canonical_email(storable(text))
     except AddressInvalid as problem:
         raise ValueError(str(problem)) from None
-    return address
 
 
 def _phone(text: str) -> str:
@@ -67,7 +66,7 @@ def _none_if_blank(value: object) -> object:
 Instant = Annotated[AwareDatetime, AfterValidator(_within_the_century)]
 PersonName = Annotated[str, Field(max_length=4 * GUEST_NAME_LIMIT), _one_line(GUEST_NAME_LIMIT)]
 EventName = Annotated[str, Field(max_length=4 * EVENT_NAME_LIMIT), _one_line(EVENT_NAME_LIMIT)]
-Venue = Annotated[str, Field(max_length=4 * VENUE_LIMIT), AfterValidator(_storable)]
+Venue = Annotated[str, Field(max_length=4 * VENUE_LIMIT), AfterValidator(storable)]
 Email = Annotated[str, Field(max_length=320), AfterValidator(_email)]
 Phone = Annotated[str, Field(max_length=40), AfterValidator(_phone)]
 # What is in them is checked by the rules of templates, which know line and reason.

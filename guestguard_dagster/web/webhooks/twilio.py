@@ -9,7 +9,7 @@ from starlette.responses import Response
 from twilio.request_validator import RequestValidator
 
 from guestguard_dagster.domain.callbacks import Provider
-from guestguard_dagster.senders.twilio_callbacks import CALLBACK_PATH, DELIVERY_PARAMETER, callback_key, read
+from guestguard_dagster.senders.twilio_callbacks import CALLBACK_PATH, callback_key, read
 from guestguard_dagster.web.access import Room
 from guestguard_dagster.web.forms import form_fields
 from guestguard_dagster.web.problems import ApiProblem, public_problems
@@ -36,11 +36,11 @@ async def take_twilio_callback(request: Request, services: Room) -> Response:
     """What became of a text, or what a guest wrote back."""
     fields = await form_fields(request)
     signature = request.headers.get("X-Twilio-Signature", "")
-    await run_sync(_take, services, request.url.query, fields, signature, request.query_params.get(DELIVERY_PARAMETER))
+    await run_sync(_take, services, request.url.query, fields, signature, dict(request.query_params))
     return Response(_NO_REPLY, media_type="text/xml")
 
 
-def _take(services: Services, query: str, fields: Mapping[str, str], signature: str, delivery_id: str | None) -> None:
+def _take(services: Services, query: str, fields: Mapping[str, str], signature: str, tags: Mapping[str, str]) -> None:
     token = services.settings.twilio_auth_token
     if token is None:
         raise not_configured(Provider.TWILIO, "TWILIO_AUTH_TOKEN")
@@ -52,6 +52,6 @@ def _take(services: Services, query: str, fields: Mapping[str, str], signature: 
     key = callback_key(fields)
     if key is None:
         raise ApiProblem(422, "invalid", "MessageSid and MessageStatus are missing")
-    payload = {**fields, **({DELIVERY_PARAMETER: delivery_id} if delivery_id else {})}
+    payload = {**tags, **fields}
     keyword = read(payload).keyword
     take(services, Provider.TWILIO, key, payload, thread=keyword.thread if keyword else None)

@@ -157,7 +157,9 @@ export class MessageRow {
         : button("stop", "Stop", "ghost alarming", () => actions.stop()));
     }
     if (mayEdit && OVER.includes(message.status) && message.retryable > 0) {
-      buttons.push(button("retry", `Retry ${count(message.retryable)} failed`, "", () => actions.retryFailed()));
+      const failed = message.outcomes.filter((each) => each.status === "failed" && each.retryable).reduce((sum, each) => sum + each.count, 0);
+      const what = failed === message.retryable ? "failed" : "not sent";
+      buttons.push(button("retry", `Retry ${count(message.retryable)} ${what}`, "", () => actions.retryFailed()));
     }
     const unknown = outcomeCounts(message).get("unknown") ?? 0;
     if (isOperator && mayEdit && OVER.includes(message.status) && unknown > 0) {

@@ -16,7 +16,7 @@ const CANCEL_REASONS = {
   host: "Cancelled by a host",
   event_cancelled: "Cancelled with the event",
   event_started: "Expired: the event had already started",
-  time_passed: "Expired: its day was over when the event was moved",
+  time_passed: "Expired: what it says was no longer true",
 };
 
 /** What each outcome of a recipient is called, and how it is coloured; in the order in which they are shown. */
@@ -39,6 +39,7 @@ const REASONS = {
   no_address: "Has no address for this channel",
   event_cancelled: "The event was cancelled",
   event_started: "The event had already started",
+  time_passed: "What it says was no longer true",
   log_backend: "No provider is configured",
   message_stopped: "The message was stopped",
   suppressed: "Unsubscribed, bounced or complained before",

@@ -1,24 +1,27 @@
-"""A fast sender leases several groups at once: what one of them brings, or a host does then, holds for the next."""
+"""A fast sender leases several batches at once: what one of them brings, or a host does then, holds for the next."""
 
 import time
+from typing import Any
 
 import pytest
 
-from guestguard_dagster.delivery import lanes
+from guestguard_dagster.delivery import worker
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.messages import Message, MessageStatus
-from guestguard_dagster.senders.smtp import GROUP_SIZE
+from guestguard_dagster.senders.smtp import SmtpSender
+from guestguard_dagster.storage.batches import Lease
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster_tests.delivery.conftest import SendContextOpener
-from guestguard_dagster_tests.delivery.rows import deliveries_of, statuses_of
+from guestguard_dagster_tests.delivery.rows import batches_of, statuses_of
 from guestguard_dagster_tests.delivery.steps import send
 from guestguard_dagster_tests.delivery.watched import WatchedSmtp, at_call
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message
 from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
 
-# The first lease is of one group, since nothing is known of the server; the second one of several.
-GUESTS = 5 * GROUP_SIZE
+# The first lease is of one batch, since nothing is known of the server; the second one of several.
+BATCH_SIZE = SmtpSender.batch_size
+GUESTS = 5 * BATCH_SIZE
 SECOND_LEASE = 2
 
 
@@ -39,46 +42,57 @@ def message(database: Database) -> Message:
     return make_message(database, event)
 
 
-def test_several_groups_leave_by_one_lease_each_marked_just_before_it_leaves(
+def count_leases(sending: SendContext) -> list[Lease]:
+    """The leases that this run takes from now on, as they come."""
+    leases: list[Lease] = []
+    original = sending.batches.lease
+
+    def lease(*queues: Any, **limits: Any) -> Lease:
+        leases.append(original(*queues, **limits))
+        return leases[-1]
+
+    sending.batches.lease = lease  # type: ignore[method-assign]
+    return leases
+
+
+def test_several_batches_leave_by_one_lease_each_marked_just_before_it_leaves(
     sending: SendContext, database: Database, message: Message, watched: WatchedSmtp, mail_server: SmtpLoopback
 ) -> None:
-    leases: list[str] = []
+    leases = count_leases(sending)
     marked: list[int] = []
-    watched.prepared = lambda: leases.append("leased")
     watched.before = lambda: marked.append(statuses_of(database, message)["sending"])
     send(sending, [message.id])
-    assert len(leases) < GUESTS / GROUP_SIZE
-    assert max(marked) <= GROUP_SIZE
+    assert len(leases) < GUESTS / BATCH_SIZE
+    assert max(marked) <= BATCH_SIZE
     assert statuses_of(database, message) == {"sent": GUESTS}
     assert set(mail_server.recipients().values()) == {1}
 
 
-def test_a_bounce_does_not_cost_the_other_groups_their_lease(
-    sending: SendContext, database: Database, watched: WatchedSmtp, mail_server: SmtpLoopback
+def test_a_bounce_does_not_cost_the_other_batches_their_lease(
+    sending: SendContext, database: Database, mail_server: SmtpLoopback
 ) -> None:
     event = make_event(database)
     for number in range(GUESTS):
         make_guests(database, event, 1, email=f"gone-{number}@example.com")
     gone = Fault(at="rcpt", do=FaultKind.REPLY, reply="550 5.1.1 no such user", times=None)
     mail_server.faults.add(gone)
-    leases: list[str] = []
-    watched.prepared = lambda: leases.append("leased")
+    leases = count_leases(sending)
     message = make_message(database, event)
     send(sending, [message.id])
     assert statuses_of(database, message) == {"failed": GUESTS}
-    assert len(leases) < GUESTS / GROUP_SIZE
+    assert len(leases) < GUESTS / BATCH_SIZE
 
 
-def test_groups_leave_however_long_composing_takes(
+def test_batches_leave_however_long_composing_takes(
     sending: SendContext, database: Database, message: Message, watched: WatchedSmtp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lanes, "_FACTS_HOLD_SECONDS", 0.05)
+    monkeypatch.setattr(worker, "_FACTS_HOLD_SECONDS", 0.05)
     watched.prepared = lambda: time.sleep(0.1)
     send(sending, [message.id])
     assert statuses_of(database, message) == {"sent": GUESTS}
 
 
-def test_an_address_that_bounced_in_one_group_is_not_written_to_in_the_next(
+def test_an_address_that_bounced_in_one_batch_is_not_written_to_in_the_next(
     sending: SendContext, database: Database, watched: WatchedSmtp, mail_server: SmtpLoopback
 ) -> None:
     event = make_event(database)
@@ -90,20 +104,20 @@ def test_an_address_that_bounced_in_one_group_is_not_written_to_in_the_next(
 
     send(sending, [message.id])
 
-    assert mail_server.commands["RCPT"] == 2 * GROUP_SIZE
+    assert mail_server.commands["RCPT"] == 2 * BATCH_SIZE
     assert statuses_of(database, message) == {
-        "sent": GROUP_SIZE,
-        "failed": GROUP_SIZE,
-        "suppressed": GUESTS - 2 * GROUP_SIZE,
+        "sent": BATCH_SIZE,
+        "failed": BATCH_SIZE,
+        "suppressed": GUESTS - 2 * BATCH_SIZE,
     }
 
 
-def test_a_message_that_is_held_between_two_groups_stops_there_and_frees_the_rest(
+def test_a_message_that_is_held_between_two_batches_stops_there_and_frees_the_rest(
     sending: SendContext, database: Database, message: Message, watched: WatchedSmtp, mail_server: SmtpLoopback
 ) -> None:
     watched.after = at_call(SECOND_LEASE, lambda: sending.messages.hold([message.id], reason="an operator"))
     send(sending, [message.id])
-    assert len(mail_server.accepted) == 2 * GROUP_SIZE
-    assert statuses_of(database, message) == {"sent": 2 * GROUP_SIZE, "pending": GUESTS - 2 * GROUP_SIZE}
-    assert {row.lease_token for row in deliveries_of(database, message)} == {None}
+    assert len(mail_server.accepted) == 2 * BATCH_SIZE
+    assert statuses_of(database, message) == {"sent": 2 * BATCH_SIZE, "pending": GUESTS - 2 * BATCH_SIZE}
+    assert {batch.lease_token for batch in batches_of(database, message)} == {None}
     assert read_message(database, message.id).status is MessageStatus.SENDING

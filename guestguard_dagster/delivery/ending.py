@@ -1,0 +1,20 @@
+"""The end of a message: frozen and wholly settled, it is `sent`, or `failed` when nothing of it could be sent."""
+
+from collections.abc import Collection
+from uuid import UUID
+
+from guestguard_dagster.domain.messages import MessageStatus
+from guestguard_dagster.storage.messages import MessageRepo
+
+
+def end_settled(messages: MessageRepo, message_ids: Collection[UUID]) -> dict[UUID, MessageStatus]:
+    """End those of these messages that have nothing left to do; returns how each of them ended."""
+    channels = messages.settled(message_ids)
+    if not channels:
+        return {}
+    stats = messages.delivery_stats(channels.keys())
+    reasons = {id: reason for id, channel in channels.items() if (reason := stats[id].why_nothing_left(channel))}
+    failed = messages.mark_failed(reasons)
+    # Also what was to fail, and of which a callback has proved meanwhile that something left.
+    sent = messages.mark_sent([id for id in channels if id not in set(failed)])
+    return dict.fromkeys(failed, MessageStatus.FAILED) | dict.fromkeys(sent, MessageStatus.SENT)
