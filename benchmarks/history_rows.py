@@ -10,6 +10,7 @@ from guestguard_dagster.storage.database import Database
 
 GUESTS_PER_EVENT = 250
 _ACCOUNT = "smtp:history.example.com:587:"
+_BATCH_SIZE = 50
 _HOST = "history-host@example.com"
 
 # Of a hundred deliveries, most arrive. What failed for a while may be tried again.
@@ -91,10 +92,28 @@ def write_history(database: Database, days: Days, *, deliveries: int) -> History
             )
         connection.execute(
             text(
+                """
+                INSERT INTO guestguard.delivery_batches (queue_id, message_id, state, size, provider, account,
+                    handed_off_at, created_at)
+                SELECT m.id, m.id, 'done', LEAST(:size, :guests - first), 'smtp', :account, m.send_at, m.send_at
+                FROM guestguard.scheduled_messages m, generate_series(0, :guests - 1, :size) first
+                WHERE m.subject = 'News of {{event_name}}' ORDER BY m.send_at, m.id, first
+                """
+            ),
+            values | {"account": _ACCOUNT, "size": _BATCH_SIZE},
+        )
+        connection.execute(
+            text(
                 f"""
+                WITH g AS MATERIALIZED (
+                    SELECT *, row_number() OVER (PARTITION BY event_id ORDER BY id) - 1 AS place FROM guestguard.guests
+                ), b AS MATERIALIZED (
+                    SELECT id, message_id, row_number() OVER (PARTITION BY message_id ORDER BY id) - 1 AS number
+                    FROM guestguard.delivery_batches
+                )
                 INSERT INTO guestguard.message_deliveries (message_id, event_id, guest_id, channel, status, reason,
                     retryable, attempts, error_class, provider, account, handed_off_at, settled_at, created_at,
-                    updated_at)
+                    updated_at, batch_id, attempted_at, outcome, duration_ms)
                 SELECT m.id, m.event_id, g.id, 'email', d.status,
                     CASE d.status WHEN 'failed' THEN 'retries_exhausted' WHEN 'skipped' THEN 'not_in_audience'
                         WHEN 'suppressed' THEN 'suppressed' WHEN 'unknown' THEN 'answer_lost' END,
@@ -102,9 +121,14 @@ def write_history(database: Database, days: Days, *, deliveries: int) -> History
                     CASE d.status WHEN 'failed' THEN 'content_deferred' WHEN 'unknown' THEN 'ReadTimeout' END,
                     CASE WHEN d.was_given THEN 'smtp' END, CASE WHEN d.was_given THEN :account END,
                     CASE WHEN d.status IN ('sent', 'delivered', 'bounced', 'complained') THEN d.handed_off_at END,
-                    d.handed_off_at + make_interval(secs => 20 * random()), m.send_at, d.handed_off_at
+                    d.handed_off_at + make_interval(secs => 20 * random()), m.send_at, d.handed_off_at, b.id,
+                    CASE WHEN d.was_given THEN d.handed_off_at END,
+                    CASE WHEN d.was_given THEN
+                        CASE d.status WHEN 'failed' THEN 'transient' WHEN 'unknown' THEN 'unknown' ELSE 'sent' END END,
+                    CASE WHEN d.was_given THEN 20 + 300 * random() END
                 FROM guestguard.scheduled_messages m
-                JOIN guestguard.guests g ON g.event_id = m.event_id
+                JOIN g ON g.event_id = m.event_id
+                JOIN b ON b.message_id = m.id AND b.number = g.place / :size
                 CROSS JOIN LATERAL (
                     SELECT f.status, f.status NOT IN ('skipped', 'suppressed') AS was_given,
                         m.send_at + make_interval(secs => 0.2 - ln(1 - random() * 0.9999)) AS handed_off_at
@@ -115,20 +139,7 @@ def write_history(database: Database, days: Days, *, deliveries: int) -> History
                 ORDER BY m.send_at, m.id, g.id
                 """
             ),
-            {"account": _ACCOUNT},
-        )
-        connection.execute(
-            text(
-                """
-                INSERT INTO guestguard.delivery_attempts (delivery_id, lease_token, round, provider, account, outcome,
-                    error_class, duration_ms, attempted_at)
-                SELECT id, gen_random_uuid(), 1, provider, account,
-                    CASE status WHEN 'failed' THEN 'transient' WHEN 'unknown' THEN 'unknown' ELSE 'sent' END,
-                    error_class, 20 + 300 * random(), COALESCE(handed_off_at, updated_at)
-                FROM guestguard.message_deliveries WHERE account = :account ORDER BY updated_at
-                """
-            ),
-            {"account": _ACCOUNT},
+            {"account": _ACCOUNT, "size": _BATCH_SIZE},
         )
     _vacuum(database)
     with database.transaction() as connection:

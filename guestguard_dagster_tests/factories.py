@@ -10,9 +10,10 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import insert, select, update
 
-from guestguard_dagster.domain.deliveries import BatchState, DeliveryStatus
+from guestguard_dagster.domain.deliveries import UNSETTLED_STATUSES, BatchState, DeliveryStatus
 from guestguard_dagster.domain.events import CollaboratorRole, Event, Guest, RsvpStatus, User
 from guestguard_dagster.domain.messages import Message, MessageAudience, MessageChannel, MessageKind, MessageStatus
+from guestguard_dagster.domain.notifications import NotificationStatus, NotificationType
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.rows import (
     EVENT_COLUMNS,
@@ -30,6 +31,7 @@ from guestguard_dagster.storage.schema import (
     events,
     guests,
     message_deliveries,
+    notifications,
     scheduled_messages,
     users,
 )
@@ -137,38 +139,67 @@ def make_deliveries(
     status: DeliveryStatus = DeliveryStatus.PENDING,
     **columns: Any,
 ) -> list[int]:
-    """One delivery per guest, as the frozen audience, in one batch; returns their ids in the order of the guests.
+    """One delivery row per guest, as the frozen audience; returns their ids in the order of the guests.
 
-    Those that are `sending` are so by their batch, whose lease has run out.
+    Those that are open have a batch of their own: free, or for `sending` one whose process died.
     """
-    state = {DeliveryStatus.PENDING: BatchState.PENDING, DeliveryStatus.SENDING: BatchState.SENDING}
-    is_sending = status is DeliveryStatus.SENDING
-    batch = {
-        "queue_id": message.id,
-        "message_id": message.id,
-        "state": state.get(status, BatchState.DONE),
-        "size": len(recipients),
-        "lease_expires_at": columns.pop("lease_expires_at", database.now() if is_sending else None),
-    }
-    with database.transaction() as connection:
-        batch_id = connection.execute(insert(delivery_batches).values(batch).returning(delivery_batches.c.id)).scalar()
+    if not recipients:
+        return []
+    if status in UNSETTLED_STATUSES and "batch_id" not in columns:
+        state = BatchState.SENDING if status is DeliveryStatus.SENDING else BatchState.PENDING
+        lease = {"lease_expires_at": columns.pop("lease_expires_at")} if "lease_expires_at" in columns else {}
+        columns["batch_id"] = make_batch(database, message, state=state, size=len(recipients), **lease)
     rows = [
         {
             "message_id": message.id,
             "event_id": message.event_id,
             "guest_id": guest.id,
             "channel": message.channel,
-            "status": DeliveryStatus.PENDING if is_sending else status,
-            "batch_id": batch_id,
+            "status": DeliveryStatus.PENDING if status in UNSETTLED_STATUSES else status,
         }
         | columns
         for guest in recipients
     ]
-    if not rows:
-        return []
     statement = insert(message_deliveries).returning(message_deliveries.c.id, sort_by_parameter_order=True)
     with database.transaction() as connection:
         return list(connection.execute(statement, rows).scalars())
+
+
+def make_batch(
+    database: Database, message: Message, *, state: BatchState = BatchState.PENDING, size: int = 0, **columns: Any
+) -> int:
+    """A batch of the message without members; one that is `sending` left over SMTP, and its lease has run out."""
+    values: dict[str, Any] = {"queue_id": message.id, "message_id": message.id, "state": state, "size": size}
+    if state is BatchState.SENDING:
+        now = database.now()
+        values |= {"provider": "smtp", "account": "smtp:mail.example.com", "handed_off_at": now}
+        values |= {"lease_token": uuid4(), "lease_expires_at": now}
+    with database.transaction() as connection:
+        statement = insert(delivery_batches).values(values | columns).returning(delivery_batches.c.id)
+        batch_id: int = connection.execute(statement).scalar_one()
+        return batch_id
+
+
+def make_notification(
+    database: Database, kind: NotificationType, event_id: UUID, guest_id: UUID | None, **columns: Any
+) -> UUID:
+    """A notification as its event leaves it, without a delivery; its stream is its own."""
+    stream = f"tests-{uuid4().hex[:12]}"
+    values = {
+        "type": kind,
+        "event_id": event_id,
+        "guest_id": guest_id,
+        "status": NotificationStatus.PENDING,
+        "stream": stream,
+        "sequence": 1,
+        "published_at": database.now(),
+        "identity": stream,
+        "payload": {},
+    } | columns
+    with database.transaction() as connection:
+        statement = insert(notifications).values(values).returning(notifications.c.id)
+        notification_id: UUID = connection.execute(statement).scalar_one()
+        return notification_id
 
 
 def read_message(database: Database, message_id: UUID) -> Message:

@@ -22,7 +22,15 @@ from guestguard_dagster.storage.events import EventRepo
 from guestguard_dagster.storage.schema import dead_letters, message_deliveries, suppressions
 from guestguard_dagster.storage.stats_schema import provider_health
 from guestguard_dagster_tests.dagster_rooms import environment
-from guestguard_dagster_tests.factories import make_deliveries, make_event, make_guests, make_message, set_columns
+from guestguard_dagster_tests.factories import (
+    make_deliveries,
+    make_event,
+    make_guests,
+    make_message,
+    make_notification,
+    set_columns,
+)
+from guestguard_dagster_tests.storage.handing_off import batches_of, set_batch
 
 A_MINUTE = timedelta(minutes=1)
 AN_HOUR = timedelta(hours=1)
@@ -192,9 +200,11 @@ def confirm(database: Database, message: Message, *, minutes_ago: int) -> None:
             text("SELECT guest_id FROM guestguard.message_deliveries WHERE message_id = :id ORDER BY id LIMIT 1"),
             {"id": message.id},
         ).scalar_one()
+    notification_id = make_notification(database, NotificationType.CONFIRMATION, message.event_id, guest_id)
+    with database.transaction() as connection:
         connection.execute(
             insert(message_deliveries).values(
-                drain_id=NotificationType.CONFIRMATION.drain_id,
+                notification_id=notification_id,
                 event_id=message.event_id,
                 guest_id=guest_id,
                 channel=MessageChannel.EMAIL,
@@ -205,16 +215,13 @@ def confirm(database: Database, message: Message, *, minutes_ago: int) -> None:
 
 
 def test_a_row_that_stays_sending_fails(database: Database) -> None:
-    [stuck] = make_deliveries(
-        database,
-        make_message(database, make_event(database), status=MessageStatus.SENDING),
-        make_guests(database, make_event(database)),
-        status=DeliveryStatus.SENDING,
-        lease_expires_at=database.now() - STUCK + A_MINUTE,
-    )
+    message = make_message(database, make_event(database), status=MessageStatus.SENDING)
+    make_deliveries(database, message, make_guests(database, make_event(database)), status=DeliveryStatus.SENDING)
+    [stuck] = batches_of(database, message)
+    set_batch(database, stuck.id, lease_expires_at=database.now() - STUCK + A_MINUTE)
     assert check("nothing_is_stuck_in_a_hand_off").passed
 
-    set_columns(database, stuck, lease_expires_at=database.now() - STUCK - A_MINUTE)
+    set_batch(database, stuck.id, lease_expires_at=database.now() - STUCK - A_MINUTE)
 
     assert not check("nothing_is_stuck_in_a_hand_off").passed
 
@@ -244,12 +251,20 @@ def test_a_notification_that_nobody_sends_fails(database: Database, message: Mes
     with database.transaction() as connection:
         connection.execute(
             text(
-                "UPDATE guestguard.message_deliveries SET status = 'pending', "
-                "created_at = now() - interval '1 hour' WHERE message_id IS NULL"
-            )
+                "WITH formed AS (INSERT INTO guestguard.delivery_batches (queue_id, size, created_at) "
+                "VALUES (:queue, 1, now() - interval '1 hour') RETURNING id) "
+                "UPDATE guestguard.message_deliveries SET status = 'pending', batch_id = formed.id "
+                "FROM formed WHERE message_id IS NULL"
+            ),
+            {"queue": NotificationType.CONFIRMATION.queue_id},
         )
-
     assert not check("nothing_is_overdue").passed
+
+    with database.transaction() as connection:
+        connection.execute(
+            text("UPDATE guestguard.delivery_batches SET not_before = now() + interval '1 hour' WHERE size = 1")
+        )
+    assert check("nothing_is_overdue").passed, "it waits to be tried again"
 
 
 def count_mails(

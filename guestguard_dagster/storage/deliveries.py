@@ -194,7 +194,10 @@ _KEEP_TRYING = f"""
 
 
 def record(connection: Connection, delivery_id: int, news: DeliveryNews) -> DeliveryStatus:
-    """Move one delivery by the news, if its state allows the move; returns its status then. Raises DeliveryNotFound."""
+    """Move one delivery by the news, if its state allows the move; returns its status then. Raises DeliveryNotFound.
+
+    Only what settles it is news: whether it is pending or `sending` is the engine's to say.
+    """
     locked = (
         select(deliveries.c.batch_id, live_status().label("live"))
         .select_from(deliveries)
@@ -206,7 +209,7 @@ def record(connection: Connection, delivery_id: int, news: DeliveryNews) -> Deli
     if known is None:
         raise DeliveryNotFound(delivery_id)
     status = DeliveryStatus(known.live)
-    if not status.can_become(news.status):
+    if not (news.status.is_settled and status.can_become(news.status)):
         return status
     values: dict[str, Any] = {
         "status": news.status,

@@ -89,7 +89,7 @@ def listening() -> Iterator[socket.socket]:
 
 @pytest.fixture
 def mail_settings(mail_server: SmtpLoopback) -> dict[str, object]:
-    """Which providers the application and the mailrooms have."""
+    """Which providers the application and the runs have."""
     return smtp_settings(mail_server)
 
 

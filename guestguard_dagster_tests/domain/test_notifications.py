@@ -217,6 +217,6 @@ def test_a_notification_can_stand_as_any_delivery_stands() -> None:
     assert {status.value for status in DeliveryStatus} < {status.value for status in NotificationStatus}
 
 
-def test_every_type_has_a_drain_of_its_own_that_never_changes() -> None:
-    assert len({kind.drain_id for kind in NotificationType}) == len(NotificationType)
-    assert NotificationType.CONFIRMATION.drain_id == UUID("7cb89b0a-cfd3-589d-ac9a-52919fedb729")
+def test_every_type_has_a_queue_of_its_own_that_never_changes() -> None:
+    assert len({kind.queue_id for kind in NotificationType}) == len(NotificationType)
+    assert NotificationType.CONFIRMATION.queue_id == UUID("7cb89b0a-cfd3-589d-ac9a-52919fedb729")

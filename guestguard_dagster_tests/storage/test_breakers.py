@@ -112,9 +112,24 @@ def test_news_from_hand_offs_under_way_does_not_lengthen_it(breakers: BreakerRep
 
 def test_the_providers_own_wish_is_respected(breakers: BreakerRepo, database: Database) -> None:
     wish = timedelta(hours=6)
-    assert is_about(breakers.open(ACCOUNT, reason="monthly quota", at_least=wish).remaining, wish)
+    assert is_about(breakers.open(ACCOUNT, reason="monthly quota", first=wish, longest=wish).remaining, wish)
     let_the_open_time_pass(database)
-    assert is_about(breakers.open(ACCOUNT, reason="monthly quota", at_least=wish).remaining, wish)
+    assert is_about(breakers.open(ACCOUNT, reason="monthly quota", first=wish, longest=wish).remaining, wish)
+
+
+def test_a_wish_is_respected_by_a_breaker_that_had_opened_for_less(breakers: BreakerRepo, database: Database) -> None:
+    wish = timedelta(hours=6)
+    breakers.open(ACCOUNT, reason="busy", first=timedelta(seconds=1), longest=timedelta(seconds=8))
+    let_the_open_time_pass(database)
+    assert is_about(breakers.open(ACCOUNT, reason="monthly quota", first=wish, longest=wish).remaining, wish)
+
+
+def test_a_short_outage_is_looked_at_again_soon_up_to_its_own_bound(breakers: BreakerRepo, database: Database) -> None:
+    first, longest = timedelta(seconds=2), timedelta(seconds=8)
+    for expected in (2, 4, 8, 8):
+        breaker = breakers.open(ACCOUNT, reason="no session", first=first, longest=longest)
+        assert is_about(breaker.remaining, timedelta(seconds=expected))
+        let_the_open_time_pass(database)
 
 
 def test_closing_tells_what_was_waited_for_and_starts_over(breakers: BreakerRepo, database: Database) -> None:

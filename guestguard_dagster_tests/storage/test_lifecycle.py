@@ -22,6 +22,7 @@ from guestguard_dagster.domain.messages import (
     MessageStatus,
 )
 from guestguard_dagster.domain.reminders import words_hold
+from guestguard_dagster.storage.batches import BatchRepo
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.errors import (
     EventCancelled,
@@ -200,6 +201,14 @@ class MessageLife(RuleBasedStateMachine):
             pending = list(self.messages.load_recipients(message.id, statuses=[DeliveryStatus.PENDING]))
             for recipient in pending[:of_each]:
                 self.messages.record_delivery(recipient.delivery_id, DeliveryNews(news, retryable=True))
+            self.close_empty_batches(message)
+
+    def close_empty_batches(self, message: Message) -> None:
+        batches = BatchRepo(self.database)
+        lease = batches.lease([message.id], limit=100, per_queue=100, duration=A_DAY)
+        with self.database.transaction() as connection:
+            batches.close(connection, lease.token, [batch.id for batch in lease.batches if not batch.recipients])
+        batches.release(lease.token, [batch.id for batch in lease.batches])
 
     def finish(self, step: SendStep) -> None:
         for message in self.with_status(*MAY_HAVE_STARTED):

@@ -6,7 +6,7 @@ from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.messages import MessageStatus
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.progress import ProgressRepo
-from guestguard_dagster_tests.factories import make_deliveries, make_event, make_guests, make_message, read_message
+from guestguard_dagster_tests.factories import make_deliveries, make_event, make_guests, make_message
 
 
 def test_messages_and_their_recipients_are_counted_by_how_they_stand(database: Database) -> None:
@@ -30,9 +30,13 @@ def test_messages_and_their_recipients_are_counted_by_how_they_stand(database: D
     }
 
 
-def test_only_messages_that_are_being_sent_are_marked_as_checked(database: Database) -> None:
+def test_what_is_under_way_is_told_apart_from_what_waits(database: Database) -> None:
     event = make_event(database)
-    sending, cancelled = make_message(database, event, status=MessageStatus.SENDING), make_message(database, event)
-    ProgressRepo(database).mark_preflighted([sending.id, cancelled.id])
-    assert read_message(database, sending.id).preflighted_at is not None
-    assert read_message(database, cancelled.id).preflighted_at is None
+    message = make_message(database, event, status=MessageStatus.SENDING)
+    for status in (DeliveryStatus.SENDING, DeliveryStatus.PENDING, DeliveryStatus.SENT):
+        make_deliveries(database, message, make_guests(database, event), status=status)
+    assert ProgressRepo(database).outcomes([message.id]) == {
+        DeliveryStatus.SENDING: 1,
+        DeliveryStatus.PENDING: 1,
+        DeliveryStatus.SENT: 1,
+    }

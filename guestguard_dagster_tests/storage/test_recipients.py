@@ -2,14 +2,13 @@
 
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
-from sqlalchemy import Row, select
 
 from guestguard_dagster.domain.deliveries import (
     HANDED_OFF_STATUSES,
     UNSETTLED_STATUSES,
+    BatchState,
     DeliveryNews,
     DeliveryStats,
     DeliveryStatus,
@@ -24,7 +23,6 @@ from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.errors import DeliveryNotFound, EventCancelled, MessageNotRetryable
 from guestguard_dagster.storage.guests import GuestRepo
 from guestguard_dagster.storage.messages import MessageRepo
-from guestguard_dagster.storage.schema import message_deliveries
 from guestguard_dagster.storage.suppressions import SuppressionRepo
 from guestguard_dagster_tests.factories import (
     make_deliveries,
@@ -35,13 +33,15 @@ from guestguard_dagster_tests.factories import (
     read_message,
     set_columns,
 )
+from guestguard_dagster_tests.storage.handing_off import (
+    HandingOff,
+    earlier_attempts,
+    read_batch,
+    read_delivery,
+    set_batch,
+)
 
 TWO_HOURS = timedelta(hours=2)
-
-
-def read_delivery(database: Database, delivery_id: int) -> Row[Any]:
-    with database.transaction() as connection:
-        return connection.execute(select(message_deliveries).where(message_deliveries.c.id == delivery_id)).one()
 
 
 def make_delivery(database: Database, *, message: Message | None = None, **columns: Any) -> int:
@@ -117,6 +117,29 @@ def test_stats_count_deliveries_by_status_and_reason(database: Database) -> None
     assert (stats.total, stats.unsettled, stats.retryable) == (10, 1, 1)
 
 
+def test_sending_is_counted_and_listed_as_the_batch_says(database: Database) -> None:
+    event, messages = make_event(database), MessageRepo(database)
+    message = make_message(database, event, status=MessageStatus.SENDING)
+    guests = make_guests(database, event, 6)
+    make_deliveries(database, message, guests[:3], status=DeliveryStatus.SENDING)
+    make_deliveries(database, message, guests[3:5], status=DeliveryStatus.PENDING)
+    settled_since = make_deliveries(database, message, guests[5:], status=DeliveryStatus.SENDING)[0]
+    set_columns(database, settled_since, status=DeliveryStatus.DELIVERED)
+
+    stats = messages.delivery_stats([message.id])[message.id]
+    assert stats.by_status == {DeliveryStatus.SENDING: 3, DeliveryStatus.PENDING: 2, DeliveryStatus.DELIVERED: 1}
+    assert stats.unsettled == 5
+    listed = {
+        status: {recipient.guest_id for recipient in messages.load_recipients(message.id, statuses=[status])}
+        for status in (DeliveryStatus.SENDING, DeliveryStatus.PENDING, DeliveryStatus.DELIVERED)
+    }
+    assert listed == {
+        DeliveryStatus.SENDING: {guest.id for guest in guests[:3]},
+        DeliveryStatus.PENDING: {guest.id for guest in guests[3:5]},
+        DeliveryStatus.DELIVERED: {guests[5].id},
+    }
+
+
 def test_recipients_are_counted_with_those_who_cannot_be_written_to(database: Database) -> None:
     owner = make_user(database)
     event, messages, suppressions = make_event(database, owner=owner), MessageRepo(database), SuppressionRepo(database)
@@ -173,22 +196,24 @@ def test_news_move_a_delivery_forward_and_never_back(database: Database, known: 
     messages = MessageRepo(database)
     for news in DeliveryStatus:
         delivery_id = make_delivery(database, status=known)
-        expected = news if known.can_become(news) else known
+        expected = news if news.is_settled and known.can_become(news) else known
         assert messages.record_delivery(delivery_id, DeliveryNews(news)) is expected
-        assert read_delivery(database, delivery_id).status == expected
+        assert read_delivery(database, delivery_id).live == expected
 
 
-def test_news_of_a_hand_off_settle_the_delivery_and_free_its_lease(database: Database) -> None:
+def test_news_of_a_hand_off_settle_the_delivery_and_no_repeat_waits_for_it(database: Database) -> None:
     now = database.now()
     for news in HANDED_OFF_STATUSES:
-        delivery_id = make_delivery(
-            database, status=DeliveryStatus.SENDING, lease_token=UUID(int=1), lease_expires_at=now
-        )
+        message = make_message(database, make_event(database), status=MessageStatus.SENDING)
+        delivery_id = make_delivery(database, message=message, status=DeliveryStatus.SENDING)
         MessageRepo(database).record_delivery(delivery_id, DeliveryNews(news, provider_message_id="m-1"))
         row = read_delivery(database, delivery_id)
-        assert (row.provider_message_id, row.lease_token, row.lease_expires_at) == ("m-1", None, None)
+        assert (row.provider_message_id, row.live) == ("m-1", news)
         assert row.handed_off_at >= now
         assert row.settled_at >= now
+        ended = HandingOff(database).batches.end_interrupted([message.id], accounts=[], within=TWO_HOURS)
+        assert (ended, read_batch(database, row.batch_id).state) == (0, "done")
+        assert read_delivery(database, delivery_id).status == news
 
 
 def test_later_news_keep_the_provider_id_and_the_instant_of_the_hand_off(database: Database) -> None:
@@ -223,6 +248,7 @@ def test_a_message_ends_only_when_all_of_it_is_settled(database: Database, open_
     assert messages.mark_failed({message.id: "no email provider configured"}) == []
     assert read_message(database, message.id) == message
     set_columns(database, still_open, status=DeliveryStatus.UNKNOWN)
+    set_batch(database, read_delivery(database, still_open).batch_id, state=BatchState.DONE)
     assert messages.mark_sent([message.id]) == [message.id]
     ended = read_message(database, message.id)
     assert ended.status is MessageStatus.SENT
@@ -258,6 +284,12 @@ def test_a_retry_opens_a_new_round_for_what_failed_and_may_succeed(database: Dat
         error_code="421",
         first_attempt_at=database.now(),
         settled_at=database.now(),
+        provider="smtp",
+        account="smtp:mail.example.com",
+        attempted_at=database.now(),
+        outcome="transient",
+        provider_refusals=2,
+        duration_ms=3,
     )
     permanent = make_delivery(database, message=message, status=DeliveryStatus.FAILED)
     others = [
@@ -272,6 +304,9 @@ def test_a_retry_opens_a_new_round_for_what_failed_and_may_succeed(database: Dat
     row = read_delivery(database, failed)
     assert (row.status, row.round, row.attempts, row.retryable) == (DeliveryStatus.PENDING, 2, 0, False)
     assert {row.reason, row.error_class, row.error_code, row.first_attempt_at, row.settled_at} == {None}
+    assert {row.attempted_at, row.outcome, row.duration_ms, row.provider_message_id} == {None}
+    assert row.provider_refusals == 0
+    assert [attempt.outcome for attempt in earlier_attempts(database, failed)] == ["transient"]
     assert {delivery_id: read_delivery(database, delivery_id) for delivery_id in before} == before
     again = read_message(database, message.id)
     assert (again.status, again.finished_at, again.asked_until) == (MessageStatus.SENDING, None, None)
@@ -299,17 +334,10 @@ def test_unknown_deliveries_are_tried_again_only_by_consent_and_after_an_hour(da
     messages, message, now = MessageRepo(database), ended_message(database), database.now()
     rested = make_delivery(database, message=message, status=DeliveryStatus.UNKNOWN, settled_at=now - TWO_HOURS)
     fresh = make_delivery(database, message=message, status=DeliveryStatus.UNKNOWN, settled_at=now)
-    leased = make_delivery(
-        database,
-        message=message,
-        status=DeliveryStatus.UNKNOWN,
-        settled_at=now - TWO_HOURS,
-        lease_expires_at=now - timedelta(minutes=59),
-    )
     assert messages.retry_failed(message.id) == 0
     assert messages.retry_failed(message.id, RetryFilter(unknown_too=True)) == 1
     assert read_delivery(database, rested).status == DeliveryStatus.PENDING
-    assert {read_delivery(database, delivery_id).status for delivery_id in (fresh, leased)} == {"unknown"}
+    assert read_delivery(database, fresh).status == DeliveryStatus.UNKNOWN
 
 
 @pytest.mark.parametrize("status", [status for status in MessageStatus if status not in {"sent", "failed"}])

@@ -1,13 +1,12 @@
 """What is old is deleted in bounded chunks, what is young stays, and what was counted of it stays counted."""
 
 from datetime import timedelta
-from uuid import uuid4
 
 import pytest
 from sqlalchemy import insert, text
 
 from guestguard_dagster.domain.days import Days
-from guestguard_dagster.domain.deliveries import DeliveryStatus
+from guestguard_dagster.domain.deliveries import BatchState, DeliveryStatus
 from guestguard_dagster.domain.messages import MessageStatus
 from guestguard_dagster.partitions import ZONE
 from guestguard_dagster.storage import retention
@@ -15,8 +14,8 @@ from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.retention import Kept, RetentionRepo, kept_since
 from guestguard_dagster.storage.schema import (
     delivery_attempts,
+    delivery_batches,
     outgoing_events,
-    provider_batches,
     provider_callbacks,
     run_heartbeats,
 )
@@ -50,7 +49,6 @@ def write_attempts(database: Database, *, days_old: int, many: int) -> None:
             [
                 {
                     "delivery_id": delivery,
-                    "lease_token": uuid4(),
                     "round": 1,
                     "provider": "smtp",
                     "account": "smtp:mail.example.com",
@@ -97,22 +95,27 @@ def test_what_is_known_to_be_missing_stays_known_when_more_is_kept_later(
 def test_old_requests_lose_the_mails_in_them_and_young_ones_can_be_repeated(
     database: Database, rows: RetentionRepo
 ) -> None:
+    message = make_message(database, make_event(database), status=MessageStatus.SENT)
     with database.transaction() as connection:
         for days_old in (4, 4, 1):
             connection.execute(
-                insert(provider_batches).values(
+                insert(delivery_batches).values(
+                    queue_id=message.id,
+                    message_id=message.id,
+                    size=2,
+                    state=BatchState.DONE,
                     provider="resend",
                     account="resend:1234",
                     endpoint="batch",
                     members=[1, 2],
                     body=b"compressed mails",
-                    first_called_at=database.now() - days_old * A_DAY,
+                    handed_off_at=database.now() - days_old * A_DAY,
                 )
             )
 
     assert sum(rows.empty_batch_bodies(3 * A_DAY)) == 2
-    assert count(database, "provider_batches") == 3
-    assert count(database, "provider_batches", "body IS NOT NULL") == 1
+    assert count(database, "delivery_batches") == 3
+    assert count(database, "delivery_batches", "body IS NOT NULL") == 1
 
 
 def test_callbacks_that_were_applied_lose_their_text_and_stay_known(database: Database, rows: RetentionRepo) -> None:

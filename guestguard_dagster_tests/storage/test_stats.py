@@ -1,23 +1,32 @@
 """Statistics count what the rows say, by the day on which a batch was due on the operator's clock."""
 
 from datetime import UTC, date, datetime, timedelta
-from uuid import uuid4
+from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import insert, text
 
 from guestguard_dagster.domain.days import Days
-from guestguard_dagster.domain.deliveries import DeliveryStatus
+from guestguard_dagster.domain.deliveries import STORED_STATUSES, DeliveryStatus
 from guestguard_dagster.domain.messages import Message, MessageChannel, MessageStatus
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.messages import MessageRepo
 from guestguard_dagster.storage.operations_schema import retention_marks
 from guestguard_dagster.storage.retention import Kept
 from guestguard_dagster.storage.schema import delivery_attempts, message_deliveries
 from guestguard_dagster.storage.stats import StatsRepo
 from guestguard_dagster.storage.stats_reading import ProviderRow, StatsReader
-from guestguard_dagster_tests.factories import make_deliveries, make_event, make_guests, make_message, set_columns
+from guestguard_dagster_tests.factories import (
+    make_deliveries,
+    make_event,
+    make_guests,
+    make_message,
+    make_notification,
+    set_columns,
+)
 
 BERLIN = ZoneInfo("Europe/Berlin")
 DAY = Days.only(date(2026, 3, 10), BERLIN)
@@ -34,9 +43,11 @@ def reader(database: Database) -> StatsReader:
     return StatsReader(database)
 
 
-def sent(database: Database, outcomes: dict[DeliveryStatus, int], *, send_at: datetime = NOON) -> Message:
+def sent(
+    database: Database, outcomes: dict[DeliveryStatus, int], *, send_at: datetime = NOON, **event_columns: Any
+) -> Message:
     """A message of an event of its own, with so many deliveries of each status, all handed off two seconds late."""
-    event = make_event(database, starts_at=NOON + timedelta(days=9))
+    event = make_event(database, **{"starts_at": NOON + timedelta(days=9)} | event_columns)
     message = make_message(database, event, status=MessageStatus.SENT, send_at=send_at)
     for status, count in outcomes.items():
         make_deliveries(
@@ -55,7 +66,6 @@ def sent(database: Database, outcomes: dict[DeliveryStatus, int], *, send_at: da
 def attempt(database: Database, delivery_id: int, at: datetime, outcome: str, **columns: object) -> None:
     values = {
         "delivery_id": delivery_id,
-        "lease_token": uuid4(),
         "round": 1,
         "provider": "smtp",
         "account": "smtp:mail.example.com",
@@ -67,10 +77,23 @@ def attempt(database: Database, delivery_id: int, at: datetime, outcome: str, **
         connection.execute(insert(delivery_attempts).values(values | columns))
 
 
+def newest_attempt(database: Database, delivery_id: int, at: datetime, outcome: str) -> None:
+    """The attempt that settled the delivery: it lives in the delivery itself."""
+    set_columns(
+        database,
+        delivery_id,
+        attempted_at=at,
+        outcome=outcome,
+        duration_ms=40,
+        provider="smtp",
+        account="smtp:mail.example.com",
+    )
+
+
 def test_a_message_is_counted_by_where_its_deliveries_stand(
     database: Database, stats: StatsRepo, reader: StatsReader
 ) -> None:
-    outcomes = {status: number for number, status in enumerate(DeliveryStatus, start=1)}
+    outcomes: dict[DeliveryStatus, int] = {status: number for number, status in enumerate(STORED_STATUSES, start=1)}
     message = sent(database, outcomes)
 
     assert stats.refresh_messages(DAY) == 1
@@ -208,8 +231,8 @@ def test_provider_health_counts_answers_on_the_day_they_were_given(
     message = sent(database, {DeliveryStatus.DELIVERED: 1, DeliveryStatus.COMPLAINED: 1})
     [first, second] = delivery_ids(database, message)
     attempt(database, first, NOON, "transient", error_class="recipient_deferred")
-    attempt(database, first, NOON, "sent")
-    attempt(database, second, NOON + timedelta(days=1), "sent")
+    newest_attempt(database, first, NOON, "sent")
+    newest_attempt(database, second, NOON + timedelta(days=1), "sent")
 
     stats.refresh_providers(DAY)
 
@@ -236,11 +259,45 @@ def test_provider_health_counts_answers_on_the_day_they_were_given(
     ]
 
 
+def test_every_attempt_is_counted_once_wherever_it_is_kept(
+    database: Database, stats: StatsRepo, reader: StatsReader
+) -> None:
+    # to be tried again it has to be for an event to come
+    message = sent(database, {DeliveryStatus.FAILED: 3}, starts_at=database.now() + timedelta(days=9))
+    for delivery_id in delivery_ids(database, message):
+        attempt(database, delivery_id, NOON, "transient")
+        newest_attempt(database, delivery_id, NOON, "permanent")
+        set_columns(database, delivery_id, retryable=True)
+    stats.refresh_providers(DAY)
+    assert [(row.attempts, row.transient, row.permanent) for row in reader.providers(DAY)] == [(6, 3, 3)]
+
+    # a retry keeps the newest attempt in a row of its own, and the next one is not answered yet
+    assert MessageRepo(database).retry_failed(message.id) == 3
+    stats.refresh_providers(DAY)
+    assert [(row.attempts, row.transient, row.permanent) for row in reader.providers(DAY)] == [(6, 3, 3)]
+
+
+def test_an_answer_counts_on_its_day_whenever_its_delivery_changes(
+    database: Database, stats: StatsRepo, reader: StatsReader
+) -> None:
+    message = sent(database, {DeliveryStatus.SENT: 1})
+    [delivery_id] = delivery_ids(database, message)
+    newest_attempt(database, delivery_id, NOON, "sent")
+    set_columns(database, delivery_id, updated_at=NOON)
+    next_day = Days.only(date(2026, 3, 11), BERLIN)
+    for updated_at in (NOON, NOON + timedelta(days=1, hours=3)):
+        set_columns(database, delivery_id, updated_at=updated_at)
+        for day in (DAY, next_day):
+            stats.refresh_providers(day)
+        assert [(row.day, row.attempts) for row in reader.providers(DAY.widened(1)) if row.attempts] == [(DAY.first, 1)]
+
+
 def test_a_day_whose_attempts_were_deleted_keeps_what_was_counted(
     database: Database, stats: StatsRepo, reader: StatsReader
 ) -> None:
     message = sent(database, {DeliveryStatus.SENT: 1})
-    attempt(database, delivery_ids(database, message)[0], NOON, "sent")
+    attempt(database, delivery_ids(database, message)[0], NOON, "transient")
+    newest_attempt(database, delivery_ids(database, message)[0], NOON, "sent")
     stats.refresh_providers(DAY)
     before = reader.providers(DAY)
     with database.transaction() as connection:
@@ -282,13 +339,14 @@ def delivery_ids(database: Database, message: Message) -> list[int]:
 
 
 def write_notification(
-    database: Database, event_id: object, guest_id: object, kind: NotificationType, *, created_at: datetime
+    database: Database, event_id: UUID, guest_id: UUID, kind: NotificationType, *, created_at: datetime
 ) -> None:
     """The delivery of one notification, delivered a minute after it was written down."""
+    notification_id = make_notification(database, kind, event_id, guest_id)
     with database.transaction() as connection:
         connection.execute(
             insert(message_deliveries).values(
-                drain_id=kind.drain_id,
+                notification_id=notification_id,
                 event_id=event_id,
                 guest_id=guest_id,
                 channel=MessageChannel.EMAIL,
@@ -300,7 +358,7 @@ def write_notification(
         )
 
 
-def make_guests_of(database: Database, message: Message) -> list[object]:
+def make_guests_of(database: Database, message: Message) -> list[UUID]:
     with database.transaction() as connection:
         query = text("SELECT id FROM guestguard.guests WHERE event_id = :id LIMIT 1")
         return list(connection.execute(query, {"id": message.event_id}).scalars())

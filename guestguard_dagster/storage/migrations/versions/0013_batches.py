@@ -1,5 +1,7 @@
 """Batches are what the engine works on: open deliveries are carried over into them, also those under way"""
 
+from uuid import UUID, uuid5
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -14,6 +16,8 @@ _STORED = (
 )
 _STORED_BEFORE = _STORED.replace("'pending', ", "'pending', 'sending', ")
 _SIZE = 50
+_NOTIFICATIONS = ("confirmation", "fraud_alert", "invitation")
+_MEMOS = ("report", "alert")
 
 # What is under way keeps its lease and its fixed request, with the key that the provider knows it by; a request that
 # carried several messages becomes a batch of each of them, and its repeat settles each one's own deliveries.
@@ -53,21 +57,39 @@ UPDATE guestguard.message_deliveries d SET new_batch_id = c.batch_id, status = '
 FROM carried c WHERE d.id = c.delivery_id;
 """
 
-_CARRY_BACK = """
+_QUEUES = {
+    **{kind: uuid5(UUID("6d0ac6b4-6f5c-4c0e-9a0c-64b0ad3d9d5e"), kind) for kind in _NOTIFICATIONS},
+    **{kind: uuid5(UUID("0b7a4f0e-4c1f-4e0b-8c3e-1f0f7a5f6f52"), kind) for kind in _MEMOS},
+}
+
+_CARRY_BACK = f"""
 INSERT INTO guestguard.provider_batches (id, provider, account, endpoint, members, body, first_called_at)
 SELECT DISTINCT ON (key) key, provider, account, endpoint, members, body, handed_off_at
 FROM guestguard.delivery_batches WHERE state = 'sending' AND body IS NOT NULL;
 
 UPDATE guestguard.message_deliveries d
 SET status = CASE WHEN b.state = 'sending' THEN 'sending' ELSE d.status END,
+    provider = CASE WHEN b.state = 'sending' THEN b.provider ELSE d.provider END,
+    account = CASE WHEN b.state = 'sending' THEN b.account ELSE d.account END,
     old_batch_id = CASE WHEN b.state = 'sending' AND b.body IS NOT NULL THEN b.key END,
-    next_attempt_at = b.not_before, lease_expires_at = CASE WHEN b.state = 'sending' THEN b.lease_expires_at END,
-    drain_id = CASE WHEN d.message_id IS NULL THEN b.queue_id END
+    next_attempt_at = b.not_before, lease_expires_at = CASE WHEN b.state = 'sending' THEN b.lease_expires_at END
 FROM guestguard.delivery_batches b WHERE b.id = d.batch_id AND b.state <> 'done' AND d.status = 'pending';
 
-UPDATE guestguard.message_deliveries d SET drain_id = b.queue_id
-FROM guestguard.delivery_batches b WHERE b.id = d.batch_id AND d.message_id IS NULL AND d.drain_id IS NULL;
-DELETE FROM guestguard.message_deliveries WHERE message_id IS NULL AND drain_id IS NULL;
+UPDATE guestguard.message_deliveries d SET drain_id = COALESCE(
+    (SELECT b.queue_id FROM guestguard.delivery_batches b WHERE b.id = d.batch_id),
+    (SELECT q.id FROM (VALUES {", ".join(f"('{kind}', CAST('{id}' AS uuid))" for kind, id in _QUEUES.items())})
+        AS q (kind, id) WHERE q.kind = COALESCE(
+            (SELECT n.type FROM guestguard.notifications n WHERE n.id = d.notification_id),
+            (SELECT m.kind FROM guestguard.memos m WHERE m.id = d.memo_id))),
+    gen_random_uuid())
+WHERE d.message_id IS NULL;
+
+INSERT INTO guestguard.delivery_attempts (delivery_id, round, run_id, provider, account, outcome, provider_message_id,
+    error_class, error_code, error_detail, duration_ms, attempted_at)
+SELECT d.id, d.round, b.run_id, d.provider, d.account, d.outcome, d.provider_message_id,
+    d.error_class, d.error_code, d.error_detail, COALESCE(d.duration_ms, 0), d.attempted_at
+FROM guestguard.message_deliveries d LEFT JOIN guestguard.delivery_batches b ON b.id = d.batch_id
+WHERE d.attempted_at IS NOT NULL;
 """
 
 
