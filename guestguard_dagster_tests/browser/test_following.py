@@ -130,7 +130,7 @@ def test_who_failed_and_why_is_shown_and_the_retryable_are_tried_again(
 
 
 def test_what_had_no_provider_is_tried_again_when_there_is_one(
-    page: Page, site: Site, database: Database, room: Mailroom, mail_server: SmtpLoopback
+    page: Page, site: Site, database: Database, sending: SendContext, mail_server: SmtpLoopback
 ) -> None:
     message = make_message(
         database,
@@ -146,7 +146,7 @@ def test_what_had_no_provider_is_tried_again_when_there_is_one(
     show_box(page, "Sent")
     row(page, "News").get_by_role("button", name="Retry 2 not sent").click()
     expect(page.get_by_text("2 guests will be tried again.")).to_be_visible()
-    send(room, [message.id])
+    send(sending, [message.id])
     assert mail_server.recipients() == {guest.email: 1 for guest in guests}
 
 

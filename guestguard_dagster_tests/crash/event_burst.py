@@ -125,7 +125,7 @@ class BurstStage:
             work.nats.stop()
 
     def unsettled(self) -> int:
-        drains = [kind.drain_id for kind in NotificationType]
+        drains = [kind.queue_id for kind in NotificationType]
         query = text(
             "SELECT count(*) FROM guestguard.message_deliveries "
             "WHERE source_id = ANY(CAST(:drains AS uuid[])) AND status IN ('pending', 'sending')"

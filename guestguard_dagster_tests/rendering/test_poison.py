@@ -140,6 +140,7 @@ def leave(rendered: RenderedMail, event: Event, host: User, to_email: str, to_na
         subject=rendered.subject,
         text=rendered.text,
         html=rendered.html,
+        installation="0a1b2c3d-0000-4000-8000-000000000000",
         unsubscribe_url=UNSUBSCRIBE,
         attachments=(attached,),
     )
