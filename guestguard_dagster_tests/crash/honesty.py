@@ -44,7 +44,7 @@ one fault strike in the middle, lets everything recover as it would by itself, a
 _READING = """\
 Resend recognises a repeated request by its idempotency key, so an interrupted hand-off is repeated byte for byte and
 nobody is left in doubt. SMTP, SES and Twilio cannot recognise a repeat: what was leaving when the process died, or when
-the answer was lost, stays `unknown`, at most one group (SMTP and SES 50, Twilio 20) for each dead process. A callback
+the answer was lost, stays `unknown`, at most one batch (SMTP and SES 50, Twilio 20) for each dead process. A callback
 of the provider, or an operator, can settle it later.
 """
 

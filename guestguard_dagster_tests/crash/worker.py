@@ -31,6 +31,7 @@ from guestguard_dagster.streams.access import NatsAccess
 from guestguard_dagster.streams.declaration import StreamDeclaration
 from guestguard_dagster.streams.jetstream import JetStream
 from guestguard_dagster_tests.crash.gates import Gate, GatedSender, Stop
+from guestguard_dagster_tests.crash.poison import Poison, poison_composer
 from guestguard_dagster_tests.crash.providers import Access, open_senders
 from guestguard_dagster_tests.crash.waiting import PATIENCE_SECONDS, wait_until
 
@@ -42,7 +43,7 @@ _SETTINGS = Settings.model_validate({"guestguard_secret_key": "a secret for test
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What one run is to do. With a `stop` it waits there until its gate is opened."""
+    """What one run is to do. With a `stop` it waits there until its gate is opened; some guest may be `poison`."""
 
     database_url: str = field(repr=False)
     access: Access
@@ -50,6 +51,7 @@ class Order:
     run_id: str
     lease_seconds: float
     stop: Stop | None = None
+    poison: Poison | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,9 @@ class DrainOrder:
 
 
 class Ending(IntEnum):
-    """Exit codes of a worker that was not killed."""
+    """Exit codes of a worker."""
 
+    KILLED = -signal.SIGKILL
     DONE = 0
     TERMINATED = 3
     DATABASE_AWAY = 4
@@ -181,6 +184,8 @@ def _drain(order: DrainOrder, gate: Connection) -> None:
 def _send(order: Order, gate: Connection) -> None:
     senders = _watched(open_senders(order.access), order.stop, gate)
     ids = order.message_ids
+    if order.poison is not None:
+        poison_composer(order.poison)
     with Database(order.database_url, application_name=order.run_id) as database:
         sending = SendContext.open(
             database,
