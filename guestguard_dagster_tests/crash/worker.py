@@ -1,5 +1,6 @@
 """A send run in a process of its own, without Dagster: what a test kills, freezes and stops by real signals."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -93,6 +94,10 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """It is gone in any case."""
         self.kill()
         self._gate.close()
 
@@ -146,6 +151,8 @@ class Worker:
 
 
 def _work(order: Order | DrainOrder, gate: Connection) -> None:
+    # That the database is away is what is played.
+    logging.getLogger("guestguard_dagster").setLevel(logging.ERROR)
     # As in a Dagster run, SIGTERM is an exception in the main thread.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
