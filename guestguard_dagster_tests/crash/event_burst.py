@@ -125,13 +125,14 @@ class BurstStage:
             work.nats.stop()
 
     def unsettled(self) -> int:
-        drains = [kind.queue_id for kind in NotificationType]
+        queues = [kind.queue_id for kind in NotificationType]
         query = text(
-            "SELECT count(*) FROM guestguard.message_deliveries "
-            "WHERE source_id = ANY(CAST(:drains AS uuid[])) AND status IN ('pending', 'sending')"
+            "SELECT count(*) FROM guestguard.message_deliveries d "
+            "JOIN guestguard.delivery_batches b ON b.id = d.batch_id "
+            "WHERE b.queue_id = ANY(CAST(:queues AS uuid[])) AND d.status = 'pending'"
         )
         with self.database.transaction() as connection:
-            count: int = connection.execute(query, {"drains": drains}).scalar_one()
+            count: int = connection.execute(query, {"queues": queues}).scalar_one()
             return count
 
     def _connect(self, nats: NatsServer) -> JetStream:

@@ -14,8 +14,8 @@ Item = TypeVar("Item")
 
 
 class Point(StrEnum):
-    PREPARED = "prepared"  # the rows are leased and still `pending`
-    BEFORE_CALL = "before_call"  # the rows are `sending`, nothing has left
+    PREPARED = "prepared"  # the batch is leased, and nothing says that it is about to leave
+    BEFORE_CALL = "before_call"  # the batch is `sending`, nothing has left
     PERMITTED = "permitted"  # the lease was looked at for the last time, the bytes have not left
     AFTER_CALL = "after_call"  # the provider has answered, nothing is written down
 

@@ -1,7 +1,8 @@
 """Writes docs/honesty.md: every fault with every provider, and what the rows said after recovery.
 
 `python -m guestguard_dagster_tests.crash.honesty` takes some minutes; it ends with an error if anybody was lost or got
-a mail twice.
+a mail twice. With `--soak`, half an hour more: the soak with its full number of mails; without it, what the last soak
+wrote stays.
 """
 
 import argparse
@@ -13,19 +14,24 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster_tests.crash.fragile_postgres import FragilePostgres
 from guestguard_dagster_tests.crash.killing import new_seed
+from guestguard_dagster_tests.crash.limits import LIMITS
+from guestguard_dagster_tests.crash.neighbours import NEIGHBOURS
 from guestguard_dagster_tests.crash.providers import Provider
-from guestguard_dagster_tests.crash.scenarios import GUESTS, SCENARIOS, Scenario, Scene
-from guestguard_dagster_tests.crash.soak import How, Soak, soak
+from guestguard_dagster_tests.crash.random_instants import Caught, How, catch_workers
+from guestguard_dagster_tests.crash.scenarios import SCENARIOS
+from guestguard_dagster_tests.crash.scene import GUESTS, Scenario, Scene
+from guestguard_dagster_tests.crash.soak import PROVIDERS, Plan, soak
+from guestguard_dagster_tests.crash.soak_report import DOCUMENT, SoakResult, section_of
+from guestguard_dagster_tests.crash.tables import NAMES, states, table
 from guestguard_dagster_tests.crash.verdict import Verdict
 
-_DOCUMENT = Path(__file__).parents[2] / "docs" / "honesty.md"
-_NAMES = {Provider.SMTP: "SMTP", Provider.RESEND: "Resend", Provider.SES: "SES", Provider.TWILIO: "Twilio"}
 _PACKAGES = ("guestguard-dagster", "sqlalchemy", "psycopg", "resend", "boto3", "twilio")
-_SOAK_GUESTS = 2000
-_SOAK_TIMES = 50
+_CAUGHT_GUESTS = 2000
+_CAUGHT_TIMES = 50
+# Of several messages, or of some providers only: a table with all of them.
+_BESIDE = (*LIMITS, *NEIGHBOURS)
 
 _INTRODUCTION = """\
 # What the rows say when something breaks
@@ -44,7 +50,7 @@ one fault strike in the middle, lets everything recover as it would by itself, a
 _READING = """\
 Resend recognises a repeated request by its idempotency key, so an interrupted hand-off is repeated byte for byte and
 nobody is left in doubt. SMTP, SES and Twilio cannot recognise a repeat: what was leaving when the process died, or when
-the answer was lost, stays `unknown`, at most one group (SMTP and SES 50, Twilio 20) for each dead process. A callback
+the answer was lost, stays `unknown`, at most one batch (SMTP and SES 50, Twilio 20) for each dead process. A callback
 of the provider, or an operator, can settle it later.
 """
 
@@ -58,100 +64,121 @@ class Cell:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=_DOCUMENT)
+    parser.add_argument("--output", type=Path, default=DOCUMENT)
+    parser.add_argument("--soak", action="store_true", help="pull the plug at full speed as well")
     options = parser.parse_args()
     seed = new_seed()
     with FragilePostgres() as postgres:
         cells = list(_play_all(postgres))
-        soaks = list(_soak_all(postgres, seed))
+        caught = list(_catch_all(postgres, seed))
+        soaks = list(_soak_all(postgres, seed)) if options.soak else []
         versions = _versions(postgres)
-    options.output.write_text(_document(cells, soaks, versions))
-    breaches = [verdict.breaches for verdict in _verdicts(cells, soaks) if verdict.breaches]
+    last = options.output.read_text() if options.output.exists() else ""
+    options.output.write_text(_document(cells, caught, section_of(last, *soaks), versions))
+    verdicts = [*_verdicts(cells, caught), *(result.verdict for result in soaks)]
+    breaches = [verdict.breaches for verdict in verdicts if verdict.breaches]
     if breaches:
         raise SystemExit(f"the promise was broken: {breaches}")
 
 
 def _play_all(postgres: FragilePostgres) -> Iterator[Cell]:
     for provider in Provider:
-        for scenario in SCENARIOS:
+        for scenario in (*SCENARIOS, *_BESIDE):
+            if provider not in scenario.providers:
+                continue
             with postgres.new_database() as database:
                 verdict = scenario.play(Scene(provider, database, postgres))
-            print(f"{_NAMES[provider]}, {scenario.fault}: {verdict}", flush=True)
+            print(f"{NAMES[provider]}, {scenario.fault}: {verdict}", flush=True)
             yield Cell(scenario, provider, verdict)
 
 
-def _soak_all(postgres: FragilePostgres, seed: int) -> Iterator[Soak]:
+def _catch_all(postgres: FragilePostgres, seed: int) -> Iterator[Caught]:
     for provider in Provider:
         for how in How:
-            result = soak(postgres, provider, how, guests=_SOAK_GUESTS, times=_SOAK_TIMES, seed=seed)
-            print(f"{_NAMES[provider]}, {how}, {result.caught} times: {result.verdict}", flush=True)
+            result = catch_workers(postgres, provider, how, guests=_CAUGHT_GUESTS, times=_CAUGHT_TIMES, seed=seed)
+            print(f"{NAMES[provider]}, {how}, {result.times} times: {result.verdict}", flush=True)
             yield result
 
 
-def _document(cells: Sequence[Cell], soaks: Sequence[Soak], versions: str) -> str:
-    verdicts = list(_verdicts(cells, soaks))
+def _soak_all(postgres: FragilePostgres, seed: int) -> Iterator[SoakResult]:
+    for provider in PROVIDERS:
+        result = soak(postgres, Plan(provider), seed)
+        print(result, flush=True)
+        yield result
+
+
+def _document(cells: Sequence[Cell], caught: Sequence[Caught], soak_section: str, versions: str) -> str:
+    verdicts = list(_verdicts(cells, caught))
     parts = [
         _INTRODUCTION,
-        f"In all {len(cells)} cells and {len(soaks)} long runs below, {sum(v.guests for v in verdicts):,} guests: "
+        f"In all {len(cells)} cells and {len(caught)} runs at random instants below, "
+        f"{sum(v.guests for v in verdicts):,} guests: "
         f"**{sum(v.lost for v in verdicts)} lost, {sum(v.doubled for v in verdicts)} doubled**.\n",
         _READING,
         "## Every fault, every provider\n",
         f"One message to {GUESTS} guests each.\n",
         *(_provider_table(provider, cells) for provider in Provider),
         "What strikes:\n",
-        "\n".join(f"- *{scenario.fault}*: {scenario.how}" for scenario in SCENARIOS) + "\n",
+        _explanations(SCENARIOS),
+        "## Limits, and neighbours\n",
+        "What a server limits, what one recipient brings about, and what messages in one run do to each other.\n",
+        _beside_table(cells),
+        "What happens, and what is promised beyond that nobody is lost or gets a message twice:\n",
+        _explanations(_BESIDE),
         "## At random instants\n",
-        f"One message to {_SOAK_GUESTS:,} guests each; the worker processes are caught by real signals, some in their "
-        f"first steps, most in the middle of hand-offs (seed {soaks[0].seed}). *Arrived* counts the unknown ones that "
-        "did arrive.\n",
-        _soak_table(soaks),
+        f"One message to {_CAUGHT_GUESTS:,} guests each; the worker processes are caught by real signals, some in "
+        f"their first steps, most in the middle of hand-offs (seed {caught[0].seed}). *Arrived* counts the unknown "
+        "ones that did arrive.\n",
+        _caught_table(caught),
+        f"{soak_section}\n",
         f"{versions}\n",
     ]
     return "\n".join(parts)
 
 
+def _explanations(scenarios: Sequence[Scenario]) -> str:
+    return "\n".join(f"- *{scenario.fault}*: {scenario.how}" for scenario in scenarios) + "\n"
+
+
 def _provider_table(provider: Provider, cells: Sequence[Cell]) -> str:
     rows = [
-        (cell.scenario.fault, *_states(cell.verdict), cell.verdict.lost, cell.verdict.doubled)
+        (cell.scenario.fault, *states(cell.verdict), cell.verdict.lost, cell.verdict.doubled)
         for cell in cells
-        if cell.provider is provider
+        if cell.provider is provider and cell.scenario in SCENARIOS
     ]
     header = ("fault", "sent", "failed", "unknown", "lost", "doubled")
-    return f"### {_NAMES[provider]}\n\n{_table(header, rows)}"
+    return f"### {NAMES[provider]}\n\n{table(header, rows)}"
 
 
-def _soak_table(soaks: Sequence[Soak]) -> str:
+def _beside_table(cells: Sequence[Cell]) -> str:
+    header = ("what happens", "provider", "guests", "sent", "failed", "unknown", "lost", "doubled", "kept")
+    rows = [
+        (
+            *(scenario.fault, NAMES[cell.provider], cell.verdict.guests, *states(cell.verdict)),
+            *(cell.verdict.lost, cell.verdict.doubled, "no" if cell.verdict.breaches else "yes"),
+        )
+        for scenario in _BESIDE
+        for cell in cells
+        if cell.scenario is scenario
+    ]
+    return table(header, rows)
+
+
+def _caught_table(caught: Sequence[Caught]) -> str:
     header = ("provider", "what happens", "times", "sent", "failed", "unknown", "arrived", "lost", "doubled")
     rows = [
         (
-            _NAMES[result.provider],
-            result.how,
-            result.caught,
-            *_states(result.verdict),
-            result.verdict.arrived_unknown,
-            result.verdict.lost,
-            result.verdict.doubled,
+            *(NAMES[result.provider], result.how, result.times, *states(result.verdict)),
+            *(result.verdict.arrived_unknown, result.verdict.lost, result.verdict.doubled),
         )
-        for result in soaks
+        for result in caught
     ]
-    return _table(header, rows)
+    return table(header, rows)
 
 
-def _states(verdict: Verdict) -> tuple[int, int, int]:
-    states = verdict.states
-    return states[DeliveryStatus.SENT], states[DeliveryStatus.FAILED], states[DeliveryStatus.UNKNOWN]
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    numbers = [isinstance(value, int) for value in rows[0]]
-    rule = "|".join("---:" if is_number else "---" for is_number in numbers)
-    lines = [" | ".join(str(value) for value in row) for row in (header, *rows)]
-    return "\n".join([f"| {lines[0]} |", f"|{rule}|", *(f"| {line} |" for line in lines[1:])]) + "\n"
-
-
-def _verdicts(cells: Sequence[Cell], soaks: Sequence[Soak]) -> Iterator[Verdict]:
+def _verdicts(cells: Sequence[Cell], caught: Sequence[Caught]) -> Iterator[Verdict]:
     yield from (cell.verdict for cell in cells)
-    yield from (result.verdict for result in soaks)
+    yield from (result.verdict for result in caught)
 
 
 def _versions(postgres: FragilePostgres) -> str:

@@ -3,11 +3,14 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 from guestguard_dagster_tests.crash.providers import SMTP_PASSWORD, SMTP_USER, Provider
 from guestguard_dagster_tests.loopback import resend, ses, smtp, twilio
 from guestguard_dagster_tests.loopback.faults import Fault, FaultKind, FaultPlan
+from guestguard_dagster_tests.loopback.http_server import HttpResponse
+from guestguard_dagster_tests.loopback.smtp_features import USUAL, SmtpFeatures
 
 _PATHS = {
     Provider.RESEND: "/emails/batch",
@@ -28,11 +31,11 @@ class Loopback(Protocol):
 
 
 @contextmanager
-def loopback(provider: Provider, port: int = 0) -> Iterator[Loopback]:
+def loopback(provider: Provider, port: int = 0, *, features: SmtpFeatures = USUAL) -> Iterator[Loopback]:
+    """An SMTP server has these `features`, and knows the user that workers log in as."""
     match provider:
         case Provider.SMTP:
-            features = smtp.SmtpFeatures(users=((SMTP_USER, SMTP_PASSWORD),))
-            with smtp.SmtpLoopback(features, port) as mail_server:
+            with smtp.SmtpLoopback(replace(features, users=((SMTP_USER, SMTP_PASSWORD),)), port) as mail_server:
                 yield mail_server
         case Provider.RESEND:
             with resend.ResendLoopback(port) as resend_server:
@@ -48,6 +51,18 @@ def loopback(provider: Provider, port: int = 0) -> Iterator[Loopback]:
 def where(provider: Provider, *, smtp_stage: str = "content") -> str:
     """The `at` of a fault: the path of the call that sends, or this stage of SMTP."""
     return _PATHS.get(provider, smtp_stage)
+
+
+def http_reply(provider: Provider, response: HttpResponse, *, times: int | None = 1) -> Fault:
+    """The call that sends is answered so."""
+    return Fault(
+        at=where(provider),
+        do=FaultKind.REPLY,
+        status=response.status,
+        reply=response.body.decode(),
+        headers=response.headers,
+        times=times,
+    )
 
 
 def slow(provider: Provider) -> Fault:

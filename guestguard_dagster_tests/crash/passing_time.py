@@ -1,8 +1,18 @@
 """Time that passes in the database alone, so that nobody has to wait for it."""
 
+from datetime import timedelta
+
 from sqlalchemy import text
 
 from guestguard_dagster.storage.database import Database
+
+_INSTANTS = """
+    SELECT c.table_name, array_agg(CAST(c.column_name AS text)) FROM information_schema.columns c
+    JOIN information_schema.tables t USING (table_schema, table_name)
+    WHERE c.table_schema = 'guestguard' AND t.table_type = 'BASE TABLE'
+      AND c.data_type = 'timestamp with time zone' AND c.is_generated = 'NEVER'
+    GROUP BY c.table_name
+"""
 
 
 def let_leases_run_out(database: Database) -> None:
@@ -31,6 +41,25 @@ def let_waits_pass(database: Database) -> None:
 def let_a_day_pass_over_batches(database: Database) -> None:
     """As if every fixed request had been called first a day ago: too long for a repeat."""
     _execute(database, "UPDATE guestguard.delivery_batches SET handed_off_at = handed_off_at - interval '1 day'")
+
+
+def let_time_pass(database: Database, time: timedelta) -> None:
+    """As if so much time had passed over all rows; statistics keep their days."""
+    with database.transaction() as connection:
+        columns = connection.execute(text(_INSTANTS)).all()
+        connection.execute(text("SET LOCAL session_replication_role = replica"))  # no trigger takes it for news
+        for table, names in columns:
+            changes = ", ".join(f"{name} = {name} - :time" for name in names)
+            connection.execute(text(f"UPDATE guestguard.{table} SET {changes}"), {"time": time})  # noqa: S608
+
+
+def let_run_requests_run_out(database: Database) -> None:
+    """As if a minute and a half had passed since the last sign of the runs that were requested."""
+    _execute(
+        database,
+        "UPDATE guestguard.scheduled_messages SET asked_until = clock_timestamp() "
+        "WHERE status IN ('scheduled', 'sending') AND asked_until > clock_timestamp()",
+    )
 
 
 def live_leases(database: Database) -> int:

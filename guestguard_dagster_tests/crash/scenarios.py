@@ -4,9 +4,8 @@ Each scenario sends one message to GUESTS guests, lets the fault strike in the m
 would by itself, and returns the verdict.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,11 +19,11 @@ from guestguard_dagster.local.ports import free_port, start_on_free_port
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.streams.ledger import Ledger
-from guestguard_dagster_tests.crash.fragile_postgres import FragilePostgres
 from guestguard_dagster_tests.crash.gates import Point, Stop
-from guestguard_dagster_tests.crash.loopbacks import loopback, where
+from guestguard_dagster_tests.crash.loopbacks import http_reply, loopback, where
 from guestguard_dagster_tests.crash.passing_time import live_leases
 from guestguard_dagster_tests.crash.providers import Access, Provider
+from guestguard_dagster_tests.crash.scene import GUESTS, Scenario, Scene
 from guestguard_dagster_tests.crash.stage import Stage, due_messages, start_worker
 from guestguard_dagster_tests.crash.verdict import Verdict
 from guestguard_dagster_tests.crash.waiting import wait_until
@@ -32,35 +31,9 @@ from guestguard_dagster_tests.loopback import resend, ses, twilio
 from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
 from guestguard_dagster_tests.loopback.http_server import HttpResponse
 
-GUESTS = 120
-
 _STRUCK = 3
 _SHORT_PATIENCE_SECONDS = 1.0
 _SHORT_LEASE_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """One provider, and a database that only this scenario uses, on a server that it may kill."""
-
-    provider: Provider
-    database: Database
-    postgres: FragilePostgres
-
-    @contextmanager
-    def stage(self, *, patience: float = 60) -> Iterator[Stage]:
-        """The message is due, the provider answers."""
-        with loopback(self.provider) as server:
-            access = Access(self.provider, server.port, patience, logs_in=True)
-            ids = due_messages(self.database, guests=GUESTS, channel=self.provider.channel)
-            yield Stage(self.database, server, access, ids)
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    fault: str
-    how: str
-    play: Callable[[Scene], Verdict]
 
 
 def _refused(scene: Scene) -> Verdict:
@@ -68,7 +41,7 @@ def _refused(scene: Scene) -> Verdict:
     access = Access(scene.provider, free_port(), logs_in=True)
     ids = due_messages(scene.database, guests=GUESTS, channel=scene.provider.channel)
     with start_worker(scene.database, access, ids) as worker:
-        wait_until(lambda: _attempts(scene.database) > 0 or _is_waited_for(scene.database), "the provider refuses")
+        wait_until(lambda: _has_open_breaker(scene.database), "the run finds nobody there")
         with loopback(scene.provider, access.port) as server:
             stage = Stage(scene.database, server, access, ids)
             stage.see_off(worker)
@@ -192,10 +165,9 @@ def _restored(scene: Scene) -> Verdict:
             nats.stop()
 
 
-def _attempts(database: Database) -> int:
+def _has_open_breaker(database: Database) -> bool:
     with database.transaction() as connection:
-        attempts: int = connection.execute(text("SELECT count(*) FROM guestguard.delivery_attempts")).scalar_one()
-        return attempts
+        return bool(connection.execute(text("SELECT count(*) FROM guestguard.breakers")).scalar_one())
 
 
 def _is_waited_for(database: Database) -> bool:
@@ -225,29 +197,18 @@ def _smtp_reply(at: str, reply: str, *, times: int = _STRUCK) -> Fault:
     return Fault(at=at, do=FaultKind.REPLY, reply=reply, times=times)
 
 
-def _http_reply(provider: Provider, response: HttpResponse, *, times: int = _STRUCK) -> Fault:
-    return Fault(
-        at=where(provider),
-        do=FaultKind.REPLY,
-        status=response.status,
-        reply=response.body.decode(),
-        headers=response.headers,
-        times=times,
-    )
-
-
 def _resend_error(status: int, name: str, message: str, *, retry_after: int = 1) -> Fault:
     response = resend.Refused(status, name, message).response({"retry-after": str(retry_after)})
-    return _http_reply(Provider.RESEND, response, times=1)
+    return http_reply(Provider.RESEND, response)
 
 
 def _ses_error(status: int, kind: str, message: str, *, times: int = _STRUCK) -> Fault:
-    return _http_reply(Provider.SES, ses.error_response(status, kind, message), times=times)
+    return http_reply(Provider.SES, ses.error_response(status, kind, message), times=times)
 
 
 def _twilio_error(status: int, code: int, message: str, *, times: int = _STRUCK) -> Fault:
     response = HttpResponse.of_json(status, twilio.error_body(status, code, message))
-    return _http_reply(Provider.TWILIO, response, times=times)
+    return http_reply(Provider.TWILIO, response, times=times)
 
 
 _CLIENT_ERRORS = {
@@ -333,7 +294,7 @@ SCENARIOS = (
     ),
     Scenario(
         "SIGKILL before the call",
-        "the rows are marked, nothing has left",
+        "the batch is marked, nothing has left",
         partial(_killed_at, point=Point.BEFORE_CALL),
     ),
     Scenario(
@@ -343,12 +304,12 @@ SCENARIOS = (
     ),
     Scenario(
         "SIGKILL after the call",
-        "the provider has answered for the whole group, nothing of it is written down",
+        "the provider has answered for the whole batch, nothing of it is written down",
         partial(_killed_at, point=Point.AFTER_CALL),
     ),
     Scenario(
         "SIGTERM during the call",
-        "the run is stopped in the middle of its first group",
+        "the run is stopped in the middle of its first batch",
         _terminated_during_the_call,
     ),
     Scenario(
@@ -358,7 +319,7 @@ SCENARIOS = (
     ),
     Scenario(
         "database gone during the call",
-        "PostgreSQL is killed after the provider has answered for the whole group, and started again",
+        "PostgreSQL is killed after the provider has answered for the whole batch, and started again",
         _database_gone,
     ),
     Scenario(

@@ -14,7 +14,7 @@ from guestguard_dagster_tests.crash.waiting import wait_until
 from guestguard_dagster_tests.crash.worker import Ending
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
 
-GROUP = 50
+BATCH = 50
 
 
 def freeze_past_the_lease(stage: Stage, stop: Stop) -> tuple[Verdict, Verdict]:
@@ -34,7 +34,7 @@ def freeze_past_the_lease(stage: Stage, stop: Stop) -> tuple[Verdict, Verdict]:
     return meanwhile, stage.judge()
 
 
-def test_a_group_that_was_taken_over_before_it_was_marked_is_left_to_the_other_run(
+def test_a_batch_that_was_taken_over_before_it_was_marked_is_left_to_the_other_run(
     database: Database, mail_server: SmtpLoopback
 ) -> None:
     stage = Stage(database, mail_server, Access(Provider.SMTP, mail_server.port), due_messages(database, guests=120))
@@ -60,7 +60,7 @@ def test_a_run_frozen_before_it_hands_off_hands_nothing_off_when_it_wakes_up_lat
 
     meanwhile, afterwards = freeze_past_the_lease(stage, Stop(Point.BEFORE_CALL))
 
-    assert meanwhile.states == {DeliveryStatus.SENT: 70, DeliveryStatus.UNKNOWN: GROUP}
+    assert meanwhile.states == {DeliveryStatus.SENT: 70, DeliveryStatus.UNKNOWN: BATCH}
     assert afterwards == meanwhile
     assert afterwards.mails == 70
     assert afterwards.breaches == {}
@@ -72,12 +72,12 @@ def test_a_run_frozen_at_its_last_look_at_the_lease_lets_only_that_mail_leave_wh
     access = Access(Provider.SMTP, mail_server.port, connections=1)
     stage = Stage(database, mail_server, access, due_messages(database, guests=120))
 
-    # The first look is before it connects, the second before the first mail's content.
-    meanwhile, afterwards = freeze_past_the_lease(stage, Stop(Point.PERMITTED, passes=1))
+    # It looks before it connects, before it announces the first mail, and before that mail's content.
+    meanwhile, afterwards = freeze_past_the_lease(stage, Stop(Point.PERMITTED, passes=2))
 
     assert meanwhile.mails == 70
     assert afterwards.mails == 71
-    assert afterwards.states == {DeliveryStatus.SENT: 71, DeliveryStatus.UNKNOWN: GROUP - 1}
+    assert afterwards.states == {DeliveryStatus.SENT: 71, DeliveryStatus.UNKNOWN: BATCH - 1}
     assert afterwards.breaches == {}
 
 
@@ -88,8 +88,8 @@ def test_a_run_frozen_with_its_answers_in_hand_writes_them_down_when_it_wakes_up
 
     meanwhile, afterwards = freeze_past_the_lease(stage, Stop(Point.AFTER_CALL))
 
-    assert meanwhile.states == {DeliveryStatus.SENT: 70, DeliveryStatus.UNKNOWN: GROUP}
-    assert meanwhile.arrived_unknown == GROUP
+    assert meanwhile.states == {DeliveryStatus.SENT: 70, DeliveryStatus.UNKNOWN: BATCH}
+    assert meanwhile.arrived_unknown == BATCH
     assert afterwards.states == {DeliveryStatus.SENT: 120}
     assert afterwards.breaches == {}
 
@@ -115,7 +115,10 @@ def test_a_run_frozen_in_the_middle_of_a_transaction_holds_nobody_up_for_long(
         frozen.wait_at_gate()
         with database.transaction() as in_its_way:
             in_its_way.execute(
-                text("SELECT FROM guestguard.message_deliveries WHERE status = 'sending' LIMIT 1 FOR UPDATE")
+                text(
+                    "SELECT FROM guestguard.message_deliveries WHERE batch_id = "
+                    "(SELECT id FROM guestguard.delivery_batches WHERE state = 'sending') LIMIT 1 FOR UPDATE"
+                )
             )
             frozen.open_gate()
             wait_until(lambda: "active" in transactions_of_runs(database), "the run waits to write its answers down")

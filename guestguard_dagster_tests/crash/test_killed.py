@@ -13,7 +13,7 @@ from guestguard_dagster_tests.crash.stage import Stage, due_messages
 from guestguard_dagster_tests.dagster_rooms import environment, run_send_job
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
 
-GROUP = 50
+BATCH = 50
 
 
 def test_a_killed_run_never_sends_twice(database: Database, slow_mail_server: SmtpLoopback) -> None:
@@ -31,9 +31,9 @@ def test_a_killed_run_never_sends_twice(database: Database, slow_mail_server: Sm
 
 
 @pytest.mark.parametrize(
-    ("point", "arrived"), [(Point.BEFORE_CALL, 0), (Point.PERMITTED, 0), (Point.AFTER_CALL, GROUP)]
+    ("point", "arrived"), [(Point.BEFORE_CALL, 0), (Point.PERMITTED, 0), (Point.AFTER_CALL, BATCH)]
 )
-def test_a_group_that_was_leaving_when_its_run_was_killed_is_unknown_and_nobody_else(
+def test_a_batch_that_was_leaving_when_its_run_was_killed_is_unknown_and_nobody_else(
     database: Database, mail_server: SmtpLoopback, point: Point, arrived: int
 ) -> None:
     stage = Stage(database, mail_server, Access(Provider.SMTP, mail_server.port), due_messages(database, guests=120))
@@ -44,12 +44,12 @@ def test_a_group_that_was_leaving_when_its_run_was_killed_is_unknown_and_nobody_
     stage.settle()
 
     verdict = stage.judge()
-    assert verdict.states == {DeliveryStatus.SENT: 120 - GROUP, DeliveryStatus.UNKNOWN: GROUP}
+    assert verdict.states == {DeliveryStatus.SENT: 120 - BATCH, DeliveryStatus.UNKNOWN: BATCH}
     assert verdict.arrived_unknown == arrived
     assert verdict.breaches == {}
 
 
-def test_a_group_that_was_only_leased_when_its_run_was_killed_is_sent_by_the_next_one(
+def test_a_batch_that_was_only_leased_when_its_run_was_killed_is_sent_by_the_next_one(
     database: Database, mail_server: SmtpLoopback
 ) -> None:
     stage = Stage(database, mail_server, Access(Provider.SMTP, mail_server.port), due_messages(database, guests=120))
@@ -92,5 +92,5 @@ def test_the_dagster_job_finishes_what_a_killed_run_left(
         result = run_send_job(instance, list(stage.message_ids))
 
     assert result.success
-    assert stage.judge().states == {DeliveryStatus.SENT: 120 - GROUP, DeliveryStatus.UNKNOWN: GROUP}
+    assert stage.judge().states == {DeliveryStatus.SENT: 120 - BATCH, DeliveryStatus.UNKNOWN: BATCH}
     assert stage.judge().breaches == {}

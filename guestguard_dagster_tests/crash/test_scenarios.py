@@ -7,7 +7,8 @@ import pytest
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster_tests.crash.fragile_postgres import FragilePostgres
 from guestguard_dagster_tests.crash.providers import Provider
-from guestguard_dagster_tests.crash.scenarios import GUESTS, SCENARIOS, Scene
+from guestguard_dagster_tests.crash.scenarios import SCENARIOS
+from guestguard_dagster_tests.crash.scene import GUESTS, Scene
 
 BY_FAULT = {scenario.fault: scenario for scenario in SCENARIOS}
 

@@ -1,4 +1,4 @@
-"""SIGTERM: the group that is leaving is led to its end and written down, and the next run goes on from there."""
+"""SIGTERM: the batch that is leaving is led to its end and written down, and the next run goes on from there."""
 
 import random
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from sqlalchemy import text
@@ -23,7 +23,7 @@ _ALL_SAID = {
 class Verdict:
     """`lost` guests have neither mail nor a row that says why; `doubled` ones have more than one mail; `denied` ones
     have a mail that their row denies. `states` counts the rows by status, `arrived_unknown` the unknown ones that did
-    arrive.
+    arrive. `also` is what else a scenario promises never to happen, and how often it did.
     """
 
     guests: int
@@ -34,6 +34,11 @@ class Verdict:
     states: Counter[DeliveryStatus]
     arrived_unknown: int
     unfinished_messages: int
+    also: Mapping[str, int] = field(default_factory=dict)
+
+    def but(self, **never: int) -> "Verdict":
+        """The same, with more that never happens: how often it did."""
+        return replace(self, also={**self.also, **never})
 
     @property
     def unsettled(self) -> int:
@@ -48,6 +53,7 @@ class Verdict:
             "denied": self.denied,
             "unsettled": self.unsettled,
             "unfinished messages": self.unfinished_messages,
+            **self.also,
         }
         return {what: count for what, count in found.items() if count}
 
@@ -65,11 +71,13 @@ def judge(database: Database, message_ids: Sequence[UUID], arrived: Mapping[str,
         rows = connection.execute(
             text(
                 """
-                SELECT COALESCE(d.status, 'pending') AS status, d.reason,
+                SELECT CASE WHEN d.status = 'pending' AND b.state = 'sending' THEN 'sending'
+                            ELSE COALESCE(d.status, 'pending') END AS status, d.reason,
                        CASE WHEN m.channel = 'sms' THEN g.phone ELSE g.email END AS address
                 FROM guestguard.scheduled_messages m
                 JOIN guestguard.guests g ON g.event_id = m.event_id
                 LEFT JOIN guestguard.message_deliveries d ON d.message_id = m.id AND d.guest_id = g.id
+                LEFT JOIN guestguard.delivery_batches b ON b.id = d.batch_id
                 WHERE m.id = ANY(CAST(:ids AS uuid[]))
                 """
             ),

@@ -1,5 +1,6 @@
 """A send run in a process of its own, without Dagster: what a test kills, freezes and stops by real signals."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -32,6 +33,7 @@ from guestguard_dagster.streams.access import NatsAccess
 from guestguard_dagster.streams.declaration import StreamDeclaration
 from guestguard_dagster.streams.jetstream import JetStream
 from guestguard_dagster_tests.crash.gates import Gate, GatedSender, Stop
+from guestguard_dagster_tests.crash.poison import Poison, poison_composer
 from guestguard_dagster_tests.crash.providers import Access, open_senders
 from guestguard_dagster_tests.crash.waiting import PATIENCE_SECONDS, wait_until
 
@@ -43,7 +45,7 @@ _SETTINGS = Settings.model_validate({"guestguard_secret_key": "a secret for test
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What one run is to do. With a `stop` it waits there until its gate is opened."""
+    """What one run is to do. With a `stop` it waits there until its gate is opened; some guest may be `poison`."""
 
     database_url: str = field(repr=False)
     access: Access
@@ -52,6 +54,7 @@ class Order:
     lease_seconds: float
     stop: Stop | None = None
     nats_url: str | None = None
+    poison: Poison | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,9 @@ class DrainOrder:
 
 
 class Ending(IntEnum):
-    """Exit codes of a worker that was not killed."""
+    """Exit codes of a worker."""
 
+    KILLED = -signal.SIGKILL
     DONE = 0
     TERMINATED = 3
     DATABASE_AWAY = 4
@@ -92,6 +96,10 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """It is gone in any case."""
         self.kill()
         self._gate.close()
 
@@ -145,6 +153,8 @@ class Worker:
 
 
 def _work(order: Order | DrainOrder, gate: Connection) -> None:
+    # That the database is away is what is played.
+    logging.getLogger("guestguard_dagster").setLevel(logging.ERROR)
     # As in a Dagster run, SIGTERM is an exception in the main thread.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -183,6 +193,8 @@ def _drain(order: DrainOrder, gate: Connection) -> None:
 def _send(order: Order, gate: Connection) -> None:
     senders = _watched(open_senders(order.access), order.stop, gate)
     ids = order.message_ids
+    if order.poison is not None:
+        poison_composer(order.poison)
     with Database(order.database_url, application_name=order.run_id) as database:
         sending = SendContext.open(
             database,

@@ -4,6 +4,7 @@ Idempotency keys replay for 24 hours of a clock that tests can move; attachments
 quotas are counted; batches validate strictly or permissively.
 """
 
+import hashlib
 import json
 import re
 import threading
@@ -44,7 +45,7 @@ class AcceptedEmail:
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
-    body: bytes
+    body_digest: bytes
     response: HttpResponse
     at: float
 
@@ -151,12 +152,13 @@ class ResendLoopback(HttpLoopback):
             return self._take(request, rate_headers)
         if not 1 <= len(key) <= 256:
             raise Refused(400, "invalid_idempotency_key", "The key must be between 1-256 chars.")
+        digest = hashlib.sha256(request.body).digest()
         with self._lock:
             if key in self._under_way:
                 raise Refused(409, "concurrent_idempotent_requests", "The original request is still in progress.")
             remembered = self._remembered.get(key)
             if remembered is not None and self._now() - remembered.at < _KEY_LIFETIME_SECONDS:
-                if remembered.body != request.body:
+                if remembered.body_digest != digest:
                     raise Refused(409, "invalid_idempotent_request", "The key was used with a different payload.")
                 return remembered.response
             self._under_way.add(key)
@@ -164,7 +166,7 @@ class ResendLoopback(HttpLoopback):
             self.stopping.wait(self.processing_seconds)
             response = self._take(request, rate_headers)
             with self._lock:
-                self._remembered[key] = _Remembered(request.body, response, self._now())
+                self._remembered[key] = _Remembered(digest, response, self._now())
             return response
         finally:
             with self._lock:
