@@ -67,6 +67,7 @@ class _Dispatch:
         # until when, by boot_seconds, a worker has nothing to do; for ever when nothing of it is left
         self._rests_until: dict[MessageChannel, float] = {}
         self._renewed_at = 0.0
+        self._took_over_at = 0.0
         self._deferred: Counter[str] = Counter()
 
     def run(self) -> DispatchReport:
@@ -75,6 +76,7 @@ class _Dispatch:
             while not self._stop.is_set():
                 self._admit_due()
                 self._renew()
+                self._take_over()
                 has_worked = [self._work(channel, worker) for channel, worker in self._workers.items()]
                 has_worked.append(self._prepare(is_alone=not any(has_worked)))
                 if not any(has_worked) and not self._pause():
@@ -131,6 +133,13 @@ class _Dispatch:
             for channel, worker in self._workers.items():
                 # batches to be tried again do not wait for the end of the audience
                 worker.wake(self._open_of(channel))
+
+    def _take_over(self) -> None:
+        if boot_seconds() - self._took_over_at < _LOOK_AGAIN.total_seconds():
+            return
+        self._took_over_at = boot_seconds()
+        for worker in self._workers.values():
+            self._preparation.add(worker.take_over())
 
     def _work(self, channel: MessageChannel, worker: Worker) -> bool:
         """One lease of this worker; False when it has nothing to do for a while."""

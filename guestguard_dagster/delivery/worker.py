@@ -144,6 +144,10 @@ class Worker:
                 break
             self._repeat(repeatable, clock)
 
+    def take_over(self) -> list[UUID]:
+        """The messages that other runs left to this one, because it uses the whole rate of the account."""
+        return self._sending.asks.take_over(reason=self._gate.left_to_another_run) if self._gate.stay_sole() else []
+
     def flush(self) -> None:
         """Wait for the batch under way, and write down what it brought. Waits for the database if it is away."""
         self._await_answers()
@@ -162,7 +166,7 @@ class Worker:
         """Flush, and leave the account to others."""
         try:
             self.flush()
-            self._gate.return_probe()
+            self._gate.leave()
         finally:
             self._hand_off_thread.shutdown()
 
