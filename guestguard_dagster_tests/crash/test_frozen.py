@@ -72,8 +72,8 @@ def test_a_run_frozen_at_its_last_look_at_the_lease_lets_only_that_mail_leave_wh
     access = Access(Provider.SMTP, mail_server.port, connections=1)
     stage = Stage(database, mail_server, access, due_messages(database, guests=120))
 
-    # The first look is before it connects, the second before the first mail's content.
-    meanwhile, afterwards = freeze_past_the_lease(stage, Stop(Point.PERMITTED, passes=1))
+    # It looks before it connects, before it begins with the first mail, and before that mail's content.
+    meanwhile, afterwards = freeze_past_the_lease(stage, Stop(Point.PERMITTED, passes=2))
 
     assert meanwhile.mails == 70
     assert afterwards.mails == 71
