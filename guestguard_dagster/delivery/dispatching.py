@@ -79,7 +79,7 @@ class _Dispatch:
                 self._take_over()
                 has_worked = [self._work(channel, worker) for channel, worker in self._workers.items()]
                 has_worked.append(self._prepare(is_alone=not any(has_worked)))
-                if not any(has_worked) and not self._pause():
+                if not any(has_worked) and not self._pause() and not self._take_over(is_last=True):
                     break
         finally:
             with ExitStack() as workers:
@@ -134,12 +134,14 @@ class _Dispatch:
                 # batches to be tried again do not wait for the end of the audience
                 worker.wake(self._open_of(channel))
 
-    def _take_over(self) -> None:
-        if boot_seconds() - self._took_over_at < _LOOK_AGAIN.total_seconds():
-            return
+    def _take_over(self, *, is_last: bool = False) -> bool:
+        """Go on with what other runs left to this one, looking now and then; False when there is nothing."""
+        if not is_last and boot_seconds() - self._took_over_at < _LOOK_AGAIN.total_seconds():
+            return False
         self._took_over_at = boot_seconds()
-        for worker in self._workers.values():
-            self._preparation.add(worker.take_over())
+        taken = [message_id for worker in self._workers.values() for message_id in worker.take_over()]
+        self._preparation.add(taken)
+        return bool(taken)
 
     def _work(self, channel: MessageChannel, worker: Worker) -> bool:
         """One lease of this worker; False when it has nothing to do for a while."""
