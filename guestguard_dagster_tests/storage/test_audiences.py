@@ -207,6 +207,18 @@ class TestFreezing:
         assert known not in ids_of(HandingOff(database).lease(message))
         assert read_message(database, message.id).recipient_count == 5, "each guest is counted once"
 
+    def test_who_was_written_to_and_is_no_longer_in_the_audience_is_counted_too(
+        self, audiences: AudienceRepo, database: Database
+    ) -> None:
+        event = make_event(database)
+        guests = make_guests(database, event, 4)
+        message = make_message(database, event, status=MessageStatus.SENDING)
+        make_deliveries(database, message, guests[:1], status=DeliveryStatus.SENT)
+        set_columns(database, guests[0], removed_at=database.now())
+        freeze(audiences, message, chunk=2)
+        assert len(rows_of(database, message)) == 4
+        assert read_message(database, message.id).recipient_count == 4
+
     def test_a_batch_of_guests_who_all_have_a_delivery_already_is_leased_empty(
         self, audiences: AudienceRepo, database: Database
     ) -> None:
