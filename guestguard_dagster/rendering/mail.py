@@ -10,7 +10,16 @@ from guestguard_dagster.domain.plain_text import SUBJECT_LIMIT, clean_text, clea
 from guestguard_dagster.rendering.facts import EventFacts, guest_values
 from guestguard_dagster.rendering.paragraphs import BodyStyle, body_pieces
 from guestguard_dagster.rendering.sandbox import GuestText, compile_html, compile_plain
-from guestguard_dagster.rendering.shell import OUR_BRANDING, Branding, Shell, on_the_guest_list, render_template
+from guestguard_dagster.rendering.shell import (
+    OUR_BRANDING,
+    PREHEADER,
+    UNSUBSCRIBE_URL,
+    Branding,
+    Shell,
+    on_the_guest_list,
+    preheader_of,
+    render_template,
+)
 
 # Where the button's link goes; no cleaned value can contain it.
 _LINK: Final = "\x00link\x00"
@@ -39,7 +48,9 @@ class MailTemplate:
 
     _subject: GuestText
     _text: GuestText
+    # without and with an unsubscribe link
     _html: GuestText
+    _unsubscribable_html: GuestText
     _shell: Shell
 
     @classmethod
@@ -56,22 +67,27 @@ class MailTemplate:
         require_template(MessageChannel.EMAIL, subject, body)
         body = clean_text(body).strip("\n")
         values = facts.values()
+        shell = Shell.compile(facts, branding, why=on_the_guest_list(facts))
+        html = compile_html(body_pieces(body, _body_style(branding, button_label)), values)
         return cls(
             _subject=compile_plain(split_template(clean_value(subject, SUBJECT_LIMIT)), values),
             _text=compile_plain(split_template(body), values),
-            _html=compile_html(body_pieces(body, _body_style(branding, button_label)), values),
-            _shell=Shell.compile(facts, branding, why=on_the_guest_list(facts)),
+            _html=shell.around(html, unsubscribable=False),
+            _unsubscribable_html=shell.around(html, unsubscribable=True),
+            _shell=shell,
         )
 
     def render(self, *, guest_name: str, rsvp_link: str, unsubscribe_url: str | None = None) -> RenderedMail:
         """The mail to one guest. `guest_name` may be anything: it is cleaned, and escaped in HTML."""
         values = guest_values(guest_name, rsvp_link)
         text = self._text.fill(values)
-        return RenderedMail(
-            subject=clean_value(self._subject.fill(values), SUBJECT_LIMIT),
-            text=self._shell.text(text, unsubscribe_url=unsubscribe_url),
-            html=self._shell.html(self._html.fill(values), text=text, unsubscribe_url=unsubscribe_url),
-        )
+        subject = clean_value(self._subject.fill(values), SUBJECT_LIMIT)
+        values[PREHEADER] = preheader_of(text)
+        if unsubscribe_url is None:
+            html = self._html.fill(values)
+        else:
+            html = self._unsubscribable_html.fill(values | {UNSUBSCRIBE_URL: unsubscribe_url})
+        return RenderedMail(subject, self._shell.text(text, unsubscribe_url=unsubscribe_url), html)
 
 
 def _body_style(branding: Branding, button_label: str) -> BodyStyle:

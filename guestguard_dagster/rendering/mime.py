@@ -16,6 +16,7 @@ from functools import lru_cache
 
 from guestguard_dagster.domain.plain_text import SUBJECT_LIMIT, clean_value
 from guestguard_dagster.rendering.addresses import ascii_address, utf8_address
+from guestguard_dagster.rendering.filled import Filled, interleaved
 
 DISPLAY_NAME_LIMIT = 100
 
@@ -31,6 +32,7 @@ _ENCODED_WORD_OCTETS = 39
 
 _LONGEST_LINE = 998
 _LINES_KEPT = 4096
+_LITERALS_KEPT = 64
 
 # (file name, content type such as "text/calendar; method=REQUEST", content)
 MimeAttachment = tuple[str, str, bytes]
@@ -119,6 +121,8 @@ class MimeSkeleton:
 
 def _text_part(subtype: bytes, text: str) -> tuple[bytes, ...]:
     """As it is where ASCII carries it, else quoted-printable, unless base64 makes it clearly shorter."""
+    if isinstance(text, Filled) and subtype == b"html" and (parts := _encoded_apart(text)) is not None:
+        return b"Content-Type: text/html", _SEVEN_BIT, *parts
     data = _octets(subtype, text)
     if data.isascii() and _has_short_lines(data):
         return b"Content-Type: text/", subtype, _SEVEN_BIT, data.replace(b"\n", b"\r\n")
@@ -126,6 +130,30 @@ def _text_part(subtype: bytes, text: str) -> tuple[bytes, ...]:
         encoded = base64.encodebytes(data.replace(b"\n", b"\r\n")).replace(b"\n", b"\r\n")
         return b"Content-Type: text/", subtype, _BASE64, encoded
     return b"Content-Type: text/", subtype, _QUOTED_PRINTABLE, b"\r\n".join(map(_quoted, data.split(b"\n")))
+
+
+def _encoded_apart(html: Filled) -> list[bytes] | None:
+    """What `_text_part` makes of HTML that ASCII carries, of literals that are encoded once for all mails of a message.
+
+    None where that is not certain.
+    """
+    literals, room = _encoded_literals(html.literals)
+    values = [value.encode("ascii", "xmlcharrefreplace") for value in html.values]
+    together = b"".join(values)
+    if len(together) > room or b"\n" in together or b"\r" in together:
+        return None
+    return interleaved(literals, values)
+
+
+@lru_cache(_LITERALS_KEPT)
+def _encoded_literals(literals: tuple[str, ...]) -> tuple[tuple[bytes, ...], int]:
+    """With CRLF, and how many octets the values may have together so that every line fits; less than none if never."""
+    octets = _octets(b"html", "".join(literals))
+    if not octets.isascii():
+        return (), -1
+    encoded = [_octets(b"html", literal) for literal in literals]
+    room = _LONGEST_LINE - max(map(len, octets.split(b"\n")))
+    return tuple(each.replace(b"\n", b"\r\n") for each in encoded), room if b"".join(encoded) == octets else -1
 
 
 def _has_short_lines(data: bytes) -> bool:

@@ -13,6 +13,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import escape
 
 from guestguard_dagster.domain.placeholders import Placeholder
+from guestguard_dagster.rendering.filled import Filled
 
 _OF_GUESTS: Final = (Placeholder.GUEST_NAME.value, Placeholder.RSVP_LINK.value)
 # What stands in for a guest's values while Jinja renders; no cleaned text or value can contain it.
@@ -38,17 +39,15 @@ _HTML = _bare_environment(autoescape=True)
 class GuestText:
     """A rendered text that is open where guests differ. Build it with `compile_plain` or `compile_html`."""
 
-    _start: str
-    # the name of a guest's value, and what follows it
-    _rest: tuple[tuple[str, str], ...]
-    _written: Callable[[str], str]
+    # one more than names: the value of each name stands between two of them
+    literals: tuple[str, ...]
+    names: tuple[str, ...]
+    written: Callable[[str], str]
 
-    def fill(self, guest_values: Mapping[str, str]) -> str:
+    def fill(self, guest_values: Mapping[str, str]) -> Filled:
         """The text for one guest."""
-        parts = [self._start]
-        for name, literal in self._rest:
-            parts += (self._written(guest_values[name]), literal)
-        return "".join(parts)
+        written = {name: self.written(value) for name, value in guest_values.items()}
+        return Filled.of(self.literals, tuple([written[name] for name in self.names]))
 
 
 def compile_plain(pieces: Iterable[str | Placeholder], event_values: Mapping[str, str]) -> GuestText:
@@ -68,5 +67,5 @@ def _cut(
     written: Callable[[str], str],
 ) -> GuestText:
     source = "".join(piece.written if isinstance(piece, Placeholder) else piece for piece in pieces)
-    start, *rest = _CUTS.split(environment.from_string(source).render({**event_values, **_STAND_INS}))
-    return GuestText(start, tuple(zip(rest[::2], rest[1::2], strict=True)), written)
+    parts = _CUTS.split(environment.from_string(source).render({**event_values, **_STAND_INS}))
+    return GuestText(tuple(parts[::2]), tuple(parts[1::2]), written)

@@ -11,10 +11,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from guestguard_dagster.domain.events import Event
 from guestguard_dagster.domain.plain_text import EVENT_NAME_LIMIT, clean_value
 from guestguard_dagster.rendering.facts import EventFacts
+from guestguard_dagster.rendering.sandbox import GuestText
 
 _PREHEADER_LENGTH = 140
 _ACCENT: Final = "#4a3aa8"
 _SHELL: Final = "mail.html"
+# the names of what differs from guest to guest in the shell itself
+PREHEADER: Final = "preheader"
+UNSUBSCRIBE_URL: Final = "unsubscribe_url"
 # Where the shell is cut for what differs from guest to guest; no cleaned value can contain these.
 _PREHEADER, _BODY, _UNSUBSCRIBE = "\x00preheader\x00", "\x00body\x00", "\x00unsubscribe\x00"
 _SLOTS = re.compile(f"{_PREHEADER}|{_BODY}|{_UNSUBSCRIBE}")
@@ -118,9 +122,20 @@ class Shell:
 
         return cls(_text_footer(facts, branding, why), cut(unsubscribable=False), cut(unsubscribable=True))
 
+    def around(self, body: GuestText, *, unsubscribable: bool) -> GuestText:
+        """The whole HTML of a message, open where guests differ: in `body`, and at PREHEADER and UNSUBSCRIBE_URL."""
+        before, between, *footer = self._unsubscribable if unsubscribable else self._plain
+        first, *inner = body.literals
+        literals, names = [before, between + first, *inner], [PREHEADER, *body.names]
+        literals[-1] += footer[0]
+        if unsubscribable:
+            literals.append(footer[1])
+            names.append(UNSUBSCRIBE_URL)
+        return GuestText(tuple(literals), tuple(names), body.written)
+
     def html(self, body: str, *, text: str, unsubscribe_url: str | None) -> str:
         """`body` is HTML already; the start of `text` is what a list of mails shows beside the subject."""
-        preheader = escape(" ".join(text[: 2 * _PREHEADER_LENGTH].split())[:_PREHEADER_LENGTH])
+        preheader = escape(preheader_of(text))
         if unsubscribe_url is None:
             before, between, after = self._plain
             return f"{before}{preheader}{between}{body}{after}"
@@ -131,6 +146,11 @@ class Shell:
         """`text` with the footer below it."""
         end = "\n" if unsubscribe_url is None else f"\nUnsubscribe: {unsubscribe_url}\n"
         return f"{text}{self._text_footer}{end}"
+
+
+def preheader_of(text: str) -> str:
+    """The start of a mail's text, as a list of mails shows it beside the subject."""
+    return " ".join(text[: 2 * _PREHEADER_LENGTH].split())[:_PREHEADER_LENGTH]
 
 
 def render_template(name: str, **values: object) -> str:

@@ -87,7 +87,7 @@ class AudienceRepo:
             locked = _lock(connection, message_ids, "audience_frozen_at IS NOT NULL AND preflighted_at IS NULL")
             if not locked:
                 return 0
-            rows = connection.execute(sql(_PAGE), {"ids": locked, "page": page})
+            rows = connection.execute(sql(_PAGE), {"ids": locked, "page": page}).all()
             pages: dict[UUID, list[RecipientFacts]] = {message_id: [] for message_id in locked}
             for recipient in map(RecipientFacts._make, rows):
                 pages[recipient.queue_id].append(recipient)

@@ -112,7 +112,7 @@ def database_now(connection: Connection) -> datetime:
     return moment
 
 
-@lru_cache
+@lru_cache(None)
 def sql(statement: str) -> TextClause:
     """`text`, built once for each statement: the hot paths run the same few over and over."""
     return text(statement)
