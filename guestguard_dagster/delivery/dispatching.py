@@ -67,6 +67,7 @@ class _Dispatch:
         # until when, by boot_seconds, a worker has nothing to do; for ever when nothing of it is left
         self._rests_until: dict[MessageChannel, float] = {}
         self._renewed_at = 0.0
+        self._took_over_at = 0.0
         self._deferred: Counter[str] = Counter()
 
     def run(self) -> DispatchReport:
@@ -75,9 +76,10 @@ class _Dispatch:
             while not self._stop.is_set():
                 self._admit_due()
                 self._renew()
+                self._take_over()
                 has_worked = [self._work(channel, worker) for channel, worker in self._workers.items()]
                 has_worked.append(self._prepare(is_alone=not any(has_worked)))
-                if not any(has_worked) and not self._pause():
+                if not any(has_worked) and not self._pause() and not self._take_over(is_last=True):
                     break
         finally:
             with ExitStack() as workers:
@@ -131,6 +133,15 @@ class _Dispatch:
             for channel, worker in self._workers.items():
                 # batches to be tried again do not wait for the end of the audience
                 worker.wake(self._open_of(channel))
+
+    def _take_over(self, *, is_last: bool = False) -> bool:
+        """Go on with what other runs left to this one, looking now and then; False when there is nothing."""
+        if not is_last and boot_seconds() - self._took_over_at < _LOOK_AGAIN.total_seconds():
+            return False
+        self._took_over_at = boot_seconds()
+        taken = [message_id for worker in self._workers.values() for message_id in worker.take_over()]
+        self._preparation.add(taken)
+        return bool(taken)
 
     def _work(self, channel: MessageChannel, worker: Worker) -> bool:
         """One lease of this worker; False when it has nothing to do for a while."""

@@ -17,9 +17,10 @@ from guestguard_dagster.clock import boot_seconds
 from guestguard_dagster.delivery.composing import Composed, Composer
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.deliveries import DeliveryStatus
+from guestguard_dagster.domain.ledger import LedgerEntry
 from guestguard_dagster.senders.base import HandOff, Mail, Sender, Text
 from guestguard_dagster.storage import deliveries
-from guestguard_dagster.storage.batches import Batch, FixedRequest, Lease
+from guestguard_dagster.storage.batches import Batch, FixedRequest, Lease, Marked
 from guestguard_dagster.storage.database import DatabaseFailed
 from guestguard_dagster.storage.deliveries import Refusal, Settlement
 from guestguard_dagster.storage.recipient_facts import RecipientFacts
@@ -96,6 +97,31 @@ def make_ready(
         items, requests = _prepare(sender, items_of[batch.id], refusals_of[batch.id])
         ready += _each_fixed_request_apart(sending, lease.token, batch, requests, items, refusals_of[batch.id])
     return ready, composed.stopped
+
+
+def ledger_entries(
+    sending: SendContext, sender: Sender[Any], wave: Sequence[Ready], marked: Marked | None
+) -> list[LedgerEntry]:
+    """What is to be written down of these batches before they leave; nothing where no ledger is kept."""
+    if marked is None or not sending.ledger.is_kept:
+        return []
+    return [
+        LedgerEntry(
+            batch_id=ready.batch.id,
+            key=ready.batch.key,
+            queue_id=ready.batch.queue_id,
+            message_id=ready.batch.message_id,
+            recipients=tuple(facts.recipient_id for facts, _ in ready.items.values()),
+            handed_off_at=marked.instants[ready.batch.id],
+            highest_delivery_id=max(ready.items),
+            provider=sender.provider,
+            account=sender.account,
+            repeatable=sender.repeatable,
+            installation_id=UUID(sending.installation.id),
+        )
+        for ready in wave
+        if ready.batch.id in marked.instants
+    ]
 
 
 def write_answers(connection: Connection, sending: SendContext, answered: Answered) -> None:

@@ -74,6 +74,8 @@ def examine(database: Database, settings: Settings, *, nats_too: bool = False) -
         findings += _of_work(database, settings)
     if nats_too:
         findings.append(_nats(settings))
+        if settings.nats_url is None:
+            findings.append(_warning("ledger", NOT_KEPT))
     return Health(tuple(findings))
 
 
@@ -120,7 +122,7 @@ def _of_work(database: Database, settings: Settings) -> list[Finding]:
             *_breakers(database, settings),
             _dead_letters(database),
             _alerts(database),
-            _ledger(database, settings),
+            *_ledger(database, settings),
         ]
     except DatabaseFailed as problem:
         return [_error("work", str(problem))]
@@ -193,9 +195,12 @@ def _alerts(database: Database) -> Finding:
     return _warning("alerts", f"{len(alerts)} alerts are open: {'; '.join(alert.title for alert in alerts[:5])}")
 
 
-def _ledger(database: Database, settings: Settings) -> Finding:
-    if settings.nats_url is None:
-        return _warning("ledger", NOT_KEPT)
+def _ledger(database: Database, settings: Settings) -> list[Finding]:
+    """Without NATS there is none, which only `guestguard doctor` says: nobody is to be woken up by it."""
+    return [_position_in_ledger(database)] if settings.nats_url is not None else []
+
+
+def _position_in_ledger(database: Database) -> Finding:
     position = LedgerRepo(database).position()
     if position is None:
         return _warning("ledger", "the ledger was never looked at; the sensor due_messages does, every 30 seconds")

@@ -33,7 +33,7 @@ class Verdict(StrEnum):
 
 
 # A run looks again after so long: sooner where NATS was away, or where it was stopped.
-_LOOK_AGAIN_SECONDS = {Verdict.KNOWN: 30.0, Verdict.BEHIND: 5.0, Verdict.UNSEEN: 5.0, Verdict.NOT_KEPT: math.inf}
+_LOOK_AGAIN_SECONDS = {Verdict.KNOWN: 120.0, Verdict.BEHIND: 5.0, Verdict.UNSEEN: 5.0, Verdict.NOT_KEPT: math.inf}
 
 
 @dataclass(frozen=True, slots=True)

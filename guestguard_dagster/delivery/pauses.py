@@ -3,15 +3,18 @@
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.senders.picker import Senders
 from guestguard_dagster.storage.asks import AskRepo, ChannelPause
-from guestguard_dagster.storage.breakers import BreakerRepo
+from guestguard_dagster.storage.breakers import FIRST_OPEN_TIME, BreakerRepo
 
 
 def paused_channels(breakers: BreakerRepo, senders: Senders) -> dict[MessageChannel, ChannelPause]:
-    """The channels whose breaker is open; when its time is over, one message may probe."""
+    """The channels whose breaker is open for long; when its time is over, one message may probe.
+
+    What is over in some seconds (a server that takes no more connections for now) is waited for by the runs themselves.
+    """
     pauses = {}
     for channel in MessageChannel:
         breaker = breakers.get(senders.for_channel(channel).account)
-        if breaker is not None:
+        if breaker is not None and breaker.open_for >= FIRST_OPEN_TIME:
             pauses[channel] = ChannelPause(breaker.open_until, breaker.reason, probe=not breaker.remaining)
     return pauses
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from threading import Event
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from guestguard_dagster.clock import boot_seconds
 from guestguard_dagster.delivery.send_context import SendContext
@@ -27,6 +27,8 @@ _BROADCAST_BACKLOG = timedelta(milliseconds=500)
 _LONGEST_TURN_SECONDS = 1.0
 _LONGEST_PUSH_BACK = timedelta(minutes=1)
 _LOOK_AT_BREAKER_EVERY = 1.0
+# How long the messages of a run wait that leaves the rate to another run, unless that one takes them over.
+_LEFT_FOR = timedelta(minutes=1)
 # What a probe brings that shows that the account is served again.
 _SERVED = frozenset({OutcomeClass.SENT, OutcomeClass.PERMANENT})
 _NO_WAIT = timedelta()
@@ -56,6 +58,9 @@ class ProviderGate:
         self._sender = sender
         self._stop = stop
         self._backlog_below = None if transactional else _BROADCAST_BACKLOG
+        self._token = uuid4()
+        # the rate is too low for several runs, and this one uses it
+        self._is_sole = False
         self._probe: UUID | None = None
         self._look_again_at = 0.0
         self._breaker_reason = ""
@@ -99,8 +104,31 @@ class ProviderGate:
                 before_waiting()
             if wait is not None:
                 return not self._stop.wait(max(turn_at - boot_seconds(), 0))
+            if not self._sending.rates.become_sole(self._sender.account, self._token):
+                self.blocked = Blocked(_LEFT_FOR, self.left_to_another_run)
+                return False
+            self._is_sole = True
             self._stop.wait(_BROADCAST_BACKLOG.total_seconds() / 2)
         return not cost
+
+    @property
+    def left_to_another_run(self) -> str:
+        """Why the messages of a run wait that has found another one using the whole rate."""
+        return f"another run sends all that {self._sender.account} takes a second, and takes this message over"
+
+    def stay_sole(self) -> bool:
+        """Whether this run uses the whole rate, and so works on what others left to it; renews that."""
+        self._is_sole = self._is_sole and self._sending.rates.become_sole(self._sender.account, self._token)
+        return self._is_sole
+
+    def leave(self) -> None:
+        """This run hands nothing off any more."""
+        self.return_probe()
+        if self._is_sole:
+            self._is_sole = False
+            self._sending.rates.leave_to_others(self._sender.account, self._token)
+            # Whoever left it to this run a moment ago is not taken over any more.
+            self._sending.asks.wake(reason=self.left_to_another_run)
 
     def note(self, outcomes: Sequence[Outcome]) -> bool:
         """What answers say about the account itself; False when nothing more may be handed off without a new turn."""

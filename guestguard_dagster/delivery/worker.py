@@ -19,13 +19,19 @@ from uuid import UUID
 from guestguard_dagster.clock import boot_seconds
 from guestguard_dagster.delivery.composing import Composer
 from guestguard_dagster.delivery.database_retry import retry_database
-from guestguard_dagster.delivery.hand_off import Answered, BatchAnswers, Ready, make_ready, write_answers
+from guestguard_dagster.delivery.hand_off import (
+    Answered,
+    BatchAnswers,
+    Ready,
+    ledger_entries,
+    make_ready,
+    write_answers,
+)
 from guestguard_dagster.delivery.leasing import REPEAT_WITHIN, LeaseClock
 from guestguard_dagster.delivery.provider_gate import Blocked, ProviderGate, batch_size_of
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.delivery.settling import draw_jitter, settle, settle_repeat, weigh
 from guestguard_dagster.domain.addresses import email_key
-from guestguard_dagster.domain.ledger import LedgerEntry
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.domain.suppressions import EVERY_HOST, SuppressionReason, for_sending_number
@@ -144,6 +150,10 @@ class Worker:
                 break
             self._repeat(repeatable, clock)
 
+    def take_over(self) -> list[UUID]:
+        """The messages that other runs left to this one, because it uses the whole rate of the account."""
+        return self._sending.asks.take_over(reason=self._gate.left_to_another_run) if self._gate.stay_sole() else []
+
     def flush(self) -> None:
         """Wait for the batch under way, and write down what it brought. Waits for the database if it is away."""
         self._await_answers()
@@ -162,7 +172,7 @@ class Worker:
         """Flush, and leave the account to others."""
         try:
             self.flush()
-            self._gate.return_probe()
+            self._gate.leave()
         finally:
             self._hand_off_thread.shutdown()
 
@@ -252,7 +262,7 @@ class Worker:
             # A commit whose answer was lost may have marked them: nothing of them has left.
             self._release(token, [ready.batch for ready in wave], marked_too=True)
             return False
-        recorded = self._sending.ledger.record(self._entries(wave, marked))
+        recorded = self._sending.ledger.record(ledger_entries(self._sending, self._sender, wave, marked))
         self.outcomes.update(refusal.status for ready in wave for refusal in ready.refusals)
         if self._sender.overlaps:
             self._under_way = self._hand_off_thread.submit(self._hand_off, token, wave, clock, recorded)
@@ -305,27 +315,6 @@ class Worker:
         marked = retry_database(commit, self._stop)
         self._unwritten = None
         return marked
-
-    def _entries(self, wave: Sequence[Ready], marked: Marked | None) -> list[LedgerEntry]:
-        if marked is None or not self._sending.ledger.is_kept:
-            return []
-        return [
-            LedgerEntry(
-                batch_id=ready.batch.id,
-                key=ready.batch.key,
-                queue_id=ready.batch.queue_id,
-                message_id=ready.batch.message_id,
-                recipients=tuple(facts.recipient_id for facts, _ in ready.items.values()),
-                handed_off_at=marked.instants[ready.batch.id],
-                highest_delivery_id=max(ready.items),
-                provider=self._sender.provider,
-                account=self._sender.account,
-                repeatable=self._sender.repeatable,
-                installation_id=UUID(self._sending.installation.id),
-            )
-            for ready in wave
-            if ready.batch.id in marked.instants
-        ]
 
     def _hand_off(self, token: UUID, wave: Sequence[Ready], clock: LeaseClock, recorded: bool) -> Answered:
         """Touches nothing of the worker that changes: it may run in a thread of its own."""

@@ -15,8 +15,8 @@ _SECONDS_TO_ONE_MORE = 60
 class SmtpConnections:
     """Shared by the hand-offs of an account, also by those of several threads.
 
-    Where the server refuses one more beside those that are open, it gets no more than these; later on one more is
-    tried from time to time. Opening one takes round trips and a login, so it happens in a thread of its own.
+    Where the server refuses one more beside those that are open, it gets no more than these; one more is tried a minute
+    later. Opening one takes round trips and a login, so it happens in a thread of its own.
     """
 
     def __init__(self, access: SmtpAccess, most: int) -> None:
@@ -75,7 +75,7 @@ class SmtpConnections:
         with self._changed:
             are_open = self._counted - self._being_opened
             if are_open > 0:
-                self._allowed = are_open
+                self._allowed = self._counted
                 self._one_more_at = time.monotonic() + _SECONDS_TO_ONE_MORE
             return are_open > 0
 
@@ -93,8 +93,6 @@ class SmtpConnections:
     def _keep(self, opened: "Future[SmtpSession]") -> None:
         if opened.exception() is None:
             self.give_back(opened.result())
-        else:
-            self.were_refused_another()
 
     def _open(self) -> SmtpSession:
         try:
@@ -103,6 +101,8 @@ class SmtpConnections:
             with self._changed:
                 self._being_opened -= 1
                 self._count_less()
+                # At once, before anybody sees room for one more.
+                self.were_refused_another()
             raise
         with self._changed:
             self._being_opened -= 1

@@ -186,6 +186,27 @@ class AskRepo:
                 {"reason": reason, "holds": ASK_HOLDS_FOR},
             )
 
+    def take_over(self, *, reason: str) -> list[UUID]:
+        """The `sending` messages that wait for this reason: this run works on them from now on."""
+        with self._database.transaction() as connection:
+            taken = connection.execute(
+                text(
+                    """
+                    UPDATE guestguard.scheduled_messages
+                    SET not_before = NULL, waiting_reason = NULL, updated_at = clock_timestamp(),
+                        asked_until = clock_timestamp() + :holds
+                    WHERE id IN (
+                        SELECT id FROM guestguard.scheduled_messages
+                        WHERE status = 'sending' AND waiting_reason = :reason AND held_at IS NULL
+                        ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+                    ) AND status = 'sending'
+                    RETURNING id
+                    """
+                ),
+                {"reason": reason, "holds": ASK_HOLDS_FOR},
+            )
+            return list(taken.scalars())
+
     def requeue(self, message_ids: Sequence[UUID]) -> None:
         """This run leaves these messages as they are; the next tick may ask again at once."""
         with self._database.transaction() as connection:

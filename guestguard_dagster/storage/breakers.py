@@ -16,13 +16,17 @@ _PROBE_HOLDS_FOR = timedelta(minutes=2)
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """An open breaker. `remaining` is the time until one process may probe; zero once that time has come."""
+    """An open breaker. `remaining` is the time until one process may probe; zero once that time has come.
+
+    `open_for` is how long it opens this time.
+    """
 
     account: str
     reason: str
     opened_at: datetime
     open_until: datetime
     remaining: timedelta
+    open_for: timedelta
 
 
 class BreakerRepo:
@@ -35,7 +39,8 @@ class BreakerRepo:
             row = connection.execute(
                 text(
                     "SELECT account, reason, opened_at, open_until, "
-                    "GREATEST(open_until - clock_timestamp(), interval '0') AS remaining "
+                    "GREATEST(open_until - clock_timestamp(), interval '0') AS remaining, "
+                    "make_interval(secs => open_seconds) AS open_for "
                     "FROM guestguard.breakers WHERE account = :account"
                 ),
                 {"account": account},
@@ -70,7 +75,7 @@ class BreakerRepo:
                                 secs => GREATEST(LEAST(b.open_seconds * 2, :longest), :first)) END,
                         probe_token = NULL, probe_expires_at = NULL
                     RETURNING account, reason, opened_at, open_until,
-                        GREATEST(open_until - clock_timestamp(), interval '0')
+                        GREATEST(open_until - clock_timestamp(), interval '0'), make_interval(secs => open_seconds)
                     """
                 ),
                 {

@@ -1,8 +1,12 @@
 """The shared rate limit of a provider account: the generic cell rate algorithm (GCRA) on the database's clock."""
 
 from datetime import timedelta
+from uuid import UUID
 
 from guestguard_dagster.storage.database import Database, sql
+
+# A run that has not said for this long that it uses the rate is gone.
+SOLE_FOR = timedelta(seconds=60)
 
 
 class RateRepo:
@@ -51,4 +55,31 @@ class RateRepo:
                     """
                 ),
                 {"account": account, "wait": wait},
+            )
+
+    def become_sole(self, account: str, token: UUID) -> bool:
+        """Whether this run, by its token, is the one that uses the whole rate from now on, or still is."""
+        with self._database.transaction(durable=False) as connection:
+            return bool(
+                connection.execute(
+                    sql(
+                        """
+                        UPDATE guestguard.rate_buckets SET run_token = :token, run_until = clock_timestamp() + :holds
+                        WHERE account = :account
+                          AND (run_token = :token OR run_until IS NULL OR run_until <= clock_timestamp())
+                        """
+                    ),
+                    {"account": account, "token": token, "holds": SOLE_FOR},
+                ).rowcount
+            )
+
+    def leave_to_others(self, account: str, token: UUID) -> None:
+        """This run uses the rate no more."""
+        with self._database.transaction(durable=False) as connection:
+            connection.execute(
+                sql(
+                    "UPDATE guestguard.rate_buckets SET run_token = NULL, run_until = NULL "
+                    "WHERE account = :account AND run_token = :token"
+                ),
+                {"account": account, "token": token},
             )

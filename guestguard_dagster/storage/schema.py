@@ -475,6 +475,9 @@ rate_buckets = Table(
     Column("account", Text, primary_key=True),
     # theoretical arrival time of the generic cell rate algorithm
     _instant("theoretical_arrival", required=True),
+    # the run that uses the whole rate of an account that is too slow for several, and until when it is known to live
+    Column("run_token", Uuid),
+    _instant("run_until"),
 )
 
 idempotency_keys = Table(

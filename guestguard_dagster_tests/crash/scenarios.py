@@ -325,7 +325,7 @@ SCENARIOS = (
     Scenario(
         "restored from a backup",
         "a run is killed after its first batch, and the database is lost: a backup from before the run takes its "
-        "place, and the ledger is replayed",
+        "place, and the ledger is replayed; a failover to an asynchronous replica is the same case",
         _restored,
     ),
 )

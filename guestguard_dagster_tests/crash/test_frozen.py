@@ -72,7 +72,7 @@ def test_a_run_frozen_at_its_last_look_at_the_lease_lets_only_that_mail_leave_wh
     access = Access(Provider.SMTP, mail_server.port, connections=1)
     stage = Stage(database, mail_server, access, due_messages(database, guests=120))
 
-    # It looks before it connects, before it announces the first mail, and before that mail's content.
+    # It looks before it connects, before it begins with the first mail, and before that mail's content.
     meanwhile, afterwards = freeze_past_the_lease(stage, Stop(Point.PERMITTED, passes=2))
 
     assert meanwhile.mails == 120 - BATCH

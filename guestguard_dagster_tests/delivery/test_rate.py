@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Event
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
@@ -192,3 +193,51 @@ def test_a_request_of_a_batch_that_gets_no_turn_does_not_leave(
 
     assert statuses_of(database, message) == {"sent": BATCH_SIZE, "pending": BATCH_SIZE}
     assert len(mail_server.accepted) == BATCH_SIZE
+
+
+def test_of_two_runs_at_a_slow_account_one_goes_on_with_the_messages_of_both(
+    open_sending: SendContextOpener, database: Database, text_server: TwilioLoopback
+) -> None:
+    settings = twilio_settings(text_server, twilio_messages_per_second=6)
+    first, second = open_sending(settings), open_sending(settings)
+    long, short = (text_message(database, guests) for guests in (30, 3))
+    prepare(first, [long.id])
+    prepare(second, [short.id])
+
+    with ThreadPoolExecutor(2) as pool:
+        long_run = pool.submit(dispatch, first, [long.id], Event())
+        while len(text_server.accepted) < 6:
+            Event().wait(0.05)
+        short_run = pool.submit(dispatch, second, [short.id], Event())
+        reports = [long_run.result(), short_run.result()]
+    # Where one ended just as the other left, the next tick's run goes on.
+    dispatch(first, [long.id, short.id], Event())
+
+    assert statuses_of(database, long) == {"sent": 30}
+    assert statuses_of(database, short) == {"sent": 3}
+    left = [reason for report in reports for reason in report.deferred]
+    assert len(left) == 1
+    assert "another run sends all" in left[0]
+
+
+def test_a_run_that_is_gone_leaves_the_rate_to_the_next(
+    open_sending: SendContextOpener, database: Database, text_server: TwilioLoopback
+) -> None:
+    sending = open_sending(twilio_settings(text_server, twilio_messages_per_second=1000))
+    account = sending.senders.sms.account
+    dead, alive = uuid4(), uuid4()
+    sending.rates.reserve(account, cost=1, per_second=1, backlog_below=None)
+    assert sending.rates.become_sole(account, dead)
+    assert not sending.rates.become_sole(account, alive)
+    with database.transaction() as connection:
+        connection.execute(text("UPDATE guestguard.rate_buckets SET run_until = clock_timestamp()"))
+    assert sending.rates.become_sole(account, alive)
+    sending.rates.leave_to_others(account, alive)
+    assert sending.rates.become_sole(account, dead)
+
+
+def text_message(database: Database, recipients: int) -> Message:
+    event = make_event(database, **NEVER_QUIET)
+    for number in range(recipients):
+        make_guests(database, event, 1, phone=f"+4917112345{number:02}")
+    return make_message(database, event, channel=MessageChannel.SMS)

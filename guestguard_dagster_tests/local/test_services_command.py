@@ -139,7 +139,7 @@ def test_a_full_disk_is_a_sentence(project: Path) -> None:
     (data_folder / "state.unfinished").symlink_to("/dev/full")
     code, output = run(project, "services")
     assert code == 1
-    assert output.splitlines()[-1] == "Error: the disk is full; make sending and start again"
+    assert output.splitlines()[-1] == "Error: the disk is full; make room and start again"
     assert "Traceback" not in output
 
 

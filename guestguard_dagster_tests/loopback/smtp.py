@@ -56,13 +56,15 @@ class SmtpLoopback:
     def report(self) -> dict[str, int]:
         return dict(self.recipients())
 
-    def refuses_connection(self) -> bool:
-        """Whether the connection that was counted last is one too many."""
+    def count_connection(self, connection: socket.socket) -> tuple[int, bool]:
+        """Its number, and whether it is one too many."""
         with self.lock:
+            self.connections += 1
+            self.open_sockets.add(connection)
             most = self.features.most_connections
-            is_refused = most is not None and self.connections - self.ended > most
+            is_refused = most is not None and len(self.open_sockets) > most
             self.connections_refused += is_refused
-        return is_refused
+            return self.connections, is_refused
 
     def refuses_mail(self) -> bool:
         """Whether this mail, which is counted, goes beyond what the server takes in a period."""
@@ -131,10 +133,8 @@ class _Session(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         self.loopback = self.server.loopback
         self.features = self.loopback.features
-        with self.loopback.lock:
-            self.loopback.connections += 1
-            self.loopback.open_sockets.add(self.connection)
-            self.number = self.loopback.connections
+        self.accepted_socket = self.connection
+        self.number, is_refused = self.loopback.count_connection(self.accepted_socket)
         self.secure = False
         self.known = not self.features.users
         self.taken = 0
@@ -143,7 +143,7 @@ class _Session(socketserver.StreamRequestHandler):
             if self.features.implicit_tls:
                 self._start_tls()
             self.connection.settimeout(self.features.idle_seconds)
-            if self.loopback.refuses_connection():
+            if is_refused:
                 self._say("421 4.7.0 too many connections from you")
                 raise _Ended
             if not self._struck("connect"):
@@ -157,7 +157,7 @@ class _Session(socketserver.StreamRequestHandler):
             self.connection.close()
         with self.loopback.lock:
             self.loopback.ended += 1
-            self.loopback.open_sockets.discard(self.connection)
+            self.loopback.open_sockets.discard(self.accepted_socket)
 
     def _one_command(self) -> bool:
         """Answer one command; False after QUIT or the client's end."""
@@ -337,6 +337,9 @@ class _Session(socketserver.StreamRequestHandler):
         self.rfile = self.connection.makefile("rb")
         self.secure = True
         with self.loopback.lock:
+            self.loopback.open_sockets.discard(self.accepted_socket)
+            self.loopback.open_sockets.add(self.connection)
+            self.accepted_socket = self.connection
             self.loopback.secure_connections += 1
 
     def _say(self, reply: str) -> None:

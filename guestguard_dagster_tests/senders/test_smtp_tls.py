@@ -74,6 +74,8 @@ def test_mail_passes_over_verified_tls_with_a_login(
     with SmtpLoopback(features) as server:
         sender = connect(server, tls, ca_file, user=USER, password=PASSWORD)
         assert set(classes(hand_off_all(sender, mails(10)))) == {OutcomeClass.SENT}
+        # also waits for a session that was still being opened
+        sender.close()
         assert len(server.accepted) == 10
         assert server.secure_connections == server.connections
 
