@@ -18,7 +18,7 @@ from guestguard_dagster_tests.crash.fragile_postgres import FragilePostgres
 from guestguard_dagster_tests.crash.killing import new_seed
 from guestguard_dagster_tests.crash.limits import LIMITS
 from guestguard_dagster_tests.crash.neighbours import NEIGHBOURS
-from guestguard_dagster_tests.crash.providers import Provider
+from guestguard_dagster_tests.crash.providers import Provider, batch_size
 from guestguard_dagster_tests.crash.random_instants import Caught, How, catch_workers
 from guestguard_dagster_tests.crash.scenarios import SCENARIOS
 from guestguard_dagster_tests.crash.scene import GUESTS, Scenario, Scene
@@ -47,11 +47,12 @@ one fault strike in the middle, lets everything recover as it would by itself, a
 - **doubled**: guests with more than one message.
 """
 
-_READING = """\
+_READING = f"""\
 Resend recognises a repeated request by its idempotency key, so an interrupted hand-off is repeated byte for byte and
 nobody is left in doubt. SMTP, SES and Twilio cannot recognise a repeat: what was leaving when the process died, or when
-the answer was lost, stays `unknown`, at most one batch (SMTP and SES 50, Twilio 20) for each dead process. A callback
-of the provider, or an operator, can settle it later.
+the answer was lost, stays `unknown`, at most one batch for each dead process (SMTP {batch_size(Provider.SMTP)},
+SES {batch_size(Provider.SES)}, Twilio {batch_size(Provider.TWILIO)}). A callback of the provider, or an operator, can
+settle it later.
 """
 
 

@@ -11,7 +11,7 @@ from guestguard_dagster.storage.messages import MessageRepo
 from guestguard_dagster_tests.crash.gates import Point, Stop
 from guestguard_dagster_tests.crash.passing_time import let_leases_run_out, let_run_requests_run_out, let_waits_pass
 from guestguard_dagster_tests.crash.poison import Poison
-from guestguard_dagster_tests.crash.providers import open_senders
+from guestguard_dagster_tests.crash.providers import batch_size
 from guestguard_dagster_tests.crash.scene import GUESTS, Scenario, Scene
 from guestguard_dagster_tests.crash.stage import Stage, see_off, start_worker
 from guestguard_dagster_tests.crash.verdict import Verdict
@@ -53,7 +53,6 @@ def _giant(scene: Scene) -> Verdict:
     """Small messages and a giant are due together; in the middle of the giant its host says Stop, later Resume."""
     with scene.stage(guests=(_GIANT, *[_SMALL] * _SMALL_MESSAGES)) as stage:
         giant, *small = stage.message_ids
-        batch = _batch_size(stage)
         messages = MessageRepo(scene.database)
         stop = Stop(Point.BEFORE_CALL, passes=_SMALL_MESSAGES + _GIANT_BATCHES_BEFORE_STOP)
         with stage.start_worker(stop=stop) as worker:
@@ -66,7 +65,8 @@ def _giant(scene: Scene) -> Verdict:
         messages.resume(giant)
         stage.settle()
         return stage.judge().but(
-            left_after_stop=max(0, after - before - batch), small_behind_the_half=_behind_the_half(stage, giant, small)
+            left_after_stop=max(0, after - before - batch_size(scene.provider)),
+            small_behind_the_half=_behind_the_half(stage, giant, small),
         )
 
 
@@ -100,14 +100,6 @@ def _pending(stage: Stage, message_id: UUID) -> int:
             {"id": message_id},
         ).scalar_one()
     return len(stage.guest_ids(message_id)) - settled
-
-
-def _batch_size(stage: Stage) -> int:
-    senders = open_senders(stage.access)
-    try:
-        return senders.for_channel(stage.access.provider.channel).batch_size
-    finally:
-        senders.close()
 
 
 def _arrived(stage: Stage, message_id: UUID) -> int:

@@ -62,6 +62,15 @@ def open_senders(access: Access) -> Senders:
     return Senders(openers[access.provider](access), LogSender(MessageChannel.SMS))
 
 
+def batch_size(provider: Provider) -> int:
+    """How many leave in one batch."""
+    senders = open_senders(Access(provider, port=0))
+    try:
+        return senders.for_channel(provider.channel).batch_size
+    finally:
+        senders.close()
+
+
 def _smtp(access: Access) -> Sender[Mail]:
     server = SmtpAccess(
         host="127.0.0.1",

@@ -18,11 +18,10 @@ from uuid import UUID
 from sqlalchemy import text
 
 from guestguard_dagster.domain.deliveries import DeliveryStatus
-from guestguard_dagster.senders import smtp
 from guestguard_dagster.storage.database import Database, DatabaseUnavailable
 from guestguard_dagster_tests.crash.fragile_postgres import FragilePostgres
 from guestguard_dagster_tests.crash.killing import new_seed
-from guestguard_dagster_tests.crash.providers import Access, Provider
+from guestguard_dagster_tests.crash.providers import Access, Provider, batch_size
 from guestguard_dagster_tests.crash.remote_loopback import RemoteLoopback
 from guestguard_dagster_tests.crash.soak_report import DOCUMENT, SoakResult, write_result
 from guestguard_dagster_tests.crash.stage import start_worker
@@ -32,7 +31,7 @@ from guestguard_dagster_tests.factories import make_event, make_message
 
 MAILS, KILLS, DATABASE_KILLS = 200_000, 100, 30
 # What of one dead run may be unknown: its batch, where a repeat is not recognised.
-_MOST_IN_DOUBT = {Provider.SMTP: smtp.BATCH_SIZE, Provider.RESEND: 0}
+_MOST_IN_DOUBT = {Provider.SMTP: batch_size(Provider.SMTP), Provider.RESEND: 0}
 PROVIDERS = tuple(_MOST_IN_DOUBT)
 
 _RUNS_AT_ONCE = 2
@@ -110,6 +109,12 @@ class _Soak:
             worker.close()
 
     def run(self) -> None:
+        self._send_and_kill()
+        # One that waited for the database may have answers in hand about what others have called unknown.
+        for worker in self._workers:
+            worker.wait()
+
+    def _send_and_kill(self) -> None:
         plugs = [self._kill_run] * self._plan.kills + [self._kill_database] * self._plan.database_kills
         self._random.shuffle(plugs)
         within = self._plan.mails * _PULLED_WITHIN

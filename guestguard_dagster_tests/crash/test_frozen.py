@@ -7,14 +7,14 @@ from guestguard_dagster.storage.database import Database
 from guestguard_dagster_tests.crash.gates import Point, Stop
 from guestguard_dagster_tests.crash.killing import freeze_one_after_the_other, new_seed
 from guestguard_dagster_tests.crash.passing_time import let_leases_run_out, live_leases
-from guestguard_dagster_tests.crash.providers import Access, Provider
+from guestguard_dagster_tests.crash.providers import Access, Provider, batch_size
 from guestguard_dagster_tests.crash.stage import Stage, due_messages
 from guestguard_dagster_tests.crash.verdict import Verdict
 from guestguard_dagster_tests.crash.waiting import wait_until
 from guestguard_dagster_tests.crash.worker import Ending
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
 
-BATCH = 50
+BATCH = batch_size(Provider.SMTP)
 
 
 def freeze_past_the_lease(stage: Stage, stop: Stop) -> tuple[Verdict, Verdict]:
@@ -60,9 +60,9 @@ def test_a_run_frozen_before_it_hands_off_hands_nothing_off_when_it_wakes_up_lat
 
     meanwhile, afterwards = freeze_past_the_lease(stage, Stop(Point.BEFORE_CALL))
 
-    assert meanwhile.states == {DeliveryStatus.SENT: 70, DeliveryStatus.UNKNOWN: BATCH}
+    assert meanwhile.states == {DeliveryStatus.SENT: 120 - BATCH, DeliveryStatus.UNKNOWN: BATCH}
     assert afterwards == meanwhile
-    assert afterwards.mails == 70
+    assert afterwards.mails == 120 - BATCH
     assert afterwards.breaches == {}
 
 
@@ -75,9 +75,9 @@ def test_a_run_frozen_at_its_last_look_at_the_lease_lets_only_that_mail_leave_wh
     # It looks before it connects, before it begins with the first mail, and before that mail's content.
     meanwhile, afterwards = freeze_past_the_lease(stage, Stop(Point.PERMITTED, passes=2))
 
-    assert meanwhile.mails == 70
-    assert afterwards.mails == 71
-    assert afterwards.states == {DeliveryStatus.SENT: 71, DeliveryStatus.UNKNOWN: BATCH - 1}
+    assert meanwhile.mails == 120 - BATCH
+    assert afterwards.mails == 120 - BATCH + 1
+    assert afterwards.states == {DeliveryStatus.SENT: 120 - BATCH + 1, DeliveryStatus.UNKNOWN: BATCH - 1}
     assert afterwards.breaches == {}
 
 
@@ -88,7 +88,7 @@ def test_a_run_frozen_with_its_answers_in_hand_writes_them_down_when_it_wakes_up
 
     meanwhile, afterwards = freeze_past_the_lease(stage, Stop(Point.AFTER_CALL))
 
-    assert meanwhile.states == {DeliveryStatus.SENT: 70, DeliveryStatus.UNKNOWN: BATCH}
+    assert meanwhile.states == {DeliveryStatus.SENT: 120 - BATCH, DeliveryStatus.UNKNOWN: BATCH}
     assert meanwhile.arrived_unknown == BATCH
     assert afterwards.states == {DeliveryStatus.SENT: 120}
     assert afterwards.breaches == {}

@@ -8,12 +8,12 @@ from guestguard_dagster.storage.database import Database
 from guestguard_dagster_tests.crash.gates import Point, Stop
 from guestguard_dagster_tests.crash.killing import kill_among_racing, kill_one_after_the_other, new_seed
 from guestguard_dagster_tests.crash.passing_time import let_leases_run_out
-from guestguard_dagster_tests.crash.providers import Access, Provider
+from guestguard_dagster_tests.crash.providers import Access, Provider, batch_size
 from guestguard_dagster_tests.crash.stage import Stage, due_messages
 from guestguard_dagster_tests.dagster_rooms import environment, run_send_job
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
 
-BATCH = 50
+BATCH = batch_size(Provider.SMTP)
 
 
 def test_a_killed_run_never_sends_twice(database: Database, slow_mail_server: SmtpLoopback) -> None:

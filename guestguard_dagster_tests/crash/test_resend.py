@@ -9,14 +9,14 @@ from guestguard_dagster.storage.database import Database
 from guestguard_dagster_tests.crash.gates import Point, Stop
 from guestguard_dagster_tests.crash.killing import kill_among_racing, kill_one_after_the_other, new_seed
 from guestguard_dagster_tests.crash.passing_time import let_a_day_pass_over_batches
-from guestguard_dagster_tests.crash.providers import Access, Provider
+from guestguard_dagster_tests.crash.providers import Access, Provider, batch_size
 from guestguard_dagster_tests.crash.stage import Stage, due_messages
 from guestguard_dagster_tests.crash.waiting import wait_until
 from guestguard_dagster_tests.crash.worker import Ending
 from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
 from guestguard_dagster_tests.loopback.resend import ResendLoopback
 
-BATCH = 100
+BATCH = batch_size(Provider.RESEND)
 
 
 @pytest.fixture
