@@ -9,8 +9,10 @@ from sqlalchemy import Connection
 
 from guestguard_dagster.domain.ledger import LedgerEntry
 from guestguard_dagster.domain.ledger_gaps import Span
+from guestguard_dagster.domain.messages import HoldOwner
 from guestguard_dagster.storage.database import sql
 from guestguard_dagster.storage.ledger import LEFT_BEFORE_RESTORE, MAY_HAVE_LEFT, POSITION, Position
+from guestguard_dagster.storage.messages.holds import hold_messages
 
 HELD_REASON = "may have left before the database was restored: the ledger has a gap"
 
@@ -165,20 +167,19 @@ def hold_what_may_have_left(connection: Connection, gaps: Sequence[Span]) -> InD
         ),
         {"since": [gap.since for gap in gaps], "until": [gap.until for gap in gaps]},
     )
-    held = connection.execute(
+    may_have_left = connection.execute(
         sql(
             """
-            UPDATE guestguard.scheduled_messages m
-            SET held_at = clock_timestamp(), held_reason = :reason, updated_at = clock_timestamp()
+            SELECT m.id FROM guestguard.scheduled_messages m
             WHERE m.status IN ('scheduled', 'sending') AND m.held_at IS NULL
               AND m.send_at <= :end
               AND (m.audience_frozen_at IS NULL OR EXISTS (
                 SELECT FROM guestguard.message_deliveries d WHERE d.message_id = m.id AND d.status = 'pending'))
-            RETURNING m.id
             """
         ),
-        {"reason": HELD_REASON, "end": end},
+        {"end": end},
     ).scalars()
+    held = hold_messages(connection, list(may_have_left), by=HoldOwner.OPERATOR, reason=HELD_REASON)
     deliveries = connection.execute(
         sql(
             f"""

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from guestguard_dagster.delivery.callbacks import Applied, CallbackApplier
 from guestguard_dagster.domain.callbacks import Provider, ProviderEvent
@@ -21,7 +21,9 @@ from guestguard_dagster.local.ports import free_port
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.callbacks import CallbackRepo
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.deliveries import live_status
 from guestguard_dagster.storage.installation import InstallationRepo
+from guestguard_dagster.storage.schema import delivery_batches, message_deliveries
 from guestguard_dagster.storage.suppressions import SuppressionRepo
 from guestguard_dagster.streams.access import NatsAccess
 from guestguard_dagster.streams.declaration import StreamDeclaration
@@ -77,8 +79,17 @@ def _apply(database: Database) -> dict[Applied, int]:
 
 def _status(database: Database, delivery_id: int) -> str:
     with database.transaction() as connection:
-        query = text("SELECT status FROM guestguard.message_deliveries WHERE id = :id")
-        return str(connection.execute(query, {"id": delivery_id}).scalar_one())
+        query = (
+            select(live_status())
+            .join_from(
+                message_deliveries,
+                delivery_batches,
+                delivery_batches.c.id == message_deliveries.c.batch_id,
+                isouter=True,
+            )
+            .where(message_deliveries.c.id == delivery_id)
+        )
+        return str(connection.execute(query).scalar_one())
 
 
 @settings(

@@ -9,10 +9,11 @@ import pytest
 from sqlalchemy import text
 
 from guestguard_dagster.delivery.ending import end_settled
-from guestguard_dagster.domain.deliveries import DeliveryStatus
+from guestguard_dagster.domain.deliveries import ALL_RETRYABLE, DeliveryStatus
 from guestguard_dagster.domain.events import Event
 from guestguard_dagster.domain.messages import Message, MessageChannel, MessageStatus
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.deliveries import reopen
 from guestguard_dagster.storage.messages import MessageRepo
 from guestguard_dagster_tests.factories import (
     make_deliveries,
@@ -135,14 +136,12 @@ def test_a_message_that_a_retry_opens_at_the_last_moment_does_not_end(
 ) -> None:
     event = make_event(database)
     message = a_frozen_message(database, event, SENT)
-    [failed] = make_deliveries(database, message, make_guests(database, event), status=DeliveryStatus.FAILED)
+    make_deliveries(database, message, make_guests(database, event), status=DeliveryStatus.FAILED, retryable=True)
     with ThreadPoolExecutor(1) as pool, database.transaction() as retry:
         retry.execute(text("UPDATE guestguard.scheduled_messages SET version = version + 1"))
         finishing = pool.submit(end_settled, messages, [message.id])
         wait_until_blocked(database)
-        retry.execute(
-            text("UPDATE guestguard.message_deliveries SET status = 'pending' WHERE id = :id"), {"id": failed}
-        )
+        reopen(retry, message.id, ALL_RETRYABLE, batch_size=1)
         retry.commit()
         assert finishing.result() == {}
     assert read_message(database, message.id).status is MessageStatus.SENDING

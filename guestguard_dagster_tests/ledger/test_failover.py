@@ -63,7 +63,8 @@ class Replicated:
 
     def wait_until_received(self) -> None:
         with psycopg.connect(self.url(self.primary), autocommit=True) as connection:
-            (written,) = connection.execute("SELECT pg_current_wal_lsn()").fetchone() or ("0/0",)
+            # Not what is written by now: commits of this server do not wait for that.
+            (written,) = connection.execute("SELECT pg_current_wal_insert_lsn()").fetchone() or ("0/0",)
         with psycopg.connect(self.url(self.replica), autocommit=True) as connection:
             wait_until(
                 lambda: (
