@@ -6,7 +6,7 @@ back. Where it is not, several batches are leased and composed at once.
 
 import logging
 import zlib
-from collections import Counter, deque
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -72,7 +72,8 @@ class Worker:
         self._gate = ProviderGate(sending, self._sender, stop, transactional=transactional)
         self._composer = composer
         self._stop = stop
-        self._queues: deque[UUID] = deque()
+        # in their turn; a run may have thousands of messages
+        self._queues: OrderedDict[UUID, None] = OrderedDict()
         self._hand_off_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hand-off")
         self._under_way: Future[Answered] | None = None
         self._unwritten: Answered | None = None
@@ -94,15 +95,12 @@ class Worker:
 
     def wake(self, queue_ids: Iterable[UUID]) -> None:
         """Work on these queues, too."""
-        for queue_id in queue_ids:
-            if queue_id not in self._queues:
-                self._queues.append(queue_id)
+        self._queues.update(dict.fromkeys(queue_ids))
 
     def leave(self, queue_ids: Iterable[UUID]) -> None:
         """Work on these queues no more, until they are woken."""
         for queue_id in queue_ids:
-            if queue_id in self._queues:
-                self._queues.remove(queue_id)
+            self._queues.pop(queue_id, None)
 
     def step(self) -> bool:
         """Lease some batches and let them leave; False when none is free now, or when the account takes nothing.
@@ -181,7 +179,7 @@ class Worker:
     def _lease(self) -> Lease | None:
         """Free batches of the next queues, in turn, cut to what may leave at once; None when no batch is free."""
         while self._queues:
-            window = [self._queues.popleft() for _ in range(min(len(self._queues), _QUEUES_PER_LEASE))]
+            window = [self._queues.popitem(last=False)[0] for _ in range(min(len(self._queues), _QUEUES_PER_LEASE))]
             limit = 1 if self._gate.is_probing else self._batches_per_lease
             per_queue = -(-limit // len(window))
             lease = self._sending.batches.lease(
@@ -190,8 +188,11 @@ class Worker:
             leased = Counter(batch.queue_id for batch in lease.batches)
             # Whoever found no room comes first next time; whoever got its share may have more.
             is_full = len(lease.batches) == limit
-            self._queues.extendleft(id for id in reversed(window) if is_full and not leased[id])
-            self._queues.extend(id for id in window if leased[id] and (is_full or leased[id] == per_queue))
+            for queue_id in reversed(window):
+                if is_full and not leased[queue_id]:
+                    self._queues[queue_id] = None
+                    self._queues.move_to_end(queue_id, last=False)
+            self.wake(id for id in window if leased[id] and (is_full or leased[id] == per_queue))
             if lease.batches:
                 self._fit_lease_to(lease)
                 return replace(lease, batches=tuple(map(self._cut, lease.batches)))
