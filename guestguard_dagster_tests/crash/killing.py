@@ -5,7 +5,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from guestguard_dagster_tests.crash.passing_time import let_leases_run_out
+from guestguard_dagster_tests.crash.passing_time import has_half_a_statement, let_leases_run_out
 from guestguard_dagster_tests.crash.stage import Stage
 from guestguard_dagster_tests.crash.waiting import wait_until
 from guestguard_dagster_tests.crash.worker import Worker
@@ -99,7 +99,7 @@ def freeze_one_after_the_other(stage: Stage, seed: int, *, freezes: int) -> int:
             let_leases_run_out(stage.database)
             worker = workers.enter_context(stage.start_worker(lease_seconds=_FREEZER_LEASE_SECONDS))
             chance.wait_for_the_moment(worker)
-            if not worker.freeze():
+            if not _freeze_between_statements(stage, worker):
                 break
             frozen.append(worker)
         let_leases_run_out(stage.database)
@@ -109,3 +109,13 @@ def freeze_one_after_the_other(stage: Stage, seed: int, *, freezes: int) -> int:
         for worker in frozen:
             worker.wait()
         return len(frozen)
+
+
+def _freeze_between_statements(stage: Stage, worker: Worker) -> bool:
+    """Half a statement would keep its locks as long as the worker stands still; between two, PostgreSQL ends that."""
+    while worker.freeze():
+        if not has_half_a_statement(stage.database):
+            return True
+        worker.go_on()
+        time.sleep(0.01)
+    return False

@@ -71,6 +71,18 @@ def live_leases(database: Database) -> int:
         return held
 
 
+def has_half_a_statement(database: Database) -> bool:
+    """Whether PostgreSQL waits for the rest of what some process began to say."""
+    with database.transaction() as connection:
+        waiting: bool = connection.execute(
+            text(
+                "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() "
+                "AND state = 'active' AND wait_event_type = 'Client')"
+            )
+        ).scalar_one()
+        return waiting
+
+
 def _execute(database: Database, *statements: str) -> None:
     with database.transaction(durable=False) as connection:
         for statement in statements:

@@ -68,7 +68,7 @@ def test_an_operator_lists_dismisses_and_replays(
     (guest,) = make_guests(database, event, id=guest_id)
     replayed = _metadata(_run(instance, "replay_dead_letters", "try_again", {"all": True}), "try_again")
     assert (replayed["replayed"].value, replayed["still dead"].value) == (1, 1)
-    assert _run(instance, "rsvp_confirmation").success
+    _confirm(instance, mail_server, 1)
     assert mail_server.recipients() == {guest.email: 1}
 
     later = {"since": (broken.created_at + timedelta(days=1)).isoformat()}
@@ -92,7 +92,7 @@ def test_events_are_read_from_the_stream_again(
     event = make_event(database)
     guests = make_guests(database, event, 3)
     stream.publish_many([(RSVP, rsvp_confirmed(guest, event), None) for guest in guests])
-    assert _run(instance, "rsvp_confirmation").success
+    _confirm(instance, mail_server, 3)
 
     again = {"first_sequence": 1, "last_sequence": 1_000_000}
     read = _metadata(_run(instance, "replay_events", "read_again", again), "read_again")
@@ -100,6 +100,12 @@ def test_events_are_read_from_the_stream_again(
     assert _run(instance, "rsvp_confirmation").success
     assert mail_server.recipients() == {guest.email: 1 for guest in guests}
     assert len(notifications_of(database)) == 3
+
+
+def _confirm(instance: DagsterInstance, mail_server: SmtpLoopback, mails: int) -> None:
+    """A run ends when the stream has nothing for it; a loaded server may say so of what it has. Then run once more."""
+    while len(mail_server.recipients()) < mails:
+        assert _run(instance, "rsvp_confirmation").success
 
 
 def _run(

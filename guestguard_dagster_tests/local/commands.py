@@ -53,6 +53,7 @@ class Command:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_listen_to_signals,
             )
 
     @property
@@ -79,6 +80,12 @@ class Command:
 
     def wait(self) -> int:
         return self.process.wait(_SECONDS)
+
+
+def _listen_to_signals() -> None:
+    """As in a terminal: a process started by `nohup` or with `&` hands on that SIGHUP and SIGINT are ignored."""
+    for each in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(each, signal.SIG_DFL)
 
 
 def run(project: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> tuple[int, str]:
