@@ -84,6 +84,7 @@ def event(database: Database, host: User) -> Event:
 def listening() -> Iterator[socket.socket]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
+        listening.listen()  # a browser that comes before the server waits for it
         yield listening
 
 

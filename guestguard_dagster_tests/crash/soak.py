@@ -153,6 +153,7 @@ class _Soak:
             )
 
     def _kill_run(self) -> None:
+        self._keep_at_work()
         victim = self._random.choice(self._workers)
         self.kills += victim.is_running
         self._forget(victim)

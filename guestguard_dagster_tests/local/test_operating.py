@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from guestguard_dagster.cli import cli
+from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.ticks import TickRepo
 
@@ -13,6 +14,8 @@ from guestguard_dagster.storage.ticks import TickRepo
 @pytest.fixture
 def run(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Run":
     monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("DATABASE_URL", database_url)
     return Run()
 
