@@ -204,8 +204,8 @@ def _position_in_ledger(database: Database) -> Finding:
     position = LedgerRepo(database).position()
     if position is None:
         return _warning("ledger", "the ledger was never looked at; the sensor due_messages does, every 30 seconds")
-    if position.behind_since is not None:
-        return _error("ledger", behind_sentence(position.unknown_batches or 0))
+    if sentence := behind_sentence(position):
+        return _error("ledger", sentence)
     age = database.now() - position.verified_at
     if age > _TICKS_WITHIN:
         return _warning("ledger", f"the ledger was last looked at {_told(age)} ago; check that NATS runs, and NATS_URL")

@@ -1,10 +1,8 @@
 """The database held against its ledger: whether it has lost what has left, and what is yet to be recorded."""
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -12,8 +10,7 @@ from guestguard_dagster.clock import boot_seconds
 from guestguard_dagster.domain.ledger import LedgerEntry, LedgerMark, LedgerRecord
 from guestguard_dagster.domain.memos import MemoKind
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.installation import InstallationRepo
-from guestguard_dagster.storage.ledger import LedgerRepo, Position
+from guestguard_dagster.storage.ledger import LedgerRepo, Position, ThisDatabase
 from guestguard_dagster.streams.errors import StreamFailed
 from guestguard_dagster.streams.ledger import Ledger, LedgerState
 
@@ -33,7 +30,7 @@ class Verdict(StrEnum):
 
 
 # A run looks again after so long: sooner where NATS was away, or where it was stopped.
-_LOOK_AGAIN_SECONDS = {Verdict.KNOWN: 120.0, Verdict.BEHIND: 5.0, Verdict.UNSEEN: 5.0, Verdict.NOT_KEPT: math.inf}
+_LOOK_AGAIN_SECONDS = {Verdict.KNOWN: 120.0, Verdict.BEHIND: 5.0, Verdict.UNSEEN: 5.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +49,11 @@ class Standing:
         return self.verdict is not Verdict.BEHIND
 
 
-def behind_sentence(batches: int) -> str:
-    """What operators are told, in the same words everywhere."""
+def behind_sentence(position: Position | None) -> str | None:
+    """What operators are told of a database that is behind its ledger, in the same words everywhere; else None."""
+    if position is None or position.behind_since is None:
+        return None
+    batches = position.unknown_batches
     left = f", and has forgotten at least {batches} batches that left since" if batches else ""
     return (
         f"the database was restored, or failed over, to an earlier state than its ledger's{left}: "
@@ -70,13 +70,12 @@ def check(database: Database, ledger: Ledger) -> Standing:
     if not ledger.is_kept:
         return Standing(Verdict.NOT_KEPT, ledger.problem or NOT_KEPT)
     repo = LedgerRepo(database)
-    looked_at, identity = repo.look()
+    here = repo.look()
     try:
-        installation_id = UUID(InstallationRepo(database).id)
-        return replace(_look(repo, ledger, looked_at, installation_id), database=identity)
+        return replace(_look(repo, ledger, here), database=here.identity)
     except StreamFailed as problem:
         sentence = f"the ledger cannot be looked at, and sending goes on without it: {problem}"
-        return Standing(Verdict.UNSEEN, sentence, identity)
+        return Standing(Verdict.UNSEEN, sentence, here.identity)
 
 
 def ours(page: Sequence[LedgerRecord], installation_id: UUID) -> list[LedgerRecord]:
@@ -130,21 +129,21 @@ class LedgerGuard:
         return self.standing.may_send or queue_id == MemoKind.ALERT.queue_id
 
 
-def _look(repo: LedgerRepo, ledger: Ledger, looked_at: datetime, installation_id: UUID) -> Standing:
+def _look(repo: LedgerRepo, ledger: Ledger, here: ThisDatabase) -> Standing:
     state = ledger.state()
     position, warnings = _position(repo, state)
-    if position.behind_since is not None:
-        return _behind(position)
+    if sentence := behind_sentence(position):
+        return Standing(Verdict.BEHIND, sentence)
     if state.last_sequence > position.sequence:
         for page in ledger.read(position.sequence):
-            records = ours(page, installation_id)
+            records = ours(page, here.installation_id)
             unknown = repo.unknown([each.content for each in records if isinstance(each.content, LedgerEntry)])
             if unknown or not _marks_are_known(repo, records):
                 repo.stop(position, unknown_batches=len(unknown), sequence=page[-1].sequence)
                 return _standing_now(repo)
             if page:
                 repo.advance(position, page[-1].sequence)
-    repo.advance(position, state.last_sequence, verified_at=looked_at)
+    repo.advance(position, state.last_sequence, verified_at=here.now)
     return Standing(Verdict.KNOWN, "; ".join([*warnings, *state.drift]))
 
 
@@ -169,14 +168,8 @@ def _marks_are_known(repo: LedgerRepo, page: Sequence[LedgerRecord]) -> bool:
 
 def _standing_now(repo: LedgerRepo) -> Standing:
     """After something unknown: stopped, unless somebody has replayed it meanwhile."""
-    position = repo.position()
-    if position is None or position.behind_since is None:
-        return Standing(Verdict.KNOWN)
-    return _behind(position)
-
-
-def _behind(position: Position) -> Standing:
-    return Standing(Verdict.BEHIND, behind_sentence(position.unknown_batches or 0))
+    sentence = behind_sentence(repo.position())
+    return Standing(Verdict.BEHIND, sentence) if sentence else Standing(Verdict.KNOWN)
 
 
 def _write_what_is_missing(repo: LedgerRepo, ledger: Ledger) -> None:

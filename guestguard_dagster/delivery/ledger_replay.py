@@ -14,7 +14,6 @@ from guestguard_dagster.domain.ledger import LedgerEntry, LedgerRecord
 from guestguard_dagster.domain.ledger_gaps import LostTime, Span
 from guestguard_dagster.storage import ledger_replay as rows
 from guestguard_dagster.storage.database import Database, database_now
-from guestguard_dagster.storage.installation import InstallationRepo
 from guestguard_dagster.storage.ledger import LedgerRepo, Position
 from guestguard_dagster.streams.ledger import Ledger
 
@@ -120,6 +119,7 @@ class _Replay:
     def run(self) -> None:
         repo = LedgerRepo(self._database)
         state = self._ledger.state()
+        installation_id = repo.look().installation_id
         with self._database.transaction() as connection:
             position = rows.lock(connection)
             if position.behind_since is None and self._restored_to is None:
@@ -127,7 +127,6 @@ class _Replay:
             lost = self._lost_time(connection, position)
             sequence = position.sequence
             begins_too_late = state.first_sequence > position.sequence + 1
-            installation_id = UUID(InstallationRepo(self._database).id)
             for page in self._ledger.read(position.sequence):
                 if begins_too_late and page:
                     lost.nothing_lies_before(page[0].recorded_at)
@@ -136,6 +135,10 @@ class _Replay:
                 lost.see(records)
                 self._mark_left(connection, repo, records)
                 sequence = page[-1].sequence if page else sequence
+            known = rows.known_messages(connection, list(self.report.left))
+            self.report.unknown_messages = Counter(
+                {id: guests for id, guests in self.report.left.items() if id not in known}
+            )
             self._hold_what_may_have_left(connection, lost.gaps())
             if self.report.dry_run:
                 raise _OnlyLooked
@@ -162,16 +165,12 @@ class _Replay:
                 report.others_left += len(entry.recipients)
             else:
                 report.left[entry.message_id] += len(entry.recipients)
-        known = rows.known_messages(connection, list(report.left))
-        report.unknown_messages = Counter({id: left for id, left in report.left.items() if id not in known})
         report.changed.update(rows.mark_guests_left(connection, unknown))
         report.others_changed += rows.mark_others_left(connection, unknown)
 
     def _hold_what_may_have_left(self, connection: Connection, gaps: list[Span]) -> None:
-        rows.end_emptied_batches(connection)
         in_doubt = rows.hold_what_may_have_left(connection, gaps)
-        if in_doubt.deliveries:
-            rows.end_emptied_batches(connection)
+        rows.end_emptied_batches(connection)
         self.report.gaps = gaps
         self.report.held_messages = in_doubt.held_messages
         self.report.others_in_doubt = in_doubt.deliveries

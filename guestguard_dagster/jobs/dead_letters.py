@@ -26,7 +26,7 @@ from guestguard_dagster.delivery.event_intake import Rules, receive, replay
 from guestguard_dagster.delivery.ledger import check
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.notifications import NotificationType
-from guestguard_dagster.jobs.ledger import instant
+from guestguard_dagster.jobs.instants import instant
 from guestguard_dagster.jobs.queues import EVENT_QUEUE
 from guestguard_dagster.jobs.send_report import numbers
 from guestguard_dagster.resources.database import DatabaseResource
@@ -95,8 +95,8 @@ def try_again(
     context: OpExecutionContext, config: DeadLettersToChange, database: DatabaseResource, senders: SendersResource
 ) -> None:
     settings = senders.settings()
-    sending = SendContext.open(database.get(), senders.get(), settings, run_id=context.run_id)
-    used, kept = replay(sending, Rules.from_settings(settings), config.selection())
+    with SendContext.open(database.get(), senders.get(), settings, run_id=context.run_id) as sending:
+        used, kept = replay(sending, Rules.from_settings(settings), config.selection())
     context.add_output_metadata({"replayed": len(used), "still dead": len(kept), "table": _table(kept)})
 
 
@@ -109,21 +109,20 @@ def read_again(
     nats: NatsResource,
 ) -> None:
     settings = senders.settings()
-    with nats.open_ledger() as ledger:
-        standing = check(database.get(), ledger)
-    if not standing.may_send:
-        raise Failure(standing.sentence)
-    sending = SendContext.open(database.get(), senders.get(), settings, run_id=context.run_id)
-    with nats.open() as stream:
-        declaration = stream.declaration
-        arrivals = stream.read(config.first_sequence, config.last_sequence)
     fates: Counter[str] = Counter()
-    for kind in NotificationType:
-        subject = declaration.consumers[kind].subject
-        mine = [arrival for arrival in arrivals if arrival.subject == subject]
-        received = receive(sending, Rules.from_settings(settings), kind, mine)
-        fates += Counter({str(fate): count for fate, count in received.fates.items()})
-        fates["refused"] += len(received.refused)
+    with SendContext.open(database.get(), senders.get(), settings, run_id=context.run_id) as sending:
+        standing = check(sending.database, sending.ledger)
+        if not standing.may_send:
+            raise Failure(standing.sentence)
+        with nats.open() as stream:
+            declaration = stream.declaration
+            arrivals = stream.read(config.first_sequence, config.last_sequence)
+        for kind in NotificationType:
+            subject = declaration.consumers[kind].subject
+            mine = [arrival for arrival in arrivals if arrival.subject == subject]
+            received = receive(sending, Rules.from_settings(settings), kind, mine)
+            fates += Counter({str(fate): count for fate, count in received.fates.items()})
+            fates["refused"] += len(received.refused)
     context.add_output_metadata({"events": len(arrivals), **numbers("events", fates)})
 
 

@@ -1,7 +1,6 @@
 """What an operator does after a restore or a failover: replay the ledger, so that nothing is sent twice."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from uuid import UUID
 
 from dagster import (
@@ -20,6 +19,7 @@ from dagster import (
 from pydantic import Field
 
 from guestguard_dagster.delivery.ledger_replay import ReplayRefused, ReplayReport, replay
+from guestguard_dagster.jobs.instants import instant
 from guestguard_dagster.jobs.queues import EVENT_QUEUE
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.nats import NatsResource
@@ -80,17 +80,6 @@ def replay_what_left(
 )
 def replay_ledger() -> None:
     replay_what_left()
-
-
-def instant(name: str, text: str | None) -> datetime | None:
-    """Raises Failure for what cannot be read."""
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise Failure(f"{name} cannot be read; write it like 2026-12-05T18:30:00+01:00") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _table(report: ReplayReport, left: Mapping[UUID, int]) -> TableMetadataValue:

@@ -1,8 +1,9 @@
 """What `guestguard export`, `guestguard replay-ledger` and `guestguard doctor` do."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
+from guestguard_dagster.clock import in_utc
 from guestguard_dagster.delivery.health import Level, examine
 from guestguard_dagster.delivery.ledger_replay import ReplayRefused, replay
 from guestguard_dagster.domain.days import Days
@@ -59,7 +60,11 @@ def run_replay_ledger(project: Path, *, dry_run: bool, lost_at: datetime | None,
             Ledger.from_settings(settings) as ledger,
         ):
             report = replay(
-                database, ledger, dry_run=dry_run, lost_at=_in_utc(lost_at), restored_to=_in_utc(restored_to)
+                database,
+                ledger,
+                dry_run=dry_run,
+                lost_at=lost_at and in_utc(lost_at),
+                restored_to=restored_to and in_utc(restored_to),
             )
     except (ReplayRefused, StreamFailed, DatabaseFailed) as problem:
         raise LocalServiceError(str(problem)) from None
@@ -72,10 +77,6 @@ def run_replay_ledger(project: Path, *, dry_run: bool, lost_at: datetime | None,
         tell(f"  message {message_id}: held")
     if not dry_run:
         tell("Now run the job replay_events, for events of the lost time that were acknowledged.")
-
-
-def _in_utc(moment: datetime | None) -> datetime | None:
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 def run_doctor(project: Path) -> int:

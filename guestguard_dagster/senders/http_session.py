@@ -1,6 +1,6 @@
 """The HTTP session under the SDKs: kept connections, timeouts always, and certainty about what never left."""
 
-from datetime import UTC, timedelta
+from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -12,7 +12,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, NewConnectionError, ProtocolError
 
-from guestguard_dagster.clock import utc_now
+from guestguard_dagster.clock import in_utc, utc_now
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 
 # Seconds: to connect, and between two bytes of the answer.
@@ -78,8 +78,7 @@ def wished_wait(retry_after: str | None) -> timedelta | None:
         until = parsedate_to_datetime(retry_after)
     except ValueError:
         return None
-    until = until if until.tzinfo else until.replace(tzinfo=UTC)
-    return max(until - utc_now(), timedelta())
+    return max(in_utc(until) - utc_now(), timedelta())
 
 
 class _Connection(HTTPConnection):

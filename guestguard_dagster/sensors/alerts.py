@@ -94,10 +94,9 @@ def _verdicts(instance: DagsterInstance) -> list[AssetCheckEvaluation]:
 
 
 def _stopped_by_ledger(ledger: LedgerRepo) -> list[NewAlert]:
-    position = ledger.position()
-    if position is None or position.behind_since is None:
+    sentence = behind_sentence(ledger.position())
+    if sentence is None:
         return []
-    sentence = behind_sentence(position.unknown_batches or 0)
     return [NewAlert(_LEDGER, "nothing is sent: the database is behind its ledger", f"{sentence}.")]
 
 

@@ -54,6 +54,15 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class ThisDatabase:
+    """Its clock, which database it is, and the installation that it belongs to."""
+
+    now: datetime
+    identity: str
+    installation_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class Unrecorded:
     """Batches that left and are not in the ledger, the oldest first, and up to when there are no others.
 
@@ -101,11 +110,13 @@ class LedgerRepo:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def look(self) -> tuple[datetime, str]:
-        """The database's clock, and which database it is."""
+    def look(self) -> ThisDatabase:
+        """Who it is that is held against the ledger, and when."""
         with self._database.transaction() as connection:
-            row = connection.execute(sql(f"SELECT clock_timestamp() AS now, {DATABASE_IDENTITY} AS identity")).one()
-        return row.now, row.identity
+            row = connection.execute(
+                sql(f"SELECT clock_timestamp(), {DATABASE_IDENTITY}, (SELECT id FROM guestguard.installation)")
+            ).one()
+        return ThisDatabase(*row)
 
     def position(self) -> Position | None:
         """None before the first check."""

@@ -138,9 +138,9 @@ def mark_others_left(connection: Connection, entries: Sequence[LedgerEntry]) -> 
     ).rowcount
 
 
-def end_emptied_batches(connection: Connection) -> int:
-    """Batches with nothing left to send are done; returns how many."""
-    return connection.execute(
+def end_emptied_batches(connection: Connection) -> None:
+    """Batches with nothing left to send are done."""
+    connection.execute(
         sql(
             """
             UPDATE guestguard.delivery_batches b SET state = 'done', lease_token = NULL, lease_expires_at = NULL
@@ -148,7 +148,7 @@ def end_emptied_batches(connection: Connection) -> int:
                 SELECT FROM guestguard.message_deliveries d WHERE d.batch_id = b.id AND d.status = 'pending')
             """
         )
-    ).rowcount
+    )
 
 
 def hold_what_may_have_left(connection: Connection, gaps: Sequence[Span]) -> InDoubt:

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from nats.js.client import JetStreamContext
 
 
-async def ensure_stream(jetstream: "JetStreamContext", declaration: StreamDeclaration | LedgerDeclaration) -> list[str]:
-    """Make the stream if it is missing; returns in sentences how it differs from the declaration."""
+async def ensure_stream(
+    jetstream: "JetStreamContext", declaration: StreamDeclaration | LedgerDeclaration
+) -> tuple["StreamInfo", list[str]]:
+    """Make the stream if it is missing; returns how it stands, and in sentences how it differs from the declaration."""
     from nats.js.api import RetentionPolicy, StorageType, StreamConfig
     from nats.js.errors import NotFoundError
 
@@ -34,7 +36,7 @@ async def ensure_stream(jetstream: "JetStreamContext", declaration: StreamDeclar
             max_age=None if declaration.keep is None else declaration.keep.total_seconds(),
         )
         info = await jetstream.add_stream(config)
-    return _stream_drift(info, declaration)
+    return info, _stream_drift(info, declaration)
 
 
 async def ensure_consumer(

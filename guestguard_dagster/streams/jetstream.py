@@ -16,7 +16,7 @@ from guestguard_dagster.streams.access import NatsAccess
 from guestguard_dagster.streams.declaration import StreamDeclaration
 from guestguard_dagster.streams.declaring import ensure_consumer, ensure_stream
 from guestguard_dagster.streams.errors import StreamUnavailable
-from guestguard_dagster.streams.messages import Backlog, Published, StreamMessage, delivered, stored
+from guestguard_dagster.streams.messages import Backlog, Published, StreamMessage, delivered, publish_all, stored
 from guestguard_dagster.streams.session import Session, connect, explained
 
 _SHORTEST_WAIT = timedelta(milliseconds=10)
@@ -99,13 +99,10 @@ class JetStream:
         """Store many events, in this order, without waiting for each before the next."""
 
         async def store(session: Session) -> list[Published]:
-            acks = []
-            for kind, data, message_id in events:
-                subject = self.declaration.consumers[kind].subject
-                headers = {"Nats-Msg-Id": message_id} if message_id else None
-                acks.append(await session.jetstream.publish_async(subject, data, headers=headers))
-            answers = await asyncio.gather(*acks)
-            return [Published(answer.stream, answer.seq, bool(answer.duplicate)) for answer in answers]
+            return await publish_all(
+                session.jetstream,
+                ((self.declaration.consumers[kind].subject, data, message_id) for kind, data, message_id in events),
+            )
 
         return self._run(store)
 
@@ -150,7 +147,7 @@ class JetStream:
             await session.close()
 
     async def _survey(self, session: Session) -> Survey:
-        drift = await ensure_stream(session.jetstream, self.declaration)
+        _, drift = await ensure_stream(session.jetstream, self.declaration)
         backlogs = {}
         for kind, consumer in self.declaration.consumers.items():
             info, differences = await ensure_consumer(session.jetstream, self.declaration.name, consumer)

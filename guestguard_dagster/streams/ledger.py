@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from guestguard_dagster.domain.ledger import (
@@ -27,7 +27,7 @@ from guestguard_dagster.streams.access import NatsAccess
 from guestguard_dagster.streams.declaration import LedgerDeclaration
 from guestguard_dagster.streams.declaring import ensure_stream
 from guestguard_dagster.streams.errors import StreamFailed, StreamUnavailable
-from guestguard_dagster.streams.messages import delivered
+from guestguard_dagster.streams.messages import delivered, publish_all
 from guestguard_dagster.streams.session import CALL_SECONDS, CONNECT_SECONDS, Session, connect, explained
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RECORD_WITHIN = timedelta(milliseconds=250)
+_RECORD_SECONDS = 0.25
 _TRY_AGAIN_SECONDS = 1.0
 _PAGE = 500
 # A reader that died is forgotten by the server after so long.
@@ -67,14 +67,12 @@ class Ledger:
         access: NatsAccess | None,
         declaration: LedgerDeclaration,
         *,
-        within: timedelta = RECORD_WITHIN,
         problem: str | None = None,
     ) -> None:
         """Without `access` there is no ledger; `problem` says why, if it is not just that NATS_URL is unset."""
         self.declaration = declaration
         self.problem = problem
         self._access = access
-        self._within = within.total_seconds()
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -130,7 +128,7 @@ class Ledger:
             return self.is_kept
         if not self._is_away:
             try:
-                self._call(self._store(entries), self._within)
+                self._call(self._store(entries), _RECORD_SECONDS)
                 return True
             except (StreamFailed, SettingsInvalid, TimeoutError) as problem:
                 log.warning("the ledger does not answer, batches leave without an entry: %s", problem or "too slow")
@@ -197,12 +195,13 @@ class Ledger:
     async def _store(self, contents: Sequence[LedgerContent]) -> None:
         session = await self._connected()
         with explained(self._needed_access()):
-            acks = []
-            for content in contents:
-                headers = {"Nats-Msg-Id": content.dedupe_id} if content.dedupe_id else None
-                subject = f"{self.declaration.subject}.{KIND_OF[type(content)]}"
-                acks.append(await session.jetstream.publish_async(subject, content.as_bytes(), headers=headers))
-            await asyncio.gather(*acks)
+            await publish_all(
+                session.jetstream,
+                (
+                    (f"{self.declaration.subject}.{KIND_OF[type(content)]}", content.as_bytes(), content.dedupe_id)
+                    for content in contents
+                ),
+            )
 
     def _begin_to_come_back(self) -> None:
         self._coming_back = asyncio.ensure_future(self._come_back())
@@ -226,8 +225,7 @@ class Ledger:
     async def _state(self) -> LedgerState:
         session = await self._connected()
         with explained(self._needed_access()):
-            drift = await ensure_stream(session.jetstream, self.declaration)
-            info = await session.jetstream.stream_info(self.declaration.name)
+            info, drift = await ensure_stream(session.jetstream, self.declaration)
         if info.created is None:
             raise StreamUnavailable(f"NATS at {self._place} does not say since when its streams exist; try again")
         state = info.state

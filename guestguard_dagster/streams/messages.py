@@ -1,6 +1,7 @@
-"""What the stream delivers, and how it is told apart: sequence, instant, deliveries."""
+"""What is stored in a stream, and what it delivers and how that is told apart: sequence, instant, deliveries."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from guestguard_dagster.domain.notifications import Arrival
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
     from nats.js.api import RawStreamMsg
+    from nats.js.client import JetStreamContext
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MESSAGE_ID = "Nats-Msg-Id"
@@ -41,6 +43,17 @@ class Backlog:
 
     pending: int
     unacked: int
+
+
+async def publish_all(
+    jetstream: "JetStreamContext", events: Iterable[tuple[str, bytes, str | None]]
+) -> list[Published]:
+    """Store events, each (subject, data, message id), in this order, without waiting for each before the next."""
+    acks = [
+        await jetstream.publish_async(subject, data, headers={_MESSAGE_ID: message_id} if message_id else None)
+        for subject, data, message_id in events
+    ]
+    return [Published(ack.stream, ack.seq, bool(ack.duplicate)) for ack in await asyncio.gather(*acks)]
 
 
 def delivered(message: "Msg") -> StreamMessage:
