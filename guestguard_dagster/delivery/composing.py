@@ -314,11 +314,8 @@ def _address(facts: RecipientFacts, context: MessageContext) -> str | None:
 def _reason_to_skip_all(context: MessageContext) -> SkipReason | None:
     if context.event_is_off:
         return SkipReason.EVENT_CANCELLED
-    if context.event_has_overtaken:
-        return SkipReason.EVENT_STARTED
-    if context.words_have_expired:
-        return SkipReason.TIME_PASSED
-    return None
+    too_late = context.too_late_at(context.read_at)
+    return SkipReason(too_late.value) if too_late else None
 
 
 def _reason_to_skip(facts: RecipientFacts, context: MessageContext) -> SkipReason | None:

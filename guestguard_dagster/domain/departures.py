@@ -43,11 +43,6 @@ class DepartureRules:
         return self.message.send_at is not None and self.message.send_at >= self.event.starts_at
 
     @property
-    def event_has_overtaken(self) -> bool:
-        """The event has started, and this message was meant to leave before: it would come too late now."""
-        return self.event.starts_at <= self.read_at and not self.leaves_after_start
-
-    @property
     def words_have_expired(self) -> bool:
         """This reminder says "tomorrow", and tomorrow is over: what it says is no longer true."""
         send_at = self.message.send_at

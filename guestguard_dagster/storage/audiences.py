@@ -168,7 +168,7 @@ _FREEZE = """
         audience_frozen_at = CASE WHEN COALESCE(c.rows, 0) < :chunk THEN clock_timestamp() END
     FROM unnest(CAST(:ids AS uuid[])) AS wanted (id) LEFT JOIN counted c ON c.message_id = wanted.id
     WHERE m.id = wanted.id
-    RETURNING m.id, COALESCE(c.rows, 0) AS frozen, m.audience_frozen_at
+    RETURNING m.id, m.audience_frozen_at
 """
 
 _COUNT = """

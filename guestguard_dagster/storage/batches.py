@@ -17,6 +17,10 @@ from guestguard_dagster.storage.database import Database, sql
 from guestguard_dagster.storage.ledger import BATCH_MAY_LEAVE, DATABASE_IDENTITY
 from guestguard_dagster.storage.recipient_facts import GUEST, RecipientFacts, facts
 
+# Of batches that are formed before it is known who sends them: small enough for every provider, and a sender takes
+# what it is given.
+BATCH_SIZE = 50
+
 
 class BatchStale(Exception):
     """Some leased batch is another process's now, or one of its members may no longer leave."""

@@ -7,9 +7,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy import select
+
 from guestguard_dagster.domain.callbacks import CalledDelivery, Provider
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.storage.database import Database, sql
+from guestguard_dagster.storage.deliveries import live_status
+from guestguard_dagster.storage.schema import delivery_attempts, delivery_batches
+from guestguard_dagster.storage.schema import message_deliveries as deliveries
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +81,26 @@ class CallbackRepo:
 
     def find_delivery(self, delivery_id: int | None, provider_message_id: str | None) -> CalledDelivery | None:
         """The delivery with this id, else the one that was handed off under the provider's id, with its hand-offs."""
+        if delivery_id is None and provider_message_id is None:
+            return None
+        named = deliveries.alias()
+        handed_off_as = select(named.c.id).where(named.c.provider_message_id == provider_message_id).limit(1)
         with self._database.transaction() as connection:
             rows = connection.execute(
-                sql(
-                    """
-                    SELECT d.id, d.message_id, d.round, d.provider_message_id, d.attempted_at,
-                        CASE WHEN d.status = 'pending' AND b.state = 'sending' THEN 'sending' ELSE d.status END
-                            AS status,
-                        a.round AS attempted_round, a.provider_message_id AS attempt_message_id
-                    FROM guestguard.message_deliveries d
-                    LEFT JOIN guestguard.delivery_batches b ON b.id = d.batch_id
-                    LEFT JOIN guestguard.delivery_attempts a ON a.delivery_id = d.id
-                    WHERE d.id = COALESCE(CAST(:delivery_id AS bigint), (
-                        SELECT id FROM guestguard.message_deliveries WHERE provider_message_id = :message_id LIMIT 1))
-                    """
-                ),
-                {"delivery_id": delivery_id, "message_id": provider_message_id},
+                select(
+                    deliveries.c.id,
+                    deliveries.c.message_id,
+                    deliveries.c.round,
+                    deliveries.c.provider_message_id,
+                    deliveries.c.attempted_at,
+                    live_status().label("status"),
+                    delivery_attempts.c.round.label("attempted_round"),
+                    delivery_attempts.c.provider_message_id.label("attempt_message_id"),
+                )
+                .select_from(deliveries)
+                .join(delivery_batches, delivery_batches.c.id == deliveries.c.batch_id, isouter=True)
+                .join(delivery_attempts, delivery_attempts.c.delivery_id == deliveries.c.id, isouter=True)
+                .where(deliveries.c.id == (handed_off_as.scalar_subquery() if delivery_id is None else delivery_id))
             ).all()
         if not rows:
             return None

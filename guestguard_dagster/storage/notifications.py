@@ -25,6 +25,7 @@ from guestguard_dagster.domain.notifications import (
     original_of,
     payload_from,
 )
+from guestguard_dagster.storage.batches import BATCH_SIZE
 from guestguard_dagster.storage.database import Database, sql
 from guestguard_dagster.storage.guests import Answer, record_answers
 from guestguard_dagster.storage.ledger import settle_what_had_left
@@ -38,9 +39,6 @@ from guestguard_dagster.storage.schema import (
     notifications,
     users,
 )
-
-# Small enough for every provider; a sender takes what it is given.
-_BATCH_SIZE = 50
 
 
 class Fate(StrEnum):
@@ -319,7 +317,7 @@ class _Recording:
                 "news": json.dumps(self._news),
                 "kind": self._kind,
                 "queue_id": self._kind.queue_id,
-                "batch_size": _BATCH_SIZE,
+                "batch_size": BATCH_SIZE,
             },
         )
         settle_what_had_left(self._connection, [each["id"] for each in self._news])

@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.messages import MessageStatus
+from guestguard_dagster.storage import recipients
 from guestguard_dagster.storage.database import Database
 
 
@@ -27,13 +28,5 @@ class ProgressRepo:
     def outcomes(self, message_ids: Sequence[UUID]) -> Counter[DeliveryStatus]:
         """Recipients of all these messages by delivery status."""
         with self._database.transaction() as connection:
-            rows = connection.execute(
-                text(
-                    "SELECT CASE WHEN d.status = 'pending' AND b.state = 'sending' THEN 'sending' ELSE d.status END "
-                    "AS status, count(*) AS recipients FROM guestguard.message_deliveries d "
-                    "LEFT JOIN guestguard.delivery_batches b ON b.id = d.batch_id "
-                    "WHERE d.message_id = ANY(CAST(:ids AS uuid[])) GROUP BY 1"
-                ),
-                {"ids": list(message_ids)},
-            )
-            return Counter({DeliveryStatus(row.status): row.recipients for row in rows})
+            stats = recipients.stats(connection, message_ids)
+        return sum((Counter(each.by_status) for each in stats.values()), Counter())

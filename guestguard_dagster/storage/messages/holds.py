@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, update
 from guestguard_dagster.domain.messages import HoldOwner, Message, MessageStatus
 from guestguard_dagster.storage.errors import MessageNotHoldable
 from guestguard_dagster.storage.locks import lock_message
-from guestguard_dagster.storage.messages.writing import locked, write_message
+from guestguard_dagster.storage.messages.writing import NOT_WAITING, locked, write_message
 from guestguard_dagster.storage.schema import scheduled_messages as messages
 
 HOLDABLE_STATUSES = frozenset({MessageStatus.SCHEDULED, MessageStatus.SENDING})
@@ -19,7 +19,7 @@ HOLDABLE_STATUSES = frozenset({MessageStatus.SCHEDULED, MessageStatus.SENDING})
 NOT_HELD: dict[str, None] = {"held_at": None, "held_by": None, "held_run_id": None, "held_reason": None}
 
 # Whoever lifts a hold wants the message to go on: it waits for nothing else either.
-_GOES_ON: dict[str, None] = NOT_HELD | {"asked_until": None, "not_before": None, "waiting_reason": None}
+_GOES_ON: dict[str, None] = NOT_HELD | NOT_WAITING
 
 
 def hold_messages(
@@ -55,7 +55,7 @@ def lift_run_holds(connection: Connection, message_ids: Collection[UUID], run_id
     connection.execute(
         update(messages)
         .where(messages.c.id.in_(locked(message_ids)), of_these)
-        .values(_GOES_ON | {"asked_until": messages.c.asked_until, "updated_at": func.clock_timestamp()})
+        .values(_GOES_ON | {"updated_at": func.clock_timestamp()})
     )
 
 
@@ -64,4 +64,4 @@ def resume_message(connection: Connection, message_id: UUID) -> Message:
     message = lock_message(connection, message_id)
     if message.status not in HOLDABLE_STATUSES:
         raise MessageNotHoldable(message_id, message.status)
-    return write_message(connection, message_id, **_GOES_ON)
+    return write_message(connection, message_id, asked_until=None, **_GOES_ON)

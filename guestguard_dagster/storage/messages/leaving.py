@@ -28,7 +28,7 @@ from guestguard_dagster.domain.departures import Departure
 from guestguard_dagster.domain.messages import CancelReason, MessageChannel, MessageKind, MessageStatus
 from guestguard_dagster.storage.ledger import NOTHING_IS_STOPPED
 from guestguard_dagster.storage.messages.departures import find_departures
-from guestguard_dagster.storage.messages.writing import among, array_of, edited, locked
+from guestguard_dagster.storage.messages.writing import NOT_WAITING, among, array_of, edited, locked
 from guestguard_dagster.storage.rows import MESSAGE_COLUMNS
 from guestguard_dagster.storage.schema import events
 from guestguard_dagster.storage.schema import scheduled_messages as messages
@@ -87,8 +87,7 @@ def claim(connection: Connection, message_ids: Collection[UUID]) -> list[UUID]:
         .values(
             status=MessageStatus.SENDING,
             started_at=func.clock_timestamp(),
-            not_before=None,
-            waiting_reason=None,
+            **NOT_WAITING,
             updated_at=func.clock_timestamp(),
         )
         .returning(messages.c.id)

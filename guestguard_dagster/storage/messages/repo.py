@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import DateTime, cast, func, select
+from sqlalchemy import Connection, DateTime, cast, func, select
 
 from guestguard_dagster.domain.deliveries import (
     ALL_RETRYABLE,
@@ -104,11 +104,7 @@ class MessageRepo:
         scheduled without a send_at.
         """
         with self._database.transaction() as connection:
-            message = lock_message(connection, message_id)
-            if message.status not in EDITABLE_STATUSES:
-                raise MessageNotEditable(message_id, message.status)
-            if message.version != expected_version:
-                raise StaleVersion(message_id, expected_version, message.version)
+            message = _lock_unsent(connection, message_id, expected_version)
             values = {name: value for name, value in asdict(changes).items() if value is not None}
             send_at = values.get("send_at", message.send_at)
             if send_at is None and values.get("status", message.status) is MessageStatus.SCHEDULED:
@@ -275,11 +271,17 @@ class MessageRepo:
         self, message_id: UUID, expected_version: int | None, *, may_be_held: bool = True, **values: object
     ) -> Message:
         with self._database.transaction() as connection:
-            message = lock_message(connection, message_id)
-            if message.status not in EDITABLE_STATUSES:
-                raise MessageNotEditable(message_id, message.status)
-            if expected_version not in (None, message.version):
-                raise StaleVersion(message_id, expected_version, message.version)
+            message = _lock_unsent(connection, message_id, expected_version)
             if message.held_at is not None and not may_be_held:
                 raise MessageHeld(message_id, message.held_by, message.held_reason)
             return edit_message(connection, message_id, **values)
+
+
+def _lock_unsent(connection: Connection, message_id: UUID, expected_version: int | None) -> Message:
+    """Raises MessageNotFound, MessageNotEditable, and StaleVersion where a version is expected."""
+    message = lock_message(connection, message_id)
+    if message.status not in EDITABLE_STATUSES:
+        raise MessageNotEditable(message_id, message.status)
+    if expected_version not in (None, message.version):
+        raise StaleVersion(message_id, expected_version, message.version)
+    return message

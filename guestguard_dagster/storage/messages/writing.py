@@ -37,6 +37,8 @@ from guestguard_dagster.storage.errors import ReminderExists
 from guestguard_dagster.storage.rows import MESSAGE_COLUMNS, message_from
 from guestguard_dagster.storage.schema import scheduled_messages as messages
 
+NOT_WAITING: dict[str, None] = {"not_before": None, "waiting_reason": None}
+
 
 def insert_messages(connection: Connection, drafts: Sequence[MessageDraft]) -> list[Message]:
     """Write messages of events that this transaction has locked; returns them in order.
@@ -89,8 +91,7 @@ def edited(**values: object) -> dict[str, object]:
     return {
         "version": messages.c.version + 1,
         "asked_until": None,
-        "not_before": None,
-        "waiting_reason": None,
+        **NOT_WAITING,
         "updated_at": func.clock_timestamp(),
     } | values
 

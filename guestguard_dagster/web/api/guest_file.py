@@ -156,10 +156,10 @@ def _rsvp_status(text: str) -> RsvpStatus:
 
 
 def _draft(values: Mapping[str, str], region: str | None) -> GuestDraft:
-    email, phone = values.get("email"), values.get("phone")
+    phone = values.get("phone")
     return GuestDraft(
         name=_validated(_name, values["name"]),
-        email=_validated(_email, email) if email else None,
+        email=values.get("email") or None,
         phone=to_e164(phone, region) if phone else None,
         rsvp_status=_rsvp_status(values.get("rsvp_status", "")),
     )
