@@ -170,13 +170,6 @@ def _has_open_breaker(database: Database) -> bool:
         return bool(connection.execute(text("SELECT count(*) FROM guestguard.breakers")).scalar_one())
 
 
-def _is_waited_for(database: Database) -> bool:
-    """Whether some account is left alone for seconds: a provider that is out of reach is nobody's attempt."""
-    query = "SELECT EXISTS (SELECT FROM guestguard.rate_buckets WHERE theoretical_arrival > now() + interval '2 s')"
-    with database.transaction() as connection:
-        return bool(connection.execute(text(query)).scalar_one())
-
-
 def _keeps_its_answer(provider: Provider) -> Fault:
     return Fault(at=where(provider, smtp_stage="content"), do=FaultKind.TAKE_THEN_HANG, times=None)
 

@@ -3,12 +3,10 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
-import pytest
 from sqlalchemy import text
 
 from guestguard_dagster.domain.deliveries import BatchState, DeliveryStatus
 from guestguard_dagster.domain.messages import MessageStatus
-from guestguard_dagster.storage.batches import BatchRepo
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.messages import MessageRepo
 from guestguard_dagster_tests.crash.passing_time import let_leases_run_out
@@ -28,24 +26,6 @@ from guestguard_dagster_tests.storage.handing_off import (
     set_batch,
     statuses,
 )
-
-WITHIN = timedelta(hours=23)
-
-
-@pytest.fixture
-def process(database: Database) -> HandingOff:
-    return HandingOff(database)
-
-
-@pytest.fixture
-def other(database: Database) -> HandingOff:
-    """Another process."""
-    return HandingOff(database, run_id="other run")
-
-
-@pytest.fixture
-def batches(process: HandingOff) -> BatchRepo:
-    return process.batches
 
 
 class TestClosing:

@@ -2,7 +2,6 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from datetime import timedelta
 from threading import Barrier
 from uuid import uuid4
 
@@ -12,7 +11,7 @@ from sqlalchemy import text
 from guestguard_dagster.domain.deliveries import BatchState, DeliveryStatus
 from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.domain.messages import Message, MessageAudience, MessageStatus
-from guestguard_dagster.storage.batches import BatchRepo, BatchStale
+from guestguard_dagster.storage.batches import BatchStale
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster_tests.crash.passing_time import let_leases_run_out
 from guestguard_dagster_tests.factories import (
@@ -35,24 +34,6 @@ from guestguard_dagster_tests.storage.handing_off import (
     set_batch,
     statuses,
 )
-
-WITHIN = timedelta(hours=23)
-
-
-@pytest.fixture
-def process(database: Database) -> HandingOff:
-    return HandingOff(database)
-
-
-@pytest.fixture
-def other(database: Database) -> HandingOff:
-    """Another process."""
-    return HandingOff(database, run_id="other run")
-
-
-@pytest.fixture
-def batches(process: HandingOff) -> BatchRepo:
-    return process.batches
 
 
 class TestLeasing:

@@ -49,11 +49,6 @@ LATE_NEWS = {
 }
 
 
-@pytest.fixture
-def process(database: Database) -> HandingOff:
-    return HandingOff(database)
-
-
 def settlement(delivery_id: int, status: DeliveryStatus, outcome: Outcome | None = None, round_: int = 1) -> Settlement:
     return Settlement(delivery_id, round_, status, outcome, counts=outcome is NOT_NOW)
 

@@ -37,17 +37,6 @@ WITHIN = timedelta(hours=23)
 
 
 @pytest.fixture
-def process(database: Database) -> HandingOff:
-    return HandingOff(database)
-
-
-@pytest.fixture
-def other(database: Database) -> HandingOff:
-    """Another process."""
-    return HandingOff(database, run_id="other run")
-
-
-@pytest.fixture
 def batches(process: HandingOff) -> BatchRepo:
     return process.batches
 

@@ -5,8 +5,6 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
-import pytest
-
 from guestguard_dagster.domain.deliveries import (
     DeliveryNews,
     DeliveryStatus,
@@ -33,11 +31,6 @@ from guestguard_dagster_tests.storage.handing_off import (
 
 SENT = Outcome(OutcomeClass.SENT, "provider-id")
 REFUSED = Outcome(OutcomeClass.PERMANENT, error_class="NoSuchMailbox", error_code="550")
-
-
-@pytest.fixture
-def process(database: Database) -> HandingOff:
-    return HandingOff(database)
 
 
 class TestReopening:
