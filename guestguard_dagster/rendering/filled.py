@@ -26,7 +26,6 @@ class Filled(str):
 
 def interleaved(literals: Sequence[Text], values: Sequence[Text]) -> list[Text]:
     """The first literal, the first value, and so on to the last literal."""
-    whole = list(literals)
-    for place, value in enumerate(values):
-        whole.insert(2 * place + 1, value)
+    whole = list(literals) + list(values)
+    whole[::2], whole[1::2] = literals, values
     return whole

@@ -46,8 +46,7 @@ class GuestText:
 
     def fill(self, guest_values: Mapping[str, str]) -> Filled:
         """The text for one guest."""
-        written = {name: self.written(value) for name, value in guest_values.items()}
-        return Filled.of(self.literals, tuple([written[name] for name in self.names]))
+        return Filled.of(self.literals, tuple([self.written(guest_values[name]) for name in self.names]))
 
 
 def compile_plain(pieces: Iterable[str | Placeholder], event_values: Mapping[str, str]) -> GuestText:

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import json
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
+import orjson
 from resend.exceptions import NoContentError, ResendError
 
 from guestguard_dagster.domain.callbacks import tags_of
@@ -62,14 +62,14 @@ class ResendSender:
                 apart.append(HandOff((mail.delivery_id,), _NO_ENDPOINT, body=None, payload=str(problem)))
                 continue
             if mail.attachments:
-                apart.append(HandOff((mail.delivery_id,), SINGLE_ENDPOINT, body=_as_json(entry)))
+                apart.append(HandOff((mail.delivery_id,), SINGLE_ENDPOINT, body=orjson.dumps(entry)))
             else:
                 batched.append((mail.delivery_id, entry))
         batches = [
             HandOff(
                 tuple(delivery_id for delivery_id, _ in group),
                 BATCH_ENDPOINT,
-                body=_as_json([entry for _, entry in group]),
+                body=orjson.dumps([entry for _, entry in group]),
             )
             for group in groups_of(batched, LARGEST_BATCH)
         ]
@@ -134,10 +134,6 @@ class ResendSender:
                 for attachment in mail.attachments
             ]
         return entry
-
-
-def _as_json(content: object) -> bytes:
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 @lru_cache(_NAMES_KEPT)
