@@ -10,7 +10,7 @@ from guestguard_dagster.rendering.facts import EventFacts
 from guestguard_dagster.rendering.links import rsvp_link, unsubscribe_url
 from guestguard_dagster.rendering.mail import MailTemplate, rsvp_button_label
 from guestguard_dagster.senders.base import Mail
-from guestguard_dagster.senders.composing import MailComposer
+from guestguard_dagster.senders.raw_mail import MailComposer
 
 _BASE_URL = "http://localhost:8000"
 _NOBODY = UUID(int=0)

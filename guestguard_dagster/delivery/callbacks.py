@@ -23,7 +23,9 @@ from guestguard_dagster.domain.callbacks import (
 from guestguard_dagster.domain.deliveries import DeliveryNews
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.suppressions import EVERY_HOST, SuppressionReason, for_sending_number
-from guestguard_dagster.senders import resend_callbacks, ses_callbacks, twilio_callbacks
+from guestguard_dagster.senders.resend import callbacks as resend_callbacks
+from guestguard_dagster.senders.ses import callbacks as ses_callbacks
+from guestguard_dagster.senders.twilio import callbacks as twilio_callbacks
 from guestguard_dagster.storage.callbacks import CallbackRepo, StoredCallback
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.errors import DeliveryNotFound

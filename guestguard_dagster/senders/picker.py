@@ -9,10 +9,10 @@ from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.phones import to_e164
 from guestguard_dagster.rendering.addresses import AddressInvalid
 from guestguard_dagster.senders.base import Mail, Sender, Text
-from guestguard_dagster.senders.composing import MailComposer
 from guestguard_dagster.senders.log import LogSender
-from guestguard_dagster.senders.smtp import SmtpSender
-from guestguard_dagster.senders.smtp_connect import SmtpAccess
+from guestguard_dagster.senders.raw_mail import MailComposer
+from guestguard_dagster.senders.smtp.connect import SmtpAccess
+from guestguard_dagster.senders.smtp.sending import SmtpSender
 from guestguard_dagster.settings import Settings, SettingsInvalid
 
 logger = logging.getLogger(__name__)
@@ -113,8 +113,8 @@ def _smtp_sender(settings: Settings, host: str) -> SmtpSender:
 
 def _resend_sender(settings: Settings, api_key: str) -> Sender[Mail]:
     # The SDKs take long to import: only the one that is used is.
-    from guestguard_dagster.senders.resend import ResendSender
-    from guestguard_dagster.senders.resend_sdk import ResendAccount
+    from guestguard_dagster.senders.resend.sdk import ResendAccount
+    from guestguard_dagster.senders.resend.sending import ResendSender
 
     composer = _composer("RESEND_FROM_EMAIL", settings.resend_from_email, because="RESEND_API_KEY is set")
     account = ResendAccount(api_key, settings.resend_base_url)
@@ -124,7 +124,7 @@ def _resend_sender(settings: Settings, api_key: str) -> Sender[Mail]:
 def _ses_sender(settings: Settings, region: str) -> Sender[Mail]:
     composer = _composer("SES_FROM_EMAIL", settings.ses_from_email, because="SES_REGION is set")
     try:
-        from guestguard_dagster.senders.ses import SesAccess, SesSender
+        from guestguard_dagster.senders.ses.sending import SesAccess, SesSender
     except ModuleNotFoundError as error:
         raise SettingsInvalid(
             f"SES_REGION is set, but the package {error.name} is missing; "
@@ -134,7 +134,7 @@ def _ses_sender(settings: Settings, region: str) -> Sender[Mail]:
 
 
 def _twilio_sender(settings: Settings) -> Sender[Text]:
-    from guestguard_dagster.senders.twilio import TwilioAccess, TwilioSender
+    from guestguard_dagster.senders.twilio.sending import TwilioAccess, TwilioSender
 
     number = settings.twilio_from_number
     if number is not None and number.startswith("+") and to_e164(number, None) != number:

@@ -6,15 +6,15 @@ from enum import StrEnum
 
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.senders.base import Mail, Sender, Text
-from guestguard_dagster.senders.composing import MailComposer
 from guestguard_dagster.senders.log import LogSender
 from guestguard_dagster.senders.picker import Senders
-from guestguard_dagster.senders.resend import ResendSender
-from guestguard_dagster.senders.resend_sdk import ResendAccount
-from guestguard_dagster.senders.ses import SesAccess, SesSender
-from guestguard_dagster.senders.smtp import SmtpSender
-from guestguard_dagster.senders.smtp_connect import SmtpAccess, SmtpTimeouts
-from guestguard_dagster.senders.twilio import TwilioAccess, TwilioSender
+from guestguard_dagster.senders.raw_mail import MailComposer
+from guestguard_dagster.senders.resend.sdk import ResendAccount
+from guestguard_dagster.senders.resend.sending import ResendSender
+from guestguard_dagster.senders.ses.sending import SesAccess, SesSender
+from guestguard_dagster.senders.smtp.connect import SmtpAccess, SmtpTimeouts
+from guestguard_dagster.senders.smtp.sending import SmtpSender
+from guestguard_dagster.senders.twilio.sending import TwilioAccess, TwilioSender
 from guestguard_dagster_tests.loopback import resend, ses, twilio
 
 FROM = "events@guestguard.example"

@@ -8,7 +8,7 @@ import pytest
 from guestguard_dagster.delivery import worker
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.messages import Message, MessageStatus
-from guestguard_dagster.senders.smtp import SmtpSender
+from guestguard_dagster.senders.smtp.sending import SmtpSender
 from guestguard_dagster.storage.batches import Lease
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster_tests.delivery.conftest import SendContextOpener

@@ -13,7 +13,7 @@ from guestguard_dagster.delivery.dispatching import dispatch
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.messages import Message, MessageChannel
 from guestguard_dagster.senders.base import HandOff, Mail, RateLimit
-from guestguard_dagster.senders.smtp import BATCH_SIZE
+from guestguard_dagster.senders.smtp.sending import BATCH_SIZE
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster_tests.delivery.conftest import (
     NEVER_QUIET,

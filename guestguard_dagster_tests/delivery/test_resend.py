@@ -12,8 +12,8 @@ from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.domain.messages import Message, MessageAudience, MessageChannel, MessageStatus
 from guestguard_dagster.senders.log import LogSender
 from guestguard_dagster.senders.picker import Senders
-from guestguard_dagster.senders.resend import ResendSender
-from guestguard_dagster.senders.resend_sdk import ResendAccount
+from guestguard_dagster.senders.resend.sdk import ResendAccount
+from guestguard_dagster.senders.resend.sending import ResendSender
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.schema import delivery_batches
 from guestguard_dagster_tests.crash.passing_time import (

@@ -6,11 +6,11 @@ from itertools import count
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.outcomes import Outcome
 from guestguard_dagster.senders.base import HandOff, Mail, Permit
-from guestguard_dagster.senders.composing import MailComposer
 from guestguard_dagster.senders.log import LogSender
 from guestguard_dagster.senders.picker import Senders
-from guestguard_dagster.senders.smtp import SmtpSender
-from guestguard_dagster.senders.smtp_connect import SmtpAccess
+from guestguard_dagster.senders.raw_mail import MailComposer
+from guestguard_dagster.senders.smtp.connect import SmtpAccess
+from guestguard_dagster.senders.smtp.sending import SmtpSender
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
 
 

@@ -35,9 +35,9 @@ from guestguard_dagster.rendering.notices import Confirmation, FraudAlert, Invit
 from guestguard_dagster.rendering.shell import Branding
 from guestguard_dagster.rendering.sms import TextTemplate, TextTooLong
 from guestguard_dagster.senders.base import Attachment, Mail
-from guestguard_dagster.senders.composing import MailComposer
-from guestguard_dagster.senders.resend import ResendSender
-from guestguard_dagster.senders.resend_sdk import ResendAccount
+from guestguard_dagster.senders.raw_mail import MailComposer
+from guestguard_dagster.senders.resend.sdk import ResendAccount
+from guestguard_dagster.senders.resend.sending import ResendSender
 from guestguard_dagster.web.api.event_shapes import BrandingValues, NewEvent, NewGuest
 from guestguard_dagster.web.api.message_shapes import NewMessage
 from guestguard_dagster.web.api.values import Email, PersonName

@@ -5,12 +5,12 @@ from contextlib import ExitStack
 
 import pytest
 
-from guestguard_dagster.senders.composing import MailComposer
-from guestguard_dagster.senders.smtp import SmtpSender
-from guestguard_dagster.senders.smtp_connect import SmtpAccess, SmtpTimeouts
+from guestguard_dagster.senders.raw_mail import MailComposer
+from guestguard_dagster.senders.smtp.connect import SmtpAccess, SmtpTimeouts
+from guestguard_dagster.senders.smtp.sending import SmtpSender
 from guestguard_dagster_tests.loopback.smtp import SmtpFeatures, SmtpLoopback
 from guestguard_dagster_tests.loopback.smtp_features import USUAL
-from guestguard_dagster_tests.senders.smtp_servers import PATIENT, Start
+from guestguard_dagster_tests.senders.smtp.servers import PATIENT, Start
 
 
 @pytest.fixture

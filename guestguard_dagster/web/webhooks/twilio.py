@@ -9,7 +9,7 @@ from starlette.responses import Response
 from twilio.request_validator import RequestValidator
 
 from guestguard_dagster.domain.callbacks import Provider
-from guestguard_dagster.senders.twilio_callbacks import CALLBACK_PATH, callback_key, read
+from guestguard_dagster.senders.twilio.callbacks import CALLBACK_PATH, callback_key, read
 from guestguard_dagster.web.access import Room
 from guestguard_dagster.web.forms import form_fields
 from guestguard_dagster.web.problems import ApiProblem, public_problems

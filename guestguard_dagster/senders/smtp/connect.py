@@ -8,7 +8,7 @@ from pathlib import Path
 
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.senders.scrub import scrub
-from guestguard_dagster.senders.smtp_replies import RETRY_UNREACHABLE, Reply, Stage, classify
+from guestguard_dagster.senders.smtp.replies import RETRY_UNREACHABLE, Reply, Stage, classify
 from guestguard_dagster.settings import SmtpTls
 
 

@@ -9,9 +9,9 @@ from functools import partial
 
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.senders.base import LeaseLost, Permit, TimeIsUp
-from guestguard_dagster.senders.smtp_connect import SessionLost
-from guestguard_dagster.senders.smtp_connections import SmtpConnections
-from guestguard_dagster.senders.smtp_session import Envelope, SmtpSession
+from guestguard_dagster.senders.smtp.connect import SessionLost
+from guestguard_dagster.senders.smtp.connections import SmtpConnections
+from guestguard_dagster.senders.smtp.session import Envelope, SmtpSession
 
 # How often to look for what makes no socket ready: a deadline, a session that was opened, one that came free.
 _GLANCE_SECONDS = 0.1

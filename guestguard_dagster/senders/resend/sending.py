@@ -16,11 +16,11 @@ from guestguard_dagster.domain.callbacks import tags_of
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.domain.plain_text import clean_value
 from guestguard_dagster.rendering.addresses import AddressInvalid, ascii_address
-from guestguard_dagster.senders import resend_answers
 from guestguard_dagster.senders.base import HandOff, LeaseLost, Mail, Permit, RateLimit
-from guestguard_dagster.senders.composing import usable_reply_to
 from guestguard_dagster.senders.grouping import groups_of
-from guestguard_dagster.senders.resend_sdk import BATCH_ENDPOINT, SINGLE_ENDPOINT, ResendAccount
+from guestguard_dagster.senders.raw_mail import usable_reply_to
+from guestguard_dagster.senders.resend import errors
+from guestguard_dagster.senders.resend.sdk import BATCH_ENDPOINT, SINGLE_ENDPOINT, ResendAccount
 
 LARGEST_BATCH = 100
 
@@ -89,8 +89,8 @@ class ResendSender:
         if isinstance(answer, Outcome):
             return [replace(answer, duration_ms=duration_ms)] * members
         if request.endpoint == BATCH_ENDPOINT:
-            return [*resend_answers.of_batch(answer, members, self._from_domain, self._hide, duration_ms=duration_ms)]
-        return [resend_answers.of_single(answer, duration_ms=duration_ms)]
+            return [*errors.of_batch(answer, members, self._from_domain, self._hide, duration_ms=duration_ms)]
+        return [errors.of_single(answer, duration_ms=duration_ms)]
 
     def close(self) -> None:
         self._resend.session.close()
@@ -100,10 +100,10 @@ class ResendSender:
         try:
             answer = self._resend.post(request.endpoint, body, str(request.key))
         except ResendError as error:
-            return resend_answers.of_error(error, self._from_domain, self._hide)
+            return errors.of_error(error, self._from_domain, self._hide)
         except NoContentError:
-            return resend_answers.of_unreadable_answer()
-        return answer if isinstance(answer, dict) else resend_answers.of_unreadable_answer()
+            return errors.of_unreadable_answer()
+        return answer if isinstance(answer, dict) else errors.of_unreadable_answer()
 
     def _entry(self, mail: Mail) -> dict[str, object]:
         entry: dict[str, object] = {

@@ -14,9 +14,9 @@ from moto import mock_aws
 
 from guestguard_dagster.domain.outcomes import OutcomeClass
 from guestguard_dagster.senders.base import RateLimit
-from guestguard_dagster.senders.composing import MailComposer
 from guestguard_dagster.senders.picker import pick_senders
-from guestguard_dagster.senders.ses import SesAccess, SesSender
+from guestguard_dagster.senders.raw_mail import MailComposer
+from guestguard_dagster.senders.ses.sending import SesAccess, SesSender
 from guestguard_dagster.settings import Settings, SettingsInvalid
 from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
 from guestguard_dagster_tests.loopback.ses import ACCESS_KEY_ID, SEND_EMAIL, SesLoopback
@@ -239,6 +239,6 @@ def test_the_picker_takes_ses_after_smtp_and_names_what_is_missing(monkeypatch: 
     with pytest.raises(SettingsInvalid, match="SES_FROM_EMAIL"):
         pick_senders(Settings.model_validate({"ses_region": "eu-central-1"}))
     monkeypatch.setitem(sys.modules, "boto3", None)
-    monkeypatch.delitem(sys.modules, "guestguard_dagster.senders.ses")
+    monkeypatch.delitem(sys.modules, "guestguard_dagster.senders.ses.sending")
     with pytest.raises(SettingsInvalid, match=r"boto3 is missing.*guestguard-dagster\[ses\]"):
         pick_senders(Settings.model_validate(ses))

@@ -14,10 +14,10 @@ from guestguard_dagster.domain.callbacks import tags_of
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.rendering.addresses import AddressInvalid, ascii_address
 from guestguard_dagster.senders.base import HandOff, Mail, Permit, RateLimit
-from guestguard_dagster.senders.composing import MailComposer
 from guestguard_dagster.senders.http_session import HTTP_TIMEOUTS
 from guestguard_dagster.senders.one_by_one import call_each
-from guestguard_dagster.senders.ses_errors import of_botocore, of_refusal
+from guestguard_dagster.senders.raw_mail import MailComposer
+from guestguard_dagster.senders.ses.errors import of_botocore, of_refusal
 
 logger = logging.getLogger(__name__)
 

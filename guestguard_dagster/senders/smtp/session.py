@@ -19,8 +19,8 @@ from typing import TypeVar
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.senders.base import Permit, TimeIsUp
 from guestguard_dagster.senders.scrub import address_parts
-from guestguard_dagster.senders.smtp_connect import SessionLost, SmtpAccess, name_of, open_client
-from guestguard_dagster.senders.smtp_replies import RETRY_UNREACHABLE, Reply, ReplyReader, Stage, classify
+from guestguard_dagster.senders.smtp.connect import SessionLost, SmtpAccess, name_of, open_client
+from guestguard_dagster.senders.smtp.replies import RETRY_UNREACHABLE, Reply, ReplyReader, Stage, classify
 
 _LONGEST_IDLE_SECONDS = 30
 _ANNOUNCING = (Stage.SENDER, Stage.RECIPIENT, Stage.DATA)

@@ -17,8 +17,8 @@ from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.senders.base import HandOff, Permit, RateLimit, Text
 from guestguard_dagster.senders.http_session import HTTP_TIMEOUTS, keep_alive_session, name_of, never_left, unreachable
 from guestguard_dagster.senders.one_by_one import call_each
-from guestguard_dagster.senders.twilio_callbacks import CALLBACK_PATH
-from guestguard_dagster.senders.twilio_errors import of_error
+from guestguard_dagster.senders.twilio.callbacks import CALLBACK_PATH
+from guestguard_dagster.senders.twilio.errors import of_error
 
 # Twilio takes 1 to 36,000 seconds, and advises against fewer than 5.
 _SHORTEST_VALIDITY, _LONGEST_VALIDITY = 5, 36_000
@@ -26,7 +26,7 @@ _LARGEST_BATCH = 20
 _PARALLEL_REQUESTS = 4
 
 # The SDK logs every request at INFO.
-_sdk_logger = logging.getLogger("guestguard_dagster.senders.twilio.sdk")
+_sdk_logger = logging.getLogger("guestguard_dagster.senders.twilio.sending.sdk")
 _sdk_logger.setLevel(logging.WARNING)
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.senders.base import Attachment
-from guestguard_dagster.senders.smtp import dot_stuffed
+from guestguard_dagster.senders.smtp.sending import dot_stuffed
 from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
 from guestguard_dagster_tests.loopback.smtp import SmtpFeatures
 from guestguard_dagster_tests.senders.items import PermitFor, classes, hand_off_all, mail, mails, only
-from guestguard_dagster_tests.senders.smtp_servers import QUICK, Start, reply, wait_until
+from guestguard_dagster_tests.senders.smtp.servers import QUICK, Start, reply, wait_until
 
 SENT, PERMANENT, TRANSIENT = OutcomeClass.SENT, OutcomeClass.PERMANENT, OutcomeClass.TRANSIENT
 PROVIDER_WIDE, UNAVAILABLE, UNKNOWN = OutcomeClass.PROVIDER_WIDE, OutcomeClass.UNAVAILABLE, OutcomeClass.UNKNOWN

@@ -6,7 +6,7 @@ import pytest
 from resend.exceptions import ResendError
 
 from guestguard_dagster.domain.outcomes import OutcomeClass
-from guestguard_dagster.senders.resend_answers import of_batch, of_error
+from guestguard_dagster.senders.resend.errors import of_batch, of_error
 from guestguard_dagster_tests.senders.items import classes
 
 _FROM_DOMAIN = "guestguard.example"

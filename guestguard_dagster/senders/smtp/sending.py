@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.rendering.addresses import AddressInvalid, utf8_address
 from guestguard_dagster.senders.base import HandOff, Mail, Permit, RateLimit
-from guestguard_dagster.senders.composing import MailComposer
-from guestguard_dagster.senders.smtp_batch import SmtpBatch
-from guestguard_dagster.senders.smtp_connect import SmtpAccess
-from guestguard_dagster.senders.smtp_connections import SmtpConnections
-from guestguard_dagster.senders.smtp_session import Envelope
+from guestguard_dagster.senders.raw_mail import MailComposer
+from guestguard_dagster.senders.smtp.batch import SmtpBatch
+from guestguard_dagster.senders.smtp.connect import SmtpAccess
+from guestguard_dagster.senders.smtp.connections import SmtpConnections
+from guestguard_dagster.senders.smtp.session import Envelope
 
 BATCH_SIZE = 100
 

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 import pytest
 
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
-from guestguard_dagster.senders import smtp_session
 from guestguard_dagster.senders.base import Mail
-from guestguard_dagster.senders.smtp import SmtpSender
-from guestguard_dagster.senders.smtp_replies import RETRY_LIMIT, RETRY_UNREACHABLE
+from guestguard_dagster.senders.smtp import session as smtp_session
+from guestguard_dagster.senders.smtp.replies import RETRY_LIMIT, RETRY_UNREACHABLE
+from guestguard_dagster.senders.smtp.sending import SmtpSender
 from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
 from guestguard_dagster_tests.loopback.smtp import SmtpFeatures, SmtpLoopback
 from guestguard_dagster_tests.senders.items import classes, hand_off_all, mail, mails
-from guestguard_dagster_tests.senders.smtp_servers import QUICK, Start, reply
+from guestguard_dagster_tests.senders.smtp.servers import QUICK, Start, reply
 
 SENT, TRANSIENT, UNAVAILABLE = OutcomeClass.SENT, OutcomeClass.TRANSIENT, OutcomeClass.UNAVAILABLE
 

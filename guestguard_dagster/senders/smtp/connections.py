@@ -6,8 +6,8 @@ import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from guestguard_dagster.senders.smtp_connect import SmtpAccess, tls_context
-from guestguard_dagster.senders.smtp_session import EarlyInput, SmtpSession
+from guestguard_dagster.senders.smtp.connect import SmtpAccess, tls_context
+from guestguard_dagster.senders.smtp.session import EarlyInput, SmtpSession
 
 _SECONDS_TO_ONE_MORE = 60
 

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable
 
-from guestguard_dagster.senders.smtp import SmtpSender
-from guestguard_dagster.senders.smtp_connect import SmtpTimeouts
+from guestguard_dagster.senders.smtp.connect import SmtpTimeouts
+from guestguard_dagster.senders.smtp.sending import SmtpSender
 from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
 

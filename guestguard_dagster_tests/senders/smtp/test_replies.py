@@ -4,7 +4,7 @@ from collections import deque
 
 import pytest
 
-from guestguard_dagster.senders.smtp_replies import Reply, ReplyReader
+from guestguard_dagster.senders.smtp.replies import Reply, ReplyReader
 
 SAID = b"250-first\r\n250-second\r\n250 third\r\n354 go ahead\r\n421 4.3.2 bye\r\nwhat?\r\n250\r\n"
 REPLIES = [

@@ -6,11 +6,11 @@ import pytest
 
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.senders.base import LeaseLost, Permit, TimeIsUp
-from guestguard_dagster.senders.smtp_connect import SmtpAccess, tls_context
-from guestguard_dagster.senders.smtp_session import EarlyInput, Envelope, SmtpSession
+from guestguard_dagster.senders.smtp.connect import SmtpAccess, tls_context
+from guestguard_dagster.senders.smtp.session import EarlyInput, Envelope, SmtpSession
 from guestguard_dagster_tests.loopback.smtp import SmtpFeatures, SmtpLoopback
 from guestguard_dagster_tests.senders.items import always, classes, hand_off_all, mail, mails
-from guestguard_dagster_tests.senders.smtp_servers import QUICK, Start, reply, wait_until
+from guestguard_dagster_tests.senders.smtp.servers import QUICK, Start, reply, wait_until
 
 SENT, TRANSIENT, PROVIDER_WIDE = OutcomeClass.SENT, OutcomeClass.TRANSIENT, OutcomeClass.PROVIDER_WIDE
 

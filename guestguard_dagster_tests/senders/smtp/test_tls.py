@@ -11,9 +11,9 @@ import trustme
 
 from guestguard_dagster.domain.outcomes import OutcomeClass
 from guestguard_dagster.senders.base import Attachment
-from guestguard_dagster.senders.composing import MailComposer
-from guestguard_dagster.senders.smtp import SmtpSender
-from guestguard_dagster.senders.smtp_connect import SmtpAccess
+from guestguard_dagster.senders.raw_mail import MailComposer
+from guestguard_dagster.senders.smtp.connect import SmtpAccess
+from guestguard_dagster.senders.smtp.sending import SmtpSender
 from guestguard_dagster.settings import SmtpTls
 from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
 from guestguard_dagster_tests.loopback.smtp import SmtpFeatures, SmtpLoopback

@@ -10,7 +10,7 @@ import pytest
 
 from guestguard_dagster.clock import utc_now
 from guestguard_dagster.domain.outcomes import OutcomeClass
-from guestguard_dagster.senders.twilio import TwilioAccess, TwilioSender
+from guestguard_dagster.senders.twilio.sending import TwilioAccess, TwilioSender
 from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
 from guestguard_dagster_tests.loopback.twilio import (
     ACCOUNT_SID,

@@ -16,8 +16,8 @@ import trustme
 
 from guestguard_dagster.domain.outcomes import OutcomeClass
 from guestguard_dagster.senders.base import Attachment, HandOff
-from guestguard_dagster.senders.resend import ResendSender
-from guestguard_dagster.senders.resend_sdk import ResendAccount
+from guestguard_dagster.senders.resend.sdk import ResendAccount
+from guestguard_dagster.senders.resend.sending import ResendSender
 from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
 from guestguard_dagster_tests.loopback.resend import API_KEY, ResendLoopback
 from guestguard_dagster_tests.senders.items import (

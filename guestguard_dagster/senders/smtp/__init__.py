@@ -1,0 +1,1 @@
+"""Any mail server over SMTP: mail after mail over kept connections."""

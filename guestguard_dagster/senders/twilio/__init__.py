@@ -1,0 +1,1 @@
+"""Twilio: text messages, one call for each recipient."""
