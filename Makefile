@@ -12,12 +12,13 @@ HAS_PGBOUNCER := command -v pgbouncer >/dev/null || test -x /usr/sbin/pgbouncer
 APT_INSTALL := test "$$(id -u)" = 0 && apt-get update -qq && \
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
-.PHONY: help install demo up test browser pgbouncer lint honesty bench bench-quick clean
+.PHONY: help install demo up test fuzz browser pgbouncer lint honesty bench bench-quick clean
 
 help:
 	@echo "make demo     install, then watch one broadcast leave on time (make demo KEEP=1 leaves it running)"
 	@echo "make up       install, then run everything on this machine until Ctrl-C"
 	@echo "make test     install with the development tools, then run the tests (make test TESTS=path)"
+	@echo "make fuzz     the tests of properties, with new random examples each time"
 	@echo "make lint     formatting, lint, types and layers"
 	@echo "make honesty  pull every plug with every provider, some minutes long, and write docs/honesty.md"
 	@echo "make bench    measure against yardsticks, half an hour long, and write docs/benchmarks.md (bench-quick: a minute)"
@@ -44,6 +45,10 @@ browser:
 pgbouncer:
 	@$(HAS_PGBOUNCER) || { $(APT_INSTALL) pgbouncer >/dev/null; } || \
 		echo "No PgBouncer here: its tests are left out. On Debian and Ubuntu: apt install pgbouncer" >&2
+
+# The tests of properties with examples drawn at random, which are new ones each time.
+fuzz: $(VENV)/installed-dev
+	$(VENV)/bin/python -m pytest -n 4 -m hypothesis --hypothesis-profile fuzz $(TESTS)
 
 lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff format --check

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from hypothesis import settings
 
 from guestguard_dagster.local.nats import NatsServer, start_nats
 from guestguard_dagster.local.ports import start_on_free_port
@@ -17,6 +18,11 @@ from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.migrate import migrate
 
 _TEMPLATE = "migrated_template"
+
+# The same examples in every run of the tests; `make fuzz` looks for new ones.
+settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("fuzz", max_examples=1000)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

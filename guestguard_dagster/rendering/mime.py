@@ -6,6 +6,7 @@ with CRLF line ends and no line beyond 998 octets. Dot-stuffing is SMTP's busine
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +30,9 @@ _LONGEST_PLAIN_SUBJECT = 68
 _LONGEST_QUOTED_NAME = 60
 # With the header's name and the frame of an encoded word, 39 octets stay within a line of 76.
 _ENCODED_WORD_OCTETS = 39
+
+# HTML reads the numbers of these control characters as others: &#128; is a euro sign.
+_C1 = re.compile("[\x80-\x9f]")
 
 _LONGEST_LINE = 998
 _LINES_KEPT = 4096
@@ -140,7 +144,7 @@ def _encoded_apart(html: Filled) -> list[bytes] | None:
     literals, room = _encoded_literals(html.literals)
     values = [value.encode("ascii", "xmlcharrefreplace") for value in html.values]
     together = b"".join(values)
-    if len(together) > room or b"\n" in together or b"\r" in together:
+    if len(together) > room or b"\n" in together or b"\r" in together or _has_c1("".join(html.values)):
         return None
     return interleaved(literals, values)
 
@@ -170,9 +174,13 @@ def _has_short_lines(data: bytes) -> bool:
 def _octets(subtype: bytes, text: str) -> bytes:
     """With line feeds alone. HTML has a way of its own to write a few characters beyond ASCII."""
     data = text.encode("ascii", "xmlcharrefreplace") if subtype == b"html" else text.encode("utf-8", "replace")
-    if subtype == b"html" and len(data) > len(text) * 4 // 3:
+    if subtype == b"html" and (len(data) > len(text) * 4 // 3 or _has_c1(text)):
         data = text.encode("utf-8", "replace")
     return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in data else data
+
+
+def _has_c1(text: str) -> bool:
+    return not text.isascii() and _C1.search(text) is not None
 
 
 @lru_cache(_LINES_KEPT)

@@ -224,6 +224,12 @@ def test_text_stays_readable_unless_most_of_it_is_beyond_ascii(text: str, encodi
             "<p>" + "Zo&#235; sees you soon, " * 60 + "</p>\n",
         ),
         ("<p>שלום לכולם שלום לכולם</p>\n", "base64", "<p>שלום לכולם שלום לכולם</p>\n"),
+        # as a reference it would be read as a euro sign
+        (
+            "<p>Ann\x80, see you at the garden party</p>\n",
+            "quoted-printable",
+            "<p>Ann\x80, see you at the garden party</p>\n",
+        ),
     ],
 )
 def test_html_writes_a_few_characters_as_references(html: str, encoding: str, written: str) -> None:
