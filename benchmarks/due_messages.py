@@ -14,9 +14,9 @@ from benchmarks.figures import Figure, Ratio, Section
 from benchmarks.scale import Scale
 from benchmarks.stage import Stage, vacuum
 from guestguard_dagster.delivery.asking import request_runs
-from guestguard_dagster.storage.asks import AskRepo
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.messages import MessageRepo
+from guestguard_dagster.storage.messages.repo import MessageRepo
+from guestguard_dagster.storage.messages.run_requests import AskRepo
 from guestguard_dagster_tests.factories import make_event
 
 _DUE = 200

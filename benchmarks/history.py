@@ -17,7 +17,7 @@ from benchmarks.history_rows import failed_by_day, sent_again_by_day, write_hist
 from guestguard_dagster.domain.days import Days
 from guestguard_dagster.local.here import settings_here
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.stats_reading import StatsReader
+from guestguard_dagster.storage.statistics.reading import StatsReader
 
 STATISTICS = ("message_delivery_stats", "event_delivery_stats", "daily_delivery_stats", "provider_health")
 _RETRIED_DAYS = 3

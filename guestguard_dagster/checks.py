@@ -23,7 +23,7 @@ from guestguard_dagster.domain.days import Days
 from guestguard_dagster.partitions import ZONE
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.senders import SendersResource
-from guestguard_dagster.storage.audits import Audit, AuditRepo
+from guestguard_dagster.storage.operations.checks import Audit, AuditRepo
 
 HARD_BOUNCES_BELOW = 0.05
 COMPLAINTS_WARN_FROM = 0.001
@@ -180,7 +180,7 @@ def _cell(value: object) -> str | int:
 
 def _last_days(database: DatabaseResource) -> tuple[Counter[str], Counter[str], Counter[str]]:
     """Mails, hard bounces and complaints of each provider account in the days up to today."""
-    from guestguard_dagster.storage.stats_reading import StatsReader
+    from guestguard_dagster.storage.statistics.reading import StatsReader
 
     today = Days.containing(database.get().now(), ZONE)
     rows = StatsReader(database.get()).providers(today.widened(_RATES_OVER_DAYS - 1))

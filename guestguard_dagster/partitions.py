@@ -1,4 +1,7 @@
-"""How history is divided: by days and weeks of the operator's zone. Which day a row belongs to: `storage.stats`."""
+"""How history is divided: by days and weeks of the operator's zone.
+
+Which day a row belongs to is decided in `storage.statistics.computing`.
+"""
 
 from collections.abc import Sequence
 from datetime import date, timedelta

@@ -25,7 +25,7 @@ from guestguard_dagster.storage.rows import (
     message_from,
     user_from,
 )
-from guestguard_dagster.storage.schema import (
+from guestguard_dagster.storage.tables.core import (
     delivery_batches,
     event_collaborators,
     events,

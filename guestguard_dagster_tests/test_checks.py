@@ -16,11 +16,11 @@ from guestguard_dagster.domain.events import Event
 from guestguard_dagster.domain.messages import Message, MessageChannel, MessageStatus
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.domain.suppressions import EVERY_HOST, for_host, for_sending_number
-from guestguard_dagster.storage.audits import LATE, STUCK
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.events import EventRepo
-from guestguard_dagster.storage.schema import dead_letters, message_deliveries, suppressions
-from guestguard_dagster.storage.stats_schema import provider_health
+from guestguard_dagster.storage.operations.checks import LATE, STUCK
+from guestguard_dagster.storage.people.events import EventRepo
+from guestguard_dagster.storage.tables.core import dead_letters, message_deliveries, suppressions
+from guestguard_dagster.storage.tables.statistics import provider_health
 from guestguard_dagster_tests.dagster_rooms import environment
 from guestguard_dagster_tests.factories import (
     make_deliveries,

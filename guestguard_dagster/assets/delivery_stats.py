@@ -19,7 +19,7 @@ from dagster import (
 from guestguard_dagster.assets.sources import source_key
 from guestguard_dagster.partitions import DAYS, ZONE
 from guestguard_dagster.resources.database import DatabaseResource
-from guestguard_dagster.storage.changes import Source
+from guestguard_dagster.storage.statistics.changes import Source
 
 _HOURLY = "7 * * * *"
 

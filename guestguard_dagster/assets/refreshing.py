@@ -14,8 +14,8 @@ from guestguard_dagster.assets.stats_metadata import (
 from guestguard_dagster.domain.days import Days
 from guestguard_dagster.partitions import days_of
 from guestguard_dagster.resources.database import DatabaseResource
-from guestguard_dagster.storage.stats import StatsRepo
-from guestguard_dagster.storage.stats_reading import StatsReader
+from guestguard_dagster.storage.statistics.computing import StatsRepo
+from guestguard_dagster.storage.statistics.reading import StatsReader
 
 
 def refresh_messages(context: AssetExecutionContext, database: DatabaseResource) -> None:

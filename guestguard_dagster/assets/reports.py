@@ -49,7 +49,7 @@ def daily_delivery_report(
     context: AssetExecutionContext, config: Mailing, database: DatabaseResource, senders: SendersResource
 ) -> None:
     from guestguard_dagster.reporting.publishing import publish_period
-    from guestguard_dagster.storage.reports import ReportKind
+    from guestguard_dagster.storage.statistics.reports import ReportKind
 
     for key, day in zip(context.partition_keys, days_of(context.partition_keys), strict=True):
         published = publish_period(database.get(), senders.settings(), ReportKind.DAILY, day, mail=config.mail)
@@ -68,7 +68,7 @@ def weekly_delivery_report(
     context: AssetExecutionContext, config: Mailing, database: DatabaseResource, senders: SendersResource
 ) -> None:
     from guestguard_dagster.reporting.publishing import publish_period
-    from guestguard_dagster.storage.reports import ReportKind
+    from guestguard_dagster.storage.statistics.reports import ReportKind
 
     for key in context.partition_keys:
         week = week_of(key)

@@ -4,7 +4,7 @@ days on which they changed."""
 from dagster import AssetKey, AssetSpec
 
 from guestguard_dagster.partitions import DAYS
-from guestguard_dagster.storage.changes import Source
+from guestguard_dagster.storage.statistics.changes import Source
 
 _DESCRIPTIONS = {
     Source.MESSAGES: "What hosts schedule and every event reminds of, by the day of its send_at.",

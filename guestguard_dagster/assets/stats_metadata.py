@@ -11,7 +11,7 @@ from guestguard_dagster.domain.days import Days
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.reporting.charts import Series, as_data_uri, stacked_bars
 from guestguard_dagster.reporting.outcomes import COLOURS, outcome_series
-from guestguard_dagster.storage.stats_reading import Outcomes, StatsReader
+from guestguard_dagster.storage.statistics.reading import Outcomes, StatsReader
 
 Metadata = dict[str, Any]
 T = TypeVar("T")

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from guestguard_dagster.storage.alerts import Alert
+from guestguard_dagster.storage.operations.alerts import Alert
 
 _TRIES = 3
 _TIMEOUT_SECONDS = 10

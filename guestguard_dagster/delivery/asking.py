@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from guestguard_dagster.domain.messages import MessageChannel
-from guestguard_dagster.storage.asks import LOOK_AHEAD, Ask, AskRepo, ChannelPause
-from guestguard_dagster.storage.messages import MessageRepo
+from guestguard_dagster.storage.messages.repo import MessageRepo
+from guestguard_dagster.storage.messages.run_requests import LOOK_AHEAD, Ask, AskRepo, ChannelPause
 
 _NARROWEST = timedelta(seconds=2)
 # Beyond this many messages, a run shares them with others as long as slots are free.

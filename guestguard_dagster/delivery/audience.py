@@ -8,7 +8,7 @@ from guestguard_dagster.clock import boot_seconds
 from guestguard_dagster.delivery.provider_gate import batch_size_of
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.senders.grouping import groups_of
-from guestguard_dagster.storage.audiences import BatchSizes, Stage
+from guestguard_dagster.storage.deliveries.audiences import BatchSizes, Stage
 
 # A host who stops or resumes a message waits for its transaction: short ones, also when thousands are due at once.
 _MESSAGES_PER_STEP = 20

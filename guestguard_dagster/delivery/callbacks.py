@@ -26,12 +26,12 @@ from guestguard_dagster.domain.suppressions import EVERY_HOST, SuppressionReason
 from guestguard_dagster.senders.resend import callbacks as resend_callbacks
 from guestguard_dagster.senders.ses import callbacks as ses_callbacks
 from guestguard_dagster.senders.twilio import callbacks as twilio_callbacks
-from guestguard_dagster.storage.callbacks import CallbackRepo, StoredCallback
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.errors import DeliveryNotFound
-from guestguard_dagster.storage.installation import InstallationRepo
-from guestguard_dagster.storage.messages import MessageRepo
-from guestguard_dagster.storage.suppressions import NotAPhoneNumber, SuppressionRepo
+from guestguard_dagster.storage.messages.repo import MessageRepo
+from guestguard_dagster.storage.operations.installation import InstallationRepo
+from guestguard_dagster.storage.people.suppressions import NotAPhoneNumber, SuppressionRepo
+from guestguard_dagster.storage.providers.callbacks import CallbackRepo, StoredCallback
 from guestguard_dagster.streams.errors import StreamFailed
 from guestguard_dagster.streams.messages import StreamMessage
 

@@ -10,7 +10,7 @@ from guestguard_dagster.delivery.quiet import claim_due
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.departures import Departure
 from guestguard_dagster.domain.messages import MessageStatus
-from guestguard_dagster.storage.asks import LOOK_AHEAD
+from guestguard_dagster.storage.messages.run_requests import LOOK_AHEAD
 
 _LOOK_AGAIN = timedelta(seconds=5)
 _SHORTEST_WAIT = timedelta(milliseconds=20)

@@ -22,9 +22,9 @@ from guestguard_dagster.rendering.shell import Branding
 from guestguard_dagster.rendering.sms import TextTemplate, TextTooLong
 from guestguard_dagster.senders.base import Mail, Text
 from guestguard_dagster.settings import Settings
-from guestguard_dagster.storage.contexts import MessageContext
-from guestguard_dagster.storage.deliveries import Refusal
-from guestguard_dagster.storage.recipient_facts import RecipientFacts
+from guestguard_dagster.storage.deliveries.recipient_facts import RecipientFacts
+from guestguard_dagster.storage.deliveries.recording import Refusal
+from guestguard_dagster.storage.messages.contexts import MessageContext
 
 if TYPE_CHECKING:
     from guestguard_dagster.delivery.send_context import SendContext

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from uuid import UUID
 
 from guestguard_dagster.domain.messages import MessageStatus
-from guestguard_dagster.storage.messages import MessageRepo
+from guestguard_dagster.storage.messages.repo import MessageRepo
 
 
 def end_settled(messages: MessageRepo, message_ids: Collection[UUID]) -> dict[UUID, MessageStatus]:

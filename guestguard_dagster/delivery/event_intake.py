@@ -16,8 +16,8 @@ from guestguard_dagster.domain.notifications import (
 )
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import DatabaseFailed, DatabaseUnavailable
-from guestguard_dagster.storage.dead_letters import DeadLetter, NewDeadLetter, Selection
-from guestguard_dagster.storage.notifications import Fate, Incoming
+from guestguard_dagster.storage.notifications.dead_letters import DeadLetter, NewDeadLetter, Selection
+from guestguard_dagster.storage.notifications.repo import Fate, Incoming
 from guestguard_dagster.streams.messages import StreamMessage
 
 # Doubling from the first: with eight deliveries, an unknown guest has ten minutes to become known.

@@ -19,11 +19,11 @@ from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.ledger import LedgerEntry
 from guestguard_dagster.senders.base import HandOff, Mail, Sender, Text
-from guestguard_dagster.storage import deliveries
-from guestguard_dagster.storage.batches import Batch, FixedRequest, Lease, Marked
 from guestguard_dagster.storage.database import DatabaseFailed
-from guestguard_dagster.storage.deliveries import Refusal, Settlement
-from guestguard_dagster.storage.recipient_facts import RecipientFacts
+from guestguard_dagster.storage.deliveries import recording
+from guestguard_dagster.storage.deliveries.batches import Batch, FixedRequest, Lease, Marked
+from guestguard_dagster.storage.deliveries.recipient_facts import RecipientFacts
+from guestguard_dagster.storage.deliveries.recording import Refusal, Settlement
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def write_answers(connection: Connection, sending: SendContext, answered: Answer
     for wait in {None, *repeated.values()}:
         ids = [each.batch.id for each in answered.batches if repeated.get(each.batch.id) == wait]
         held |= batches.close(connection, token, ids, recorded=answered.recorded, repeat_in=wait) if ids else set()
-    deliveries.settle(
+    recording.settle(
         connection,
         [settlement for each in answered.batches for settlement in each.settlements],
         held=held,

@@ -14,13 +14,13 @@ from guestguard_dagster.delivery.ledger import NOT_KEPT, behind_sentence
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.senders.picker import pick_senders
 from guestguard_dagster.settings import Settings, SettingsInvalid
-from guestguard_dagster.storage.alerts import AlertRepo
-from guestguard_dagster.storage.audits import LATE, AuditRepo
-from guestguard_dagster.storage.breakers import BreakerRepo
 from guestguard_dagster.storage.database import Database, DatabaseFailed
-from guestguard_dagster.storage.ledger import LedgerRepo
+from guestguard_dagster.storage.ledger.position import LedgerRepo
 from guestguard_dagster.storage.migrate import current_revision, newest_revision
-from guestguard_dagster.storage.ticks import TickRepo
+from guestguard_dagster.storage.operations.alerts import AlertRepo
+from guestguard_dagster.storage.operations.checks import LATE, AuditRepo
+from guestguard_dagster.storage.operations.ticks import TickRepo
+from guestguard_dagster.storage.providers.breakers import BreakerRepo
 from guestguard_dagster.streams.access import NatsAccess
 from guestguard_dagster.streams.declaration import StreamDeclaration
 from guestguard_dagster.streams.errors import StreamFailed

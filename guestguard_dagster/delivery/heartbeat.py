@@ -7,7 +7,7 @@ from threading import Event, Thread
 from types import TracebackType
 
 from guestguard_dagster.storage.database import Database, DatabaseFailed
-from guestguard_dagster.storage.runs import RunRepo
+from guestguard_dagster.storage.operations.runs import RunRepo
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from guestguard_dagster.clock import boot_seconds
 from guestguard_dagster.domain.ledger import LedgerEntry, LedgerMark, LedgerRecord
 from guestguard_dagster.domain.memos import MemoKind
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.ledger import LedgerRepo, Position, ThisDatabase
+from guestguard_dagster.storage.ledger.position import LedgerRepo, Position, ThisDatabase
 from guestguard_dagster.streams.errors import StreamFailed
 from guestguard_dagster.streams.ledger import Ledger, LedgerState
 

@@ -12,9 +12,9 @@ from sqlalchemy import Connection
 from guestguard_dagster.delivery.ledger import NOT_KEPT, Verdict, check, ours
 from guestguard_dagster.domain.ledger import LedgerEntry, LedgerRecord
 from guestguard_dagster.domain.ledger_gaps import LostTime, Span
-from guestguard_dagster.storage import ledger_replay as rows
 from guestguard_dagster.storage.database import Database, database_now
-from guestguard_dagster.storage.ledger import LedgerRepo, Position
+from guestguard_dagster.storage.ledger import replay as rows
+from guestguard_dagster.storage.ledger.position import LedgerRepo, Position
 from guestguard_dagster.streams.ledger import Ledger
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from guestguard_dagster.domain.days import Days
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.gauges import GaugeRepo
-from guestguard_dagster.storage.stats_reading import StatsReader
+from guestguard_dagster.storage.operations.gauges import GaugeRepo
+from guestguard_dagster.storage.statistics.reading import StatsReader
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

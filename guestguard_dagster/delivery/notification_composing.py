@@ -17,9 +17,9 @@ from guestguard_dagster.rendering.calendar import CALENDAR_FILENAME, CALENDAR_TY
 from guestguard_dagster.rendering.mail import RenderedMail
 from guestguard_dagster.rendering.notices import Confirmation, FraudAlert, Invitation
 from guestguard_dagster.senders.base import Attachment, Mail
-from guestguard_dagster.storage.deliveries import Refusal
-from guestguard_dagster.storage.notifications import NotificationContext
-from guestguard_dagster.storage.recipient_facts import RecipientFacts
+from guestguard_dagster.storage.deliveries.recipient_facts import RecipientFacts
+from guestguard_dagster.storage.deliveries.recording import Refusal
+from guestguard_dagster.storage.notifications.repo import NotificationContext
 
 if TYPE_CHECKING:
     from guestguard_dagster.delivery.send_context import SendContext

@@ -2,8 +2,8 @@
 
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.senders.picker import Senders
-from guestguard_dagster.storage.asks import AskRepo, ChannelPause
-from guestguard_dagster.storage.breakers import FIRST_OPEN_TIME, BreakerRepo
+from guestguard_dagster.storage.messages.run_requests import AskRepo, ChannelPause
+from guestguard_dagster.storage.providers.breakers import FIRST_OPEN_TIME, BreakerRepo
 
 
 def paused_channels(breakers: BreakerRepo, senders: Senders) -> dict[MessageChannel, ChannelPause]:

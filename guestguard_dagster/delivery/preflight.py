@@ -11,9 +11,9 @@ from guestguard_dagster.delivery.composing import CheckReport, MessageComposer
 from guestguard_dagster.delivery.hand_off import refusal_of
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.senders.grouping import groups_of
-from guestguard_dagster.storage.audiences import Findings, Stage
 from guestguard_dagster.storage.database import DatabaseFailed
-from guestguard_dagster.storage.recipient_facts import RecipientFacts
+from guestguard_dagster.storage.deliveries.audiences import Findings, Stage
+from guestguard_dagster.storage.deliveries.recipient_facts import RecipientFacts
 
 _MESSAGES_PER_STEP = 20
 _RECIPIENTS_PER_STEP = 4000

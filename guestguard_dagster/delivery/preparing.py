@@ -8,7 +8,7 @@ from guestguard_dagster.delivery.audience import freeze_step
 from guestguard_dagster.delivery.composing import MessageComposer
 from guestguard_dagster.delivery.preflight import Preflight
 from guestguard_dagster.delivery.send_context import SendContext
-from guestguard_dagster.storage.audiences import Stage
+from guestguard_dagster.storage.deliveries.audiences import Stage
 
 _STEP_SECONDS = 0.2
 

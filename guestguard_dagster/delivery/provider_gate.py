@@ -11,7 +11,7 @@ from guestguard_dagster.clock import boot_seconds
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.senders.base import Sender
-from guestguard_dagster.storage.breakers import FIRST_OPEN_TIME, LONGEST_OPEN_TIME
+from guestguard_dagster.storage.providers.breakers import FIRST_OPEN_TIME, LONGEST_OPEN_TIME
 
 # How long to leave the probe to the process that won it.
 PROBE_PATIENCE = timedelta(seconds=5)

@@ -9,7 +9,7 @@ from guestguard_dagster.domain.departures import Departure
 from guestguard_dagster.domain.events import Event
 from guestguard_dagster.domain.messages import CancelReason
 from guestguard_dagster.rendering.dates import format_date
-from guestguard_dagster.storage.asks import Deferral
+from guestguard_dagster.storage.messages.run_requests import Deferral
 
 
 def claim_due(sending: SendContext, message_ids: Sequence[UUID]) -> list[UUID]:

@@ -16,8 +16,8 @@ from guestguard_dagster.rendering.sms import TextTemplate
 from guestguard_dagster.senders.base import Mail, Text
 from guestguard_dagster.senders.picker import Senders
 from guestguard_dagster.settings import Settings
-from guestguard_dagster.storage.breakers import BreakerRepo
-from guestguard_dagster.storage.rates import RateRepo
+from guestguard_dagster.storage.providers.breakers import BreakerRepo
+from guestguard_dagster.storage.providers.rates import RateRepo
 
 SAMPLE_GUEST = "Alex Sample"
 # Where the links of a sample lead: to a page that says what it is. A guest's own link would be a guest's secret.

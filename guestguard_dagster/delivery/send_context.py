@@ -8,20 +8,20 @@ from guestguard_dagster.delivery.leasing import LEASE_TIME
 from guestguard_dagster.delivery.ledger import LedgerGuard
 from guestguard_dagster.senders.picker import Senders
 from guestguard_dagster.settings import Settings
-from guestguard_dagster.storage.asks import AskRepo
-from guestguard_dagster.storage.audiences import AudienceRepo
-from guestguard_dagster.storage.batches import BatchRepo
-from guestguard_dagster.storage.breakers import BreakerRepo
-from guestguard_dagster.storage.contexts import ContextRepo
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.dead_letters import DeadLetterRepo
-from guestguard_dagster.storage.installation import InstallationRepo
-from guestguard_dagster.storage.messages import MessageRepo
-from guestguard_dagster.storage.notifications import NotificationRepo
-from guestguard_dagster.storage.progress import ProgressRepo
-from guestguard_dagster.storage.rates import RateRepo
-from guestguard_dagster.storage.runs import RunRepo
-from guestguard_dagster.storage.suppressions import SuppressionRepo
+from guestguard_dagster.storage.deliveries.audiences import AudienceRepo
+from guestguard_dagster.storage.deliveries.batches import BatchRepo
+from guestguard_dagster.storage.messages.contexts import ContextRepo
+from guestguard_dagster.storage.messages.progress import ProgressRepo
+from guestguard_dagster.storage.messages.repo import MessageRepo
+from guestguard_dagster.storage.messages.run_requests import AskRepo
+from guestguard_dagster.storage.notifications.dead_letters import DeadLetterRepo
+from guestguard_dagster.storage.notifications.repo import NotificationRepo
+from guestguard_dagster.storage.operations.installation import InstallationRepo
+from guestguard_dagster.storage.operations.runs import RunRepo
+from guestguard_dagster.storage.people.suppressions import SuppressionRepo
+from guestguard_dagster.storage.providers.breakers import BreakerRepo
+from guestguard_dagster.storage.providers.rates import RateRepo
 from guestguard_dagster.streams.ledger import Ledger
 
 

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from guestguard_dagster.domain.deliveries import DeliveryStatus, SkipReason
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
-from guestguard_dagster.storage.deliveries import Settlement
-from guestguard_dagster.storage.recipient_facts import RecipientFacts
+from guestguard_dagster.storage.deliveries.recipient_facts import RecipientFacts
+from guestguard_dagster.storage.deliveries.recording import Settlement
 
 # How long a recipient who is not taken now is tried again: a greylisting, a full mailbox, a policy.
 TRIED_FOR = timedelta(hours=6)

@@ -13,9 +13,9 @@ from guestguard_dagster.domain.memos import Memo, MemoKind
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.suppressions import EVERY_HOST
 from guestguard_dagster.senders.base import Mail
-from guestguard_dagster.storage.deliveries import Refusal
-from guestguard_dagster.storage.memos import MemoRepo
-from guestguard_dagster.storage.recipient_facts import RecipientFacts
+from guestguard_dagster.storage.deliveries.recipient_facts import RecipientFacts
+from guestguard_dagster.storage.deliveries.recording import Refusal
+from guestguard_dagster.storage.operations.system_mail import MemoRepo
 
 SYSTEM_MAIL_QUEUES = tuple(kind.queue_id for kind in MemoKind)
 

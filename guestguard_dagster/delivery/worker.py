@@ -36,8 +36,8 @@ from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.domain.suppressions import EVERY_HOST, SuppressionReason, for_sending_number
 from guestguard_dagster.senders.base import HandOff
-from guestguard_dagster.storage import deliveries
-from guestguard_dagster.storage.batches import Batch, BatchStale, Lease, Marked, RepeatableBatch
+from guestguard_dagster.storage.deliveries import recording
+from guestguard_dagster.storage.deliveries.batches import Batch, BatchStale, Lease, Marked, RepeatableBatch
 
 log = logging.getLogger(__name__)
 
@@ -298,7 +298,7 @@ class Worker:
             with self._sending.database.transaction() as connection:
                 if unwritten is not None:
                     write_answers(connection, self._sending, unwritten)
-                deliveries.refuse(connection, refusals)
+                recording.refuse(connection, refusals)
                 if empty:
                     self._sending.batches.close(connection, token, empty)
                 if not leaving:

@@ -6,7 +6,7 @@ from guestguard_dagster.delivery.alerting import WebhookRefused, post_alerts
 from guestguard_dagster.jobs.queues import EVENT_QUEUE
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.senders import SendersResource
-from guestguard_dagster.storage.alerts import AlertRepo
+from guestguard_dagster.storage.operations.alerts import AlertRepo
 
 
 @op(description="Log, mail and post the alerts that nobody was told of yet.")

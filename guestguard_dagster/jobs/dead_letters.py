@@ -32,7 +32,7 @@ from guestguard_dagster.jobs.send_report import numbers
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.nats import NatsResource
 from guestguard_dagster.resources.senders import SendersResource
-from guestguard_dagster.storage.dead_letters import DeadLetter, DeadLetterRepo, Selection
+from guestguard_dagster.storage.notifications.dead_letters import DeadLetter, DeadLetterRepo, Selection
 
 _MOST_ROWS = 500
 _COLUMNS = ("id", "type", "subject", "sequence", "deliveries", "reason", "payload", "published", "since")

@@ -55,8 +55,8 @@ _MOST_RUNS = 20_000
 
 @op(out=Out(Nothing), description="Delete old attempts, and empty old requests to providers and their callbacks.")
 def delete_old_rows(context: OpExecutionContext, database: DatabaseResource, senders: SendersResource) -> None:
-    from guestguard_dagster.storage.idempotency import IdempotencyRepo
-    from guestguard_dagster.storage.retention import RetentionRepo
+    from guestguard_dagster.storage.operations.idempotency import IdempotencyRepo
+    from guestguard_dagster.storage.operations.retention import RetentionRepo
 
     settings = senders.settings()
     rows = RetentionRepo(database.get())
@@ -77,7 +77,7 @@ def delete_old_rows(context: OpExecutionContext, database: DatabaseResource, sen
     ins={"rows_deleted": In(Nothing)}, out=Out(Nothing), description="Delete old runs, and the logs of those that stay."
 )
 def delete_old_runs(context: OpExecutionContext, senders: SendersResource) -> None:
-    from guestguard_dagster.storage.run_logs import delete_run_logs
+    from guestguard_dagster.storage.operations.run_logs import delete_run_logs
 
     settings = senders.settings()
     older_than = timedelta(days=settings.keep_run_logs_days)

@@ -23,11 +23,11 @@ from guestguard_dagster.local.mail_store import MailSummary
 from guestguard_dagster.local.stack import Stack
 from guestguard_dagster.rendering.dates import format_date
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.events import EventRepo
-from guestguard_dagster.storage.guests import GuestRepo
-from guestguard_dagster.storage.messages import MessageRepo
-from guestguard_dagster.storage.runs import RunRepo
-from guestguard_dagster.storage.users import UserRepo
+from guestguard_dagster.storage.messages.repo import MessageRepo
+from guestguard_dagster.storage.operations.runs import RunRepo
+from guestguard_dagster.storage.people.events import EventRepo
+from guestguard_dagster.storage.people.guests import GuestRepo
+from guestguard_dagster.storage.people.users import UserRepo
 
 # The sensor looks every 30 seconds and a run takes some to start: then it waits for the second that was asked for.
 _DUE_IN = timedelta(seconds=45)

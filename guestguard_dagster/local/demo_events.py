@@ -12,7 +12,7 @@ from guestguard_dagster.local.publish import find_party, payload_of
 from guestguard_dagster.local.stack import Stack
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.notifications import NotificationRepo
+from guestguard_dagster.storage.notifications.repo import NotificationRepo
 from guestguard_dagster.streams.access import NatsAccess
 from guestguard_dagster.streams.declaration import StreamDeclaration
 from guestguard_dagster.streams.jetstream import JetStream

@@ -4,12 +4,12 @@ from datetime import timedelta
 
 from guestguard_dagster.domain.events import EventDraft, GuestDraft, RsvpStatus, User
 from guestguard_dagster.domain.messages import MessageAudience, MessageChannel, MessageDraft, MessageStatus
-from guestguard_dagster.storage.access import AccessRepo
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.events import EventRepo
-from guestguard_dagster.storage.guests import GuestRepo
-from guestguard_dagster.storage.messages import MessageRepo
-from guestguard_dagster.storage.users import UserRepo
+from guestguard_dagster.storage.messages.repo import MessageRepo
+from guestguard_dagster.storage.people.access import AccessRepo
+from guestguard_dagster.storage.people.events import EventRepo
+from guestguard_dagster.storage.people.guests import GuestRepo
+from guestguard_dagster.storage.people.users import UserRepo
 
 _YES, _NO, _MAYBE, _OPEN = RsvpStatus.ATTENDING, RsvpStatus.DECLINED, RsvpStatus.MAYBE, RsvpStatus.PENDING
 

@@ -10,7 +10,7 @@ from guestguard_dagster.local.console import tell
 from guestguard_dagster.local.errors import LocalServiceError
 from guestguard_dagster.local.here import settings_here
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.users import UserRepo
+from guestguard_dagster.storage.people.users import UserRepo
 from guestguard_dagster.web.app import create_app
 from guestguard_dagster.web.auth import BearerTokens
 

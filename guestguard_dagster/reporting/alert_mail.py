@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from guestguard_dagster.domain.memos import Memo, MemoKind
 from guestguard_dagster.reporting.document import Document, Section
-from guestguard_dagster.storage.alerts import Alert
+from guestguard_dagster.storage.operations.alerts import Alert
 
 _SUBJECT_LENGTH = 150
 

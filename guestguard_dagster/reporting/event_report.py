@@ -6,7 +6,7 @@ from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.events import Event, RsvpStatus
 from guestguard_dagster.rendering.dates import format_date
 from guestguard_dagster.reporting.document import Card, Document, Section, Table
-from guestguard_dagster.storage.report_facts import ReportFacts, UnreachedGuest
+from guestguard_dagster.storage.statistics.report_facts import ReportFacts, UnreachedGuest
 
 _MOST_GUESTS = 100
 _ARRIVED = (DeliveryStatus.SENT, DeliveryStatus.DELIVERED, DeliveryStatus.COMPLAINED)

@@ -10,8 +10,8 @@ from sqlalchemy import BigInteger, Date, DateTime, Double, Integer, Table, Uuid
 
 from guestguard_dagster.domain.days import Days
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.stats_reading import StatsReader
-from guestguard_dagster.storage.stats_schema import (
+from guestguard_dagster.storage.statistics.reading import StatsReader
+from guestguard_dagster.storage.tables.statistics import (
     daily_delivery_stats,
     daily_latency_stats,
     event_delivery_stats,

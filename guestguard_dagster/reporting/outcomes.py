@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.reporting.charts import Series
-from guestguard_dagster.storage.stats_reading import Outcomes
+from guestguard_dagster.storage.statistics.reading import Outcomes
 
 COLOURS: Mapping[DeliveryStatus, str] = {
     DeliveryStatus.DELIVERED: "#2e8b57",

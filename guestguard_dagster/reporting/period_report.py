@@ -10,8 +10,8 @@ from guestguard_dagster.domain.messages import MessageChannel, MessageKind
 from guestguard_dagster.reporting.charts import stacked_bars
 from guestguard_dagster.reporting.document import Card, Cell, Document, Section, Table
 from guestguard_dagster.reporting.outcomes import COLOURS, outcome_series
-from guestguard_dagster.storage.report_facts import Failure, ReportFacts
-from guestguard_dagster.storage.stats_reading import LatencyRow, Outcomes, StatsReader
+from guestguard_dagster.storage.statistics.reading import LatencyRow, Outcomes, StatsReader
+from guestguard_dagster.storage.statistics.report_facts import Failure, ReportFacts
 
 _TREND_DAYS = 14
 _MOST_ROWS = 15

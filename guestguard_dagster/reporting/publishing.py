@@ -10,11 +10,11 @@ from guestguard_dagster.reporting.document import Document
 from guestguard_dagster.reporting.event_report import event_report
 from guestguard_dagster.reporting.period_report import period_report
 from guestguard_dagster.settings import Settings
-from guestguard_dagster.storage.alerts import AlertRepo
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.report_facts import ReportFacts
-from guestguard_dagster.storage.reports import Content, Report, ReportKind, ReportRepo, Subject
-from guestguard_dagster.storage.stats_reading import StatsReader
+from guestguard_dagster.storage.operations.alerts import AlertRepo
+from guestguard_dagster.storage.statistics.reading import StatsReader
+from guestguard_dagster.storage.statistics.report_facts import ReportFacts
+from guestguard_dagster.storage.statistics.reports import Content, Report, ReportKind, ReportRepo, Subject
 
 # How long after its period a report is news.
 _NEWS_FOR = {

@@ -22,8 +22,8 @@ from guestguard_dagster.delivery.ledger import behind_sentence
 from guestguard_dagster.jobs.alerts import tell_operators
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.senders import SendersResource
-from guestguard_dagster.storage.alerts import AlertRepo, NewAlert
-from guestguard_dagster.storage.ledger import LedgerRepo
+from guestguard_dagster.storage.ledger.position import LedgerRepo
+from guestguard_dagster.storage.operations.alerts import AlertRepo, NewAlert
 
 _MOST_RUNS = 500
 # Dagster's own name for the job of runs that materialize assets.

@@ -16,7 +16,7 @@ from dagster import (
 from guestguard_dagster.assets.sources import source_key
 from guestguard_dagster.partitions import DAYS, ZONE
 from guestguard_dagster.resources.database import DatabaseResource
-from guestguard_dagster.storage.changes import ChangeRepo
+from guestguard_dagster.storage.statistics.changes import ChangeRepo
 
 
 @sensor(

@@ -23,10 +23,10 @@ from guestguard_dagster.jobs.send_tags import send_tags
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.nats import NatsResource
 from guestguard_dagster.resources.senders import SendersResource
-from guestguard_dagster.storage.asks import AskRepo
-from guestguard_dagster.storage.breakers import BreakerRepo
-from guestguard_dagster.storage.messages import MessageRepo
-from guestguard_dagster.storage.ticks import TickRepo
+from guestguard_dagster.storage.messages.repo import MessageRepo
+from guestguard_dagster.storage.messages.run_requests import AskRepo
+from guestguard_dagster.storage.operations.ticks import TickRepo
+from guestguard_dagster.storage.providers.breakers import BreakerRepo
 
 # A tick has a minute; this many take it some seconds.
 _MOST_MESSAGES_PER_TICK = 20_000

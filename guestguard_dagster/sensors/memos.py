@@ -19,8 +19,8 @@ from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.jobs.memos import send_memos
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.senders import SendersResource
-from guestguard_dagster.storage.batches import BatchRepo
-from guestguard_dagster.storage.breakers import BreakerRepo
+from guestguard_dagster.storage.deliveries.batches import BatchRepo
+from guestguard_dagster.storage.providers.breakers import BreakerRepo
 
 _IN_FLIGHT = [
     DagsterRunStatus.QUEUED,

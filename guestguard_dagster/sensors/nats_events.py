@@ -26,9 +26,9 @@ from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.nats import NatsResource
 from guestguard_dagster.resources.senders import SendersResource
 from guestguard_dagster.settings import SettingsInvalid
-from guestguard_dagster.storage.batches import BatchRepo
-from guestguard_dagster.storage.breakers import BreakerRepo
-from guestguard_dagster.storage.runs import RunRepo
+from guestguard_dagster.storage.deliveries.batches import BatchRepo
+from guestguard_dagster.storage.operations.runs import RunRepo
+from guestguard_dagster.storage.providers.breakers import BreakerRepo
 from guestguard_dagster.streams.errors import StreamFailed
 from guestguard_dagster.streams.jetstream import Survey
 from guestguard_dagster.streams.messages import Backlog

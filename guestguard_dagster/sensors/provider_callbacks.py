@@ -18,7 +18,7 @@ from guestguard_dagster.jobs.provider_callbacks import apply_provider_callbacks
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.nats import NatsResource
 from guestguard_dagster.settings import SettingsInvalid
-from guestguard_dagster.storage.callbacks import CallbackRepo
+from guestguard_dagster.storage.providers.callbacks import CallbackRepo
 from guestguard_dagster.streams.errors import StreamFailed
 
 # By then an announcement has led to a run, if it ever came.

@@ -20,7 +20,7 @@ from dagster import (
 from guestguard_dagster.clock import utc_now
 from guestguard_dagster.jobs.send_scheduled import TERMINATED, requested_ids, send_scheduled
 from guestguard_dagster.resources.database import DatabaseResource
-from guestguard_dagster.storage.runs import RunRepo
+from guestguard_dagster.storage.operations.runs import RunRepo
 
 # A heartbeat comes every 15 seconds; a process that has given none for this long is gone, or as good as gone.
 _SILENCE = timedelta(seconds=120)

@@ -1,1 +1,1 @@
-"""PostgreSQL: tables, migrations and one repository module per noun. Driver objects never leave this sending."""
+"""PostgreSQL: tables, migrations and one repository module per noun. Driver objects never leave this folder."""

@@ -7,7 +7,7 @@ from uuid import UUID
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from guestguard_dagster.storage.rates import RateRepo
+from guestguard_dagster.storage.providers.rates import RateRepo
 from guestguard_dagster.web.access import Room, SignedIn
 from guestguard_dagster.web.problems import ApiProblem, problem_response
 

@@ -8,22 +8,22 @@ from fastapi import Request
 from guestguard_dagster.delivery.publishing import Publisher
 from guestguard_dagster.senders.picker import Senders, pick_senders
 from guestguard_dagster.settings import Settings
-from guestguard_dagster.storage.access import AccessRepo
-from guestguard_dagster.storage.breakers import BreakerRepo
-from guestguard_dagster.storage.callbacks import CallbackRepo
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.events import EventRepo
-from guestguard_dagster.storage.follow_up import FollowUpRepo
-from guestguard_dagster.storage.guests import GuestRepo
-from guestguard_dagster.storage.idempotency import IdempotencyRepo
-from guestguard_dagster.storage.installation import InstallationRepo
-from guestguard_dagster.storage.messages import MessageRepo
-from guestguard_dagster.storage.notifications import NotificationRepo
-from guestguard_dagster.storage.rates import RateRepo
-from guestguard_dagster.storage.rsvps import RsvpRepo
-from guestguard_dagster.storage.runs import RunRepo
-from guestguard_dagster.storage.suppressions import SuppressionRepo
-from guestguard_dagster.storage.users import UserRepo
+from guestguard_dagster.storage.deliveries.delivery_log import FollowUpRepo
+from guestguard_dagster.storage.messages.repo import MessageRepo
+from guestguard_dagster.storage.notifications.repo import NotificationRepo
+from guestguard_dagster.storage.operations.idempotency import IdempotencyRepo
+from guestguard_dagster.storage.operations.installation import InstallationRepo
+from guestguard_dagster.storage.operations.runs import RunRepo
+from guestguard_dagster.storage.people.access import AccessRepo
+from guestguard_dagster.storage.people.events import EventRepo
+from guestguard_dagster.storage.people.guests import GuestRepo
+from guestguard_dagster.storage.people.rsvps import RsvpRepo
+from guestguard_dagster.storage.people.suppressions import SuppressionRepo
+from guestguard_dagster.storage.people.users import UserRepo
+from guestguard_dagster.storage.providers.breakers import BreakerRepo
+from guestguard_dagster.storage.providers.callbacks import CallbackRepo
+from guestguard_dagster.storage.providers.rates import RateRepo
 from guestguard_dagster.web.auth import BearerTokens, Sessions
 from guestguard_dagster.web.webhooks.sns import SnsTopic
 

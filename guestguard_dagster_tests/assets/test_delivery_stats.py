@@ -22,9 +22,9 @@ from guestguard_dagster.definitions import build_defs
 from guestguard_dagster.domain.deliveries import DeliveryNews, DeliveryStatus
 from guestguard_dagster.domain.messages import MessageStatus
 from guestguard_dagster.reporting.charts import LARGEST_PNG
-from guestguard_dagster.storage import changes
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.messages import MessageRepo
+from guestguard_dagster.storage.messages.repo import MessageRepo
+from guestguard_dagster.storage.statistics import changes
 from guestguard_dagster_tests.factories import make_deliveries, make_event, make_guests, make_message
 
 NAMES = ["message_delivery_stats", "event_delivery_stats", "daily_delivery_stats", "provider_health"]

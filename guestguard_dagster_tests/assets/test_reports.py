@@ -14,9 +14,9 @@ from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.events import Event
 from guestguard_dagster.domain.messages import MessageStatus
 from guestguard_dagster.partitions import ZONE
-from guestguard_dagster.storage.alerts import AlertRepo, NewAlert
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.reports import Report, ReportKind, ReportRepo
+from guestguard_dagster.storage.operations.alerts import AlertRepo, NewAlert
+from guestguard_dagster.storage.statistics.reports import Report, ReportKind, ReportRepo
 from guestguard_dagster_tests.factories import make_deliveries, make_event, make_guests, make_message, make_user
 
 A_DAY = timedelta(days=1)

@@ -16,7 +16,7 @@ from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.events import CollaboratorRole, Event, User
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.events import EventRepo
+from guestguard_dagster.storage.people.events import EventRepo
 from guestguard_dagster.web.app import create_app
 from guestguard_dagster.web.services import LocalSignIn
 from guestguard_dagster_tests.delivery.conftest import SendContextOpener, smtp_settings

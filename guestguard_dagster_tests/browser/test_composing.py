@@ -9,8 +9,8 @@ from playwright.sync_api import Page, expect
 from guestguard_dagster.domain.events import CollaboratorRole, Event, RsvpStatus
 from guestguard_dagster.domain.messages import MessageChanges, MessageChannel, MessageKind, MessageStatus
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.messages import MessageRepo
-from guestguard_dagster.storage.suppressions import SuppressionRepo
+from guestguard_dagster.storage.messages.repo import MessageRepo
+from guestguard_dagster.storage.people.suppressions import SuppressionRepo
 from guestguard_dagster_tests.browser.conftest import Site
 from guestguard_dagster_tests.browser.parts import compose, fill_message, form_of, row, save, show_box
 from guestguard_dagster_tests.factories import make_guests, make_message, read_message

@@ -15,9 +15,9 @@ from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.domain.messages import MessageStatus
 from guestguard_dagster.domain.notifications import Arrival, NotificationType, RsvpConfirmed
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.guests import GuestRepo
-from guestguard_dagster.storage.notifications import Incoming, NotificationRepo
-from guestguard_dagster.storage.runs import RunRepo
+from guestguard_dagster.storage.notifications.repo import Incoming, NotificationRepo
+from guestguard_dagster.storage.operations.runs import RunRepo
+from guestguard_dagster.storage.people.guests import GuestRepo
 from guestguard_dagster_tests.browser.conftest import Site
 from guestguard_dagster_tests.browser.parts import compose, fill_message, row, save, show_box
 from guestguard_dagster_tests.delivery.steps import send

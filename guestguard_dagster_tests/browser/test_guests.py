@@ -4,7 +4,7 @@ from playwright.sync_api import FilePayload, Page, expect
 
 from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.guests import GuestRepo
+from guestguard_dagster.storage.people.guests import GuestRepo
 from guestguard_dagster_tests.browser.conftest import Site
 from guestguard_dagster_tests.factories import make_guests
 

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.events import CollaboratorRole, Event
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.events import EventRepo
+from guestguard_dagster.storage.people.events import EventRepo
 from guestguard_dagster_tests.browser.conftest import Site
 from guestguard_dagster_tests.delivery.steps import send
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message

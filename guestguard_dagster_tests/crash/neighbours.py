@@ -7,7 +7,7 @@ from dagster import DagsterInstance, SensorResult
 from sqlalchemy import text
 
 from guestguard_dagster.domain.deliveries import DeliveryStatus
-from guestguard_dagster.storage.messages import MessageRepo
+from guestguard_dagster.storage.messages.repo import MessageRepo
 from guestguard_dagster_tests.crash.gates import Point, Stop
 from guestguard_dagster_tests.crash.passing_time import let_leases_run_out, let_run_requests_run_out, let_waits_pass
 from guestguard_dagster_tests.crash.poison import Poison

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from guestguard_dagster.delivery.composing import Composed, MessageComposer
-from guestguard_dagster.storage.recipient_facts import RecipientFacts
+from guestguard_dagster.storage.deliveries.recipient_facts import RecipientFacts
 
 
 @dataclass(frozen=True, slots=True)

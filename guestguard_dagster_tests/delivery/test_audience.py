@@ -14,7 +14,7 @@ from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.domain.messages import MessageAudience, MessageChannel, MessageStatus
 from guestguard_dagster.domain.suppressions import for_host, for_sending_number
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.events import EventRepo
+from guestguard_dagster.storage.people.events import EventRepo
 from guestguard_dagster_tests.delivery.conftest import NEVER_QUIET, SendContextOpener, smtp_settings, twilio_settings
 from guestguard_dagster_tests.delivery.rows import delivery_of, outcomes_of
 from guestguard_dagster_tests.delivery.steps import prepare, send

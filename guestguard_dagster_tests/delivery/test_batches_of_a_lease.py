@@ -9,8 +9,8 @@ from guestguard_dagster.delivery import worker
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.messages import Message, MessageStatus
 from guestguard_dagster.senders.smtp.sending import SmtpSender
-from guestguard_dagster.storage.batches import Lease
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.deliveries.batches import Lease
 from guestguard_dagster_tests.delivery.conftest import SendContextOpener
 from guestguard_dagster_tests.delivery.rows import batches_of, statuses_of
 from guestguard_dagster_tests.delivery.steps import send

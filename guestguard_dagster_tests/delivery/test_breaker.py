@@ -13,10 +13,10 @@ from guestguard_dagster.delivery.dispatching import dispatch
 from guestguard_dagster.delivery.pauses import paused_channels, wake_from_replaced_accounts
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.messages import Message, MessageChannel, MessageStatus
-from guestguard_dagster.storage.asks import Ask
-from guestguard_dagster.storage.breakers import FIRST_OPEN_TIME, Breaker
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.schema import delivery_batches
+from guestguard_dagster.storage.messages.run_requests import Ask
+from guestguard_dagster.storage.providers.breakers import FIRST_OPEN_TIME, Breaker
+from guestguard_dagster.storage.tables.core import delivery_batches
 from guestguard_dagster_tests.crash.passing_time import let_waits_pass
 from guestguard_dagster_tests.delivery.conftest import SendContextOpener, smtp_settings
 from guestguard_dagster_tests.delivery.rows import attempts_of, deliveries_of, statuses_of

@@ -19,12 +19,12 @@ from guestguard_dagster.domain.messages import Message, MessageChannel, MessageS
 from guestguard_dagster.local.nats import NatsServer
 from guestguard_dagster.local.ports import free_port
 from guestguard_dagster.settings import Settings
-from guestguard_dagster.storage.callbacks import CallbackRepo
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.deliveries import live_status
-from guestguard_dagster.storage.installation import InstallationRepo
-from guestguard_dagster.storage.schema import delivery_batches, message_deliveries
-from guestguard_dagster.storage.suppressions import SuppressionRepo
+from guestguard_dagster.storage.deliveries.recording import live_status
+from guestguard_dagster.storage.operations.installation import InstallationRepo
+from guestguard_dagster.storage.people.suppressions import SuppressionRepo
+from guestguard_dagster.storage.providers.callbacks import CallbackRepo
+from guestguard_dagster.storage.tables.core import delivery_batches, message_deliveries
 from guestguard_dagster.streams.access import NatsAccess
 from guestguard_dagster.streams.declaration import StreamDeclaration
 from guestguard_dagster.streams.jetstream import JetStream

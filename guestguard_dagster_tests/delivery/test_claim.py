@@ -15,7 +15,7 @@ from guestguard_dagster.delivery.dispatching import dispatch
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.messages import CancelReason, Message, MessageChanges, MessageKind, MessageStatus
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.messages import MessageRepo
+from guestguard_dagster.storage.messages.repo import MessageRepo
 from guestguard_dagster_tests.delivery.conftest import SendContextOpener, smtp_settings
 from guestguard_dagster_tests.delivery.rows import deliveries_of, outcomes_of
 from guestguard_dagster_tests.delivery.steps import prepare, send

@@ -13,8 +13,8 @@ from guestguard_dagster.domain.deliveries import ALL_RETRYABLE, DeliveryStatus
 from guestguard_dagster.domain.events import Event
 from guestguard_dagster.domain.messages import Message, MessageChannel, MessageStatus
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.deliveries import reopen
-from guestguard_dagster.storage.messages import MessageRepo
+from guestguard_dagster.storage.deliveries.recording import reopen
+from guestguard_dagster.storage.messages.repo import MessageRepo
 from guestguard_dagster_tests.factories import (
     make_deliveries,
     make_event,

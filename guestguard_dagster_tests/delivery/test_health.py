@@ -14,11 +14,11 @@ from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.local.nats import NatsServer
 from guestguard_dagster.senders.picker import pick_senders
 from guestguard_dagster.settings import Settings
-from guestguard_dagster.storage.alerts import AlertRepo, NewAlert
-from guestguard_dagster.storage.breakers import BreakerRepo
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.schema import dead_letters
-from guestguard_dagster.storage.ticks import TickRepo
+from guestguard_dagster.storage.operations.alerts import AlertRepo, NewAlert
+from guestguard_dagster.storage.operations.ticks import TickRepo
+from guestguard_dagster.storage.providers.breakers import BreakerRepo
+from guestguard_dagster.storage.tables.core import dead_letters
 from guestguard_dagster_tests.factories import make_deliveries, make_event, make_guests, make_message
 
 AN_HOUR = timedelta(hours=1)

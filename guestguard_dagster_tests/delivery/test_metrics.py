@@ -10,11 +10,11 @@ from guestguard_dagster.domain.days import Days
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.messages import MessageStatus
 from guestguard_dagster.settings import Settings
-from guestguard_dagster.storage.alerts import AlertRepo, NewAlert
-from guestguard_dagster.storage.breakers import BreakerRepo
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.stats import StatsRepo
-from guestguard_dagster.storage.ticks import TickRepo
+from guestguard_dagster.storage.operations.alerts import AlertRepo, NewAlert
+from guestguard_dagster.storage.operations.ticks import TickRepo
+from guestguard_dagster.storage.providers.breakers import BreakerRepo
+from guestguard_dagster.storage.statistics.computing import StatsRepo
 from guestguard_dagster_tests.factories import make_deliveries, make_event, make_guests, make_message
 
 SETTINGS = Settings()

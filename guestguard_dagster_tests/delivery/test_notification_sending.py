@@ -21,12 +21,12 @@ from guestguard_dagster.domain.notifications import Arrival, NotificationType
 from guestguard_dagster.domain.suppressions import EVERY_HOST, for_host
 from guestguard_dagster.local.nats import NatsServer
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.dead_letters import DeadLetterRepo, Selection
-from guestguard_dagster.storage.events import EventRepo
-from guestguard_dagster.storage.guests import GuestRepo
-from guestguard_dagster.storage.notifications import Fate
-from guestguard_dagster.storage.schema import notifications
-from guestguard_dagster.storage.suppressions import SuppressionRepo
+from guestguard_dagster.storage.notifications.dead_letters import DeadLetterRepo, Selection
+from guestguard_dagster.storage.notifications.repo import Fate
+from guestguard_dagster.storage.people.events import EventRepo
+from guestguard_dagster.storage.people.guests import GuestRepo
+from guestguard_dagster.storage.people.suppressions import SuppressionRepo
+from guestguard_dagster.storage.tables.core import notifications
 from guestguard_dagster.streams.jetstream import JetStream
 from guestguard_dagster.streams.messages import Backlog
 from guestguard_dagster_tests.crash.passing_time import let_waits_pass

@@ -7,8 +7,8 @@ import pytest
 from guestguard_dagster.delivery.composing import MessageComposer
 from guestguard_dagster.domain.messages import MessageStatus
 from guestguard_dagster.senders.base import HandOff, Mail
-from guestguard_dagster.storage.contexts import MessageContext
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.messages.contexts import MessageContext
 from guestguard_dagster_tests.delivery.conftest import SendContextOpener
 from guestguard_dagster_tests.delivery.rows import delivery_of, statuses_of
 from guestguard_dagster_tests.delivery.steps import send

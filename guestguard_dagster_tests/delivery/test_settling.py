@@ -11,7 +11,7 @@ from guestguard_dagster.delivery.settling import TRIED_FOR, backoff, draw_jitter
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
-from guestguard_dagster.storage.recipient_facts import RecipientFacts
+from guestguard_dagster.storage.deliveries.recipient_facts import RecipientFacts
 
 NOTHING = timedelta()
 AN_HOUR = timedelta(hours=1)

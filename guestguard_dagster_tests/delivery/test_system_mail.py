@@ -11,8 +11,8 @@ from guestguard_dagster.domain.memos import Memo, MemoKind
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.suppressions import SuppressionReason, for_host
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.memos import post
-from guestguard_dagster.storage.users import UserRepo
+from guestguard_dagster.storage.operations.system_mail import post
+from guestguard_dagster.storage.people.users import UserRepo
 from guestguard_dagster_tests.delivery.conftest import SendContextOpener, smtp_settings
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
 

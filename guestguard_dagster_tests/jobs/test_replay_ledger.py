@@ -16,8 +16,8 @@ from guestguard_dagster.delivery.metrics import exposition
 from guestguard_dagster.domain.messages import Message
 from guestguard_dagster.local.nats import NatsServer
 from guestguard_dagster.settings import load_settings
-from guestguard_dagster.storage.alerts import AlertRepo
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.operations.alerts import AlertRepo
 from guestguard_dagster.streams.ledger import Ledger
 from guestguard_dagster_tests.dagster_rooms import environment
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message

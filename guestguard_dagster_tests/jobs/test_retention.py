@@ -12,8 +12,8 @@ from dagster._core.test_utils import (  # no public way to an instance of a test
 )
 
 from guestguard_dagster.definitions import build_defs
-from guestguard_dagster.storage import run_logs
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.operations import run_logs
 from guestguard_dagster_tests.dagster_rooms import environment
 
 

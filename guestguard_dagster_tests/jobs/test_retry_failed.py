@@ -17,9 +17,9 @@ from guestguard_dagster.domain.events import Event, Guest
 from guestguard_dagster.domain.messages import Message, MessageChannel, MessageStatus
 from guestguard_dagster.partitions import ZONE
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.guests import GuestRepo
-from guestguard_dagster.storage.messages import MessageRepo
-from guestguard_dagster.storage.suppressions import SuppressionRepo
+from guestguard_dagster.storage.messages.repo import MessageRepo
+from guestguard_dagster.storage.people.guests import GuestRepo
+from guestguard_dagster.storage.people.suppressions import SuppressionRepo
 from guestguard_dagster_tests.dagster_rooms import environment, run_send_job
 from guestguard_dagster_tests.factories import (
     make_deliveries,

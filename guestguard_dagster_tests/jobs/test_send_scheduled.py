@@ -17,8 +17,8 @@ from dagster import (
 from guestguard_dagster.delivery import claiming
 from guestguard_dagster.domain.messages import Message, MessageStatus
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.messages import MessageRepo
-from guestguard_dagster.storage.runs import RunRepo
+from guestguard_dagster.storage.messages.repo import MessageRepo
+from guestguard_dagster.storage.operations.runs import RunRepo
 from guestguard_dagster_tests.dagster_rooms import environment, run_send_job, send_job
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message, set_columns
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback

@@ -12,7 +12,7 @@ from guestguard_dagster.domain.ledger import LedgerEntry
 from guestguard_dagster.domain.messages import Message, MessageStatus
 from guestguard_dagster.local.nats import NatsServer
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.ledger import LEFT_BEFORE_RESTORE
+from guestguard_dagster.storage.ledger.position import LEFT_BEFORE_RESTORE
 from guestguard_dagster.streams.declaration import LedgerDeclaration
 from guestguard_dagster.streams.ledger import Ledger
 from guestguard_dagster_tests.delivery.conftest import SendContextOpener, smtp_settings

@@ -16,10 +16,10 @@ from guestguard_dagster.domain.ledger import LedgerEntry, LedgerGap, LedgerMark
 from guestguard_dagster.domain.messages import Message
 from guestguard_dagster.local.nats import start_nats
 from guestguard_dagster.local.ports import start_on_free_port
-from guestguard_dagster.storage import ledger as ledger_rows
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.ledger_replay import HELD_REASON
-from guestguard_dagster.storage.messages import MessageRepo
+from guestguard_dagster.storage.ledger import position as ledger_rows
+from guestguard_dagster.storage.ledger.replay import HELD_REASON
+from guestguard_dagster.storage.messages.repo import MessageRepo
 from guestguard_dagster.streams.access import NatsAccess
 from guestguard_dagster.streams.declaration import LedgerDeclaration
 from guestguard_dagster.streams.ledger import Ledger

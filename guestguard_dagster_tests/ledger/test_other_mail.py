@@ -11,10 +11,10 @@ from guestguard_dagster.delivery.ledger_replay import replay
 from guestguard_dagster.domain.ledger import LedgerGap
 from guestguard_dagster.domain.memos import Memo, MemoKind
 from guestguard_dagster.domain.notifications import Arrival, NotificationStatus, NotificationType, read_payload
-from guestguard_dagster.storage import memos
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.ledger import LEFT_BEFORE_RESTORE, MAY_HAVE_LEFT
-from guestguard_dagster.storage.notifications import Fate, Incoming, NotificationRepo
+from guestguard_dagster.storage.ledger.position import LEFT_BEFORE_RESTORE, MAY_HAVE_LEFT
+from guestguard_dagster.storage.notifications.repo import Fate, Incoming, NotificationRepo
+from guestguard_dagster.storage.operations import system_mail as memos
 from guestguard_dagster.streams.ledger import Ledger
 from guestguard_dagster_tests.factories import make_event, make_guests
 from guestguard_dagster_tests.ledger.conftest import BackUp, Start

@@ -9,9 +9,9 @@ from sqlalchemy import text
 from guestguard_dagster.delivery.ledger import Verdict, check, keep
 from guestguard_dagster.delivery.ledger_replay import ReplayRefused, replay
 from guestguard_dagster.domain.messages import Message
-from guestguard_dagster.storage import ledger as ledger_rows
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.ledger import LEFT_BEFORE_RESTORE, LedgerRepo, sending_is_stopped
+from guestguard_dagster.storage.ledger import position as ledger_rows
+from guestguard_dagster.storage.ledger.position import LEFT_BEFORE_RESTORE, LedgerRepo, sending_is_stopped
 from guestguard_dagster.streams.ledger import Ledger
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message
 from guestguard_dagster_tests.ledger.conftest import BackUp, Start
@@ -207,7 +207,7 @@ def test_a_replay_that_dies_leaves_everything_stopped_and_as_it_was(
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr("guestguard_dagster.storage.ledger_replay.go_on", die)
+        patched.setattr("guestguard_dagster.storage.ledger.replay.go_on", die)
         with pytest.raises(Killed):
             replay(restored, ledger)
     assert outcomes(restored, message) == {("pending", None): GUESTS}

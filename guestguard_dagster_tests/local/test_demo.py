@@ -12,7 +12,7 @@ from guestguard_dagster.local.demo import Party, check_arrivals, invite
 from guestguard_dagster.local.errors import LocalServiceError
 from guestguard_dagster.local.mail_store import MailSummary
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.messages import MessageRepo
+from guestguard_dagster.storage.messages.repo import MessageRepo
 
 
 @pytest.fixture

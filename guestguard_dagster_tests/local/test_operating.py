@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 from guestguard_dagster.cli import cli
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.ticks import TickRepo
+from guestguard_dagster.storage.operations.ticks import TickRepo
 
 
 @pytest.fixture

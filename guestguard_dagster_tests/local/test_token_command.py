@@ -7,7 +7,7 @@ import pytest
 
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.users import UserRepo
+from guestguard_dagster.storage.people.users import UserRepo
 from guestguard_dagster.web.auth import BearerTokens
 from guestguard_dagster_tests.factories import make_user
 from guestguard_dagster_tests.local.commands import project_folder, run

@@ -13,7 +13,7 @@ from dagster_graphql import DagsterGraphQLClient
 
 from guestguard_dagster.local import demo
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.runs import RunRepo
+from guestguard_dagster.storage.operations.runs import RunRepo
 from guestguard_dagster_tests.local.commands import IS_RUNNING, Command, left_behind, project_folder, run
 
 _RUN_SECONDS = 180

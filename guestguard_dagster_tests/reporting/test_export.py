@@ -13,7 +13,7 @@ from sqlalchemy import insert
 from guestguard_dagster.domain.days import Days
 from guestguard_dagster.reporting.export import Dataset, ParquetMissing, as_csv, as_parquet
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.stats_schema import daily_delivery_stats
+from guestguard_dagster.storage.tables.statistics import daily_delivery_stats
 
 DAYS = Days(date(2026, 3, 10), date(2026, 3, 11), ZoneInfo("Europe/Berlin"))
 COMPUTED = datetime(2026, 3, 12, 7, tzinfo=UTC)

@@ -22,9 +22,9 @@ from dagster._core.test_utils import create_run_for_test  # no public way to wri
 
 from guestguard_dagster.definitions import build_defs
 from guestguard_dagster.delivery import alerting
-from guestguard_dagster.storage.alerts import AlertRepo, NewAlert
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.memos import MemoRepo
+from guestguard_dagster.storage.operations.alerts import AlertRepo, NewAlert
+from guestguard_dagster.storage.operations.system_mail import MemoRepo
 from guestguard_dagster_tests.sensors.ticks import tick
 
 

@@ -4,9 +4,9 @@ from dagster import DagsterInstance, DagsterRunStatus, SensorResult
 from dagster._core.test_utils import create_run_for_test  # no public way to write a run that never ran
 
 from guestguard_dagster.domain.memos import Memo, MemoKind
-from guestguard_dagster.storage.breakers import BreakerRepo
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.memos import post
+from guestguard_dagster.storage.operations.system_mail import post
+from guestguard_dagster.storage.providers.breakers import BreakerRepo
 from guestguard_dagster_tests.sensors.ticks import tick
 
 

@@ -14,9 +14,9 @@ from guestguard_dagster.local.nats import NatsServer
 from guestguard_dagster.senders.picker import pick_senders
 from guestguard_dagster.settings import load_settings
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.notifications import Incoming, NotificationRepo
-from guestguard_dagster.storage.runs import RunRepo
-from guestguard_dagster.storage.schema import breakers
+from guestguard_dagster.storage.notifications.repo import Incoming, NotificationRepo
+from guestguard_dagster.storage.operations.runs import RunRepo
+from guestguard_dagster.storage.tables.core import breakers
 from guestguard_dagster.streams.declaration import StreamDeclaration
 from guestguard_dagster.streams.jetstream import JetStream
 from guestguard_dagster_tests.dagster_rooms import environment

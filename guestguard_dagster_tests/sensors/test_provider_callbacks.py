@@ -13,9 +13,9 @@ from guestguard_dagster.domain.callbacks import Provider, ProviderEvent, tags_of
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.local.nats import NatsServer
 from guestguard_dagster.settings import load_settings
-from guestguard_dagster.storage.callbacks import CallbackRepo
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.installation import InstallationRepo
+from guestguard_dagster.storage.operations.installation import InstallationRepo
+from guestguard_dagster.storage.providers.callbacks import CallbackRepo
 from guestguard_dagster.streams.access import NatsAccess
 from guestguard_dagster.streams.declaration import StreamDeclaration
 from guestguard_dagster.streams.jetstream import JetStream

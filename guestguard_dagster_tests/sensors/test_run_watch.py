@@ -5,7 +5,7 @@ from dagster import DagsterInstance, DagsterRunStatus
 from sqlalchemy import text
 
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.runs import RunRepo
+from guestguard_dagster.storage.operations.runs import RunRepo
 from guestguard_dagster_tests.factories import make_event, make_message, read_message
 from guestguard_dagster_tests.sensors.ticks import tick, write_run
 

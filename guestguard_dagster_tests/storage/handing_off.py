@@ -8,11 +8,11 @@ from typing import Any
 from sqlalchemy import Row, select
 
 from guestguard_dagster.domain.messages import Message, MessageStatus
-from guestguard_dagster.storage import deliveries
-from guestguard_dagster.storage.batches import Batch, BatchRepo, FixedRequest, Lease
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.deliveries import Settlement
-from guestguard_dagster.storage.schema import delivery_attempts, delivery_batches, message_deliveries
+from guestguard_dagster.storage.deliveries import recording
+from guestguard_dagster.storage.deliveries.batches import Batch, BatchRepo, FixedRequest, Lease
+from guestguard_dagster.storage.deliveries.recording import Settlement
+from guestguard_dagster.storage.tables.core import delivery_attempts, delivery_batches, message_deliveries
 from guestguard_dagster_tests.factories import make_deliveries, make_event, make_guests, make_message
 
 A_MINUTE = timedelta(minutes=1)
@@ -62,7 +62,7 @@ class HandingOff:
         with self.database.transaction() as connection:
             ids = [batch.id for batch in lease.batches]
             held = self.batches.close(connection, lease.token, ids, repeat_in=repeat_in)
-            deliveries.settle(
+            recording.settle(
                 connection,
                 settlements,
                 held=held,
@@ -96,7 +96,7 @@ def ids_of(lease: Lease) -> tuple[int, ...]:
 def read_delivery(database: Database, delivery_id: int) -> Row[Any]:
     """The row; `live` is its status, with `sending` as its batch says."""
     query = (
-        select(message_deliveries, deliveries.live_status().label("live"))
+        select(message_deliveries, recording.live_status().label("live"))
         .join(delivery_batches, delivery_batches.c.id == message_deliveries.c.batch_id, isouter=True)
         .where(message_deliveries.c.id == delivery_id)
     )

@@ -17,9 +17,9 @@ _WRITERS = {
     "storage/messages/holds.py",
     "storage/messages/leaving.py",
     "storage/messages/writing.py",
-    "storage/asks.py",
-    "storage/audiences.py",
-    "storage/progress.py",
+    "storage/messages/run_requests.py",
+    "storage/deliveries/audiences.py",
+    "storage/messages/progress.py",
 }
 
 
@@ -41,7 +41,7 @@ def test_nobody_else_writes_messages() -> None:
 
 def test_a_hold_and_a_run_request_have_one_writer_each() -> None:
     assert writing("held_by") == writing("held_run_id") == {"storage/messages/holds.py"}
-    assert writing("ask_no") == writing("probed_at") == {"storage/asks.py"}
+    assert writing("ask_no") == writing("probed_at") == {"storage/messages/run_requests.py"}
 
 
 def test_only_the_life_of_a_message_writes_its_status() -> None:

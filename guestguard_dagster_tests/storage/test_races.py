@@ -21,9 +21,10 @@ from guestguard_dagster.domain.messages import (
 )
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.errors import EventCancelled, MessageNotEditable
-from guestguard_dagster.storage.events import EventRepo
 from guestguard_dagster.storage.locks import lock_message
-from guestguard_dagster.storage.messages import MessageRepo, edit_message
+from guestguard_dagster.storage.messages.repo import MessageRepo
+from guestguard_dagster.storage.messages.writing import edit_message
+from guestguard_dagster.storage.people.events import EventRepo
 from guestguard_dagster_tests.factories import (
     make_deliveries,
     make_event,

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from guestguard_dagster.domain.events import CollaboratorRole, Event, User
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.events import EventRepo
+from guestguard_dagster.storage.people.events import EventRepo
 from guestguard_dagster.web.app import create_app
 from guestguard_dagster.web.auth import BearerTokens
 from guestguard_dagster_tests.factories import make_event, make_user

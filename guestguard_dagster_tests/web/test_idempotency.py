@@ -9,9 +9,9 @@ from starlette.testclient import TestClient
 
 from guestguard_dagster.domain.events import CollaboratorRole, Event, User
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.events import EventRepo
-from guestguard_dagster.storage.idempotency import IdempotencyRepo
-from guestguard_dagster.storage.messages import MessageRepo
+from guestguard_dagster.storage.messages.repo import MessageRepo
+from guestguard_dagster.storage.operations.idempotency import IdempotencyRepo
+from guestguard_dagster.storage.people.events import EventRepo
 from guestguard_dagster_tests.factories import make_user
 from guestguard_dagster_tests.web.conftest import ClientOf
 

@@ -12,8 +12,8 @@ from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.events import Event, RsvpStatus, User
 from guestguard_dagster.domain.messages import MessageChannel, MessageStatus
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.messages import MessageRepo
-from guestguard_dagster.storage.suppressions import SuppressionRepo
+from guestguard_dagster.storage.messages.repo import MessageRepo
+from guestguard_dagster.storage.people.suppressions import SuppressionRepo
 from guestguard_dagster_tests.factories import make_deliveries, make_event, make_guests, make_message, read_message
 
 _TEXT = {"subject": "About {{event_name}}", "body": "Hi {{guest_name}}, see you soon."}

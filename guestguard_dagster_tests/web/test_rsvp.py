@@ -17,8 +17,8 @@ from guestguard_dagster.local.nats import NatsServer
 from guestguard_dagster.local.ports import free_port
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.guests import GuestRepo
-from guestguard_dagster.storage.outbox import OutboxRepo
+from guestguard_dagster.storage.notifications.outbox import OutboxRepo
+from guestguard_dagster.storage.people.guests import GuestRepo
 from guestguard_dagster.streams.access import NatsAccess
 from guestguard_dagster.streams.declaration import StreamDeclaration
 from guestguard_dagster.streams.errors import StreamFailed

@@ -10,9 +10,9 @@ from starlette.testclient import TestClient
 from guestguard_dagster.domain.events import Event, User
 from guestguard_dagster.domain.messages import MessageChannel, MessageStatus
 from guestguard_dagster.settings import Settings
-from guestguard_dagster.storage.breakers import BreakerRepo
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.suppressions import SuppressionRepo
+from guestguard_dagster.storage.people.suppressions import SuppressionRepo
+from guestguard_dagster.storage.providers.breakers import BreakerRepo
 from guestguard_dagster_tests.factories import make_guests, make_message, set_columns
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
 

@@ -11,8 +11,8 @@ from guestguard_dagster.domain.suppressions import for_host
 from guestguard_dagster.rendering.links import unsubscribe_url
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.messages import MessageRepo
-from guestguard_dagster.storage.suppressions import SuppressionRepo
+from guestguard_dagster.storage.messages.repo import MessageRepo
+from guestguard_dagster.storage.people.suppressions import SuppressionRepo
 from guestguard_dagster_tests.factories import make_event, make_guests
 
 

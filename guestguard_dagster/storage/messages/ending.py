@@ -14,15 +14,15 @@ from guestguard_dagster.domain.deliveries import (
 )
 from guestguard_dagster.domain.departures import RetryObstacle
 from guestguard_dagster.domain.messages import MessageChannel, MessageStatus
-from guestguard_dagster.storage import deliveries
-from guestguard_dagster.storage.batches import BATCH_SIZE
+from guestguard_dagster.storage.deliveries import recording
+from guestguard_dagster.storage.deliveries.batches import BATCH_SIZE
 from guestguard_dagster.storage.errors import EventCancelled, MessageNotRetryable, MessageTooLate
 from guestguard_dagster.storage.locks import lock_message
 from guestguard_dagster.storage.messages.departures import read_departures
 from guestguard_dagster.storage.messages.holds import NOT_HELD
 from guestguard_dagster.storage.messages.writing import NOT_WAITING, among, array_of, edit_message, locked
-from guestguard_dagster.storage.schema import delivery_batches, message_deliveries
-from guestguard_dagster.storage.schema import scheduled_messages as messages
+from guestguard_dagster.storage.tables.core import delivery_batches, message_deliveries
+from guestguard_dagster.storage.tables.core import scheduled_messages as messages
 
 _IS_FROZEN = messages.c.audience_frozen_at.is_not(None)
 
@@ -103,7 +103,7 @@ def reopen(connection: Connection, message_id: UUID, which: RetryFilter) -> int:
             raise MessageTooLate(message_id, obstacle)
         case _:
             raise MessageNotRetryable(message_id, message.status)
-    reopened = deliveries.reopen(connection, message_id, which, batch_size=BATCH_SIZE)
+    reopened = recording.reopen(connection, message_id, which, batch_size=BATCH_SIZE)
     if reopened:
         edit_message(
             connection,

@@ -26,12 +26,12 @@ from sqlalchemy import (
 
 from guestguard_dagster.domain.departures import Departure
 from guestguard_dagster.domain.messages import CancelReason, MessageChannel, MessageKind, MessageStatus
-from guestguard_dagster.storage.ledger import NOTHING_IS_STOPPED
+from guestguard_dagster.storage.ledger.position import NOTHING_IS_STOPPED
 from guestguard_dagster.storage.messages.departures import find_departures
 from guestguard_dagster.storage.messages.writing import NOT_WAITING, among, array_of, edited, locked
 from guestguard_dagster.storage.rows import MESSAGE_COLUMNS
-from guestguard_dagster.storage.schema import events
-from guestguard_dagster.storage.schema import scheduled_messages as messages
+from guestguard_dagster.storage.tables.core import events
+from guestguard_dagster.storage.tables.core import scheduled_messages as messages
 
 _IS_REMINDER = messages.c.kind != MessageKind.BROADCAST
 # now() and not clock_timestamp(): only a stable function can bound the scan of the index.

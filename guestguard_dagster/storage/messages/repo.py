@@ -1,6 +1,6 @@
 """The life of a message: what a host does with it, when it may leave, and how it ends.
 
-How its deliveries stand is asked in `storage.recipients`; the engine works on deliveries in `storage.deliveries`.
+How its deliveries stand is asked in `recipients`; the engine works on deliveries in `storage.deliveries`.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -33,8 +33,8 @@ from guestguard_dagster.domain.messages import (
     MessageStatus,
 )
 from guestguard_dagster.domain.placeholders import require_template
-from guestguard_dagster.storage import deliveries, recipients
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.deliveries import recording
 from guestguard_dagster.storage.errors import (
     EventCancelled,
     MessageHeld,
@@ -44,13 +44,13 @@ from guestguard_dagster.storage.errors import (
     StaleVersion,
 )
 from guestguard_dagster.storage.locks import lock_message, share_events, share_user
-from guestguard_dagster.storage.messages import ending, leaving
+from guestguard_dagster.storage.messages import ending, leaving, recipients
 from guestguard_dagster.storage.messages.departures import read_departures
 from guestguard_dagster.storage.messages.holds import hold_messages, resume_message
 from guestguard_dagster.storage.messages.writing import edit_message, insert_messages
 from guestguard_dagster.storage.paging import page_behind
 from guestguard_dagster.storage.rows import MESSAGE_COLUMNS, message_from
-from guestguard_dagster.storage.schema import scheduled_messages as messages
+from guestguard_dagster.storage.tables.core import scheduled_messages as messages
 
 
 class MessageRepo:
@@ -231,7 +231,7 @@ class MessageRepo:
     def record_delivery(self, delivery_id: int, news: DeliveryNews) -> DeliveryStatus:
         """Let news move one delivery forward, never back; returns its status then. Raises DeliveryNotFound."""
         with self._database.transaction() as connection:
-            return deliveries.record(connection, delivery_id, news)
+            return recording.record(connection, delivery_id, news)
 
     def delivery_stats(self, message_ids: Collection[UUID]) -> dict[UUID, DeliveryStats]:
         """The deliveries of each of these messages by status and reason; empty where no audience is frozen yet."""

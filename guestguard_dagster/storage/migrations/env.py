@@ -2,10 +2,10 @@
 
 from alembic import context
 
-import guestguard_dagster.storage.ledger_schema
-import guestguard_dagster.storage.operations_schema
-import guestguard_dagster.storage.stats_schema  # noqa: F401 - they put their tables into the same metadata
-from guestguard_dagster.storage.schema import SCHEMA, metadata
+import guestguard_dagster.storage.tables.ledger
+import guestguard_dagster.storage.tables.operations
+import guestguard_dagster.storage.tables.statistics  # noqa: F401 - they put their tables into the same metadata
+from guestguard_dagster.storage.tables.core import SCHEMA, metadata
 
 
 def _only_our_schema(name: str | None, type_: str, _parents: object) -> bool:

@@ -17,7 +17,7 @@ from guestguard_dagster.domain.messages import (
     MessageKind,
     MessageStatus,
 )
-from guestguard_dagster.storage.follow_up import DeliveryRecord, NamedGuest, Progress, SentToGuest
+from guestguard_dagster.storage.deliveries.delivery_log import DeliveryRecord, NamedGuest, Progress, SentToGuest
 from guestguard_dagster.web.api.values import Body, Instant, Phone, Subject, TemplateBody
 
 

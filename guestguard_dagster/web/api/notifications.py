@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.notifications import NotificationStatus, NotificationType
-from guestguard_dagster.storage.notifications import Notification
+from guestguard_dagster.storage.notifications.repo import Notification
 from guestguard_dagster.web.access import Editor, Room
 from guestguard_dagster.web.api.values import LARGEST_PAGE
 from guestguard_dagster.web.problems import problems

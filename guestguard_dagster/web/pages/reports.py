@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Path
 from starlette.responses import HTMLResponse
 
-from guestguard_dagster.storage.reports import ReportRepo
+from guestguard_dagster.storage.statistics.reports import ReportRepo
 from guestguard_dagster.web.access import Room, SignedIn
 from guestguard_dagster.web.pages.host import PageRoute
 from guestguard_dagster.web.problems import ApiProblem

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from guestguard_dagster.rendering.facts import EventFacts
 from guestguard_dagster.rendering.shell import Branding
-from guestguard_dagster.storage.rsvps import Invitation
+from guestguard_dagster.storage.people.rsvps import Invitation
 from guestguard_dagster.web.headers import PAGE_POLICY
 from guestguard_dagster.web.problems import public_problems
 from guestguard_dagster.web.templating import page

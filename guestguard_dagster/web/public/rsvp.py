@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from guestguard_dagster.delivery.samples import SAMPLE_TOKEN
 from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.storage.errors import Refused
-from guestguard_dagster.storage.rsvps import Invitation
+from guestguard_dagster.storage.people.rsvps import Invitation
 from guestguard_dagster.web.access import Room
 from guestguard_dagster.web.forms import form_fields
 from guestguard_dagster.web.limits import reserve_answer

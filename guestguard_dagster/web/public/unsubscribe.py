@@ -10,7 +10,7 @@ from guestguard_dagster.delivery.samples import SAMPLE_TOKEN
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.suppressions import SuppressionReason, for_host
 from guestguard_dagster.rendering.links import UNSUBSCRIBE_PATH, read_unsubscribe_token
-from guestguard_dagster.storage.rsvps import Invitation
+from guestguard_dagster.storage.people.rsvps import Invitation
 from guestguard_dagster.web.access import Room
 from guestguard_dagster.web.forms import form_fields
 from guestguard_dagster.web.limits import reserve_answer

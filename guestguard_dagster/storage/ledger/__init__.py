@@ -1,0 +1,1 @@
+"""This database beside its ledger in JetStream: where it stands, and what a replay writes."""

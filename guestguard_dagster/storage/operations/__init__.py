@@ -1,0 +1,1 @@
+"""How this service itself is: its runs, alerts, checks, metrics, retention and system mail."""

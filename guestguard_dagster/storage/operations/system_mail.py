@@ -1,0 +1,78 @@
+"""Memos: written once per occasion and address, each with the delivery that the engine works off."""
+
+from collections.abc import Collection, Sequence
+from itertools import groupby
+
+from sqlalchemy import Connection, func, insert, select
+from sqlalchemy.dialects.postgresql import insert as insert_or_skip
+
+from guestguard_dagster.domain.memos import Memo, MemoKind
+from guestguard_dagster.domain.messages import MessageChannel
+from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.ledger.position import settle_what_had_left
+from guestguard_dagster.storage.tables.core import delivery_batches, memos, message_deliveries
+
+
+def post(connection: Connection, new: Sequence[Memo]) -> int:
+    """Write these memos within the caller's transaction; returns how many of them nobody had yet."""
+    if not new:
+        return 0
+    statement = insert_or_skip(memos).on_conflict_do_nothing().returning(memos.c.id, memos.c.kind)
+    rows = [
+        {
+            "id": memo.id,
+            "kind": memo.kind,
+            "occasion": memo.occasion,
+            "address": memo.address,
+            "name": memo.name,
+            "subject": memo.subject,
+            "text": memo.text,
+            "html": memo.html,
+        }
+        for memo in new
+    ]
+    written = connection.execute(statement, rows).all()
+    for kind, of_kind in groupby(sorted(written, key=lambda row: row.kind), lambda row: MemoKind(row.kind)):
+        ids = [row.id for row in of_kind]
+        batch = insert(delivery_batches).values(queue_id=kind.queue_id, size=len(ids)).returning(delivery_batches.c.id)
+        batch_id = connection.execute(batch).scalar_one()
+        connection.execute(
+            insert(message_deliveries),
+            [{"memo_id": id, "channel": MessageChannel.EMAIL, "batch_id": batch_id} for id in ids],
+        )
+    if written:
+        settle_what_had_left(connection, [row.id for row in written])
+    return len(written)
+
+
+class MemoRepo:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of_deliveries(self, delivery_ids: Collection[int]) -> dict[int, Memo]:
+        """The memo of each of these deliveries; deliveries that are not of a memo are missing."""
+        query = (
+            select(
+                message_deliveries.c.id,
+                memos.c.kind,
+                memos.c.occasion,
+                memos.c.address,
+                memos.c.name,
+                memos.c.subject,
+                memos.c.text,
+                memos.c.html,
+            )
+            .join(memos, memos.c.id == message_deliveries.c.memo_id)
+            .where(message_deliveries.c.id.in_(delivery_ids))
+        )
+        with self._database.transaction() as connection:
+            return {
+                row.id: Memo(MemoKind(row.kind), row.occasion, row.address, row.name, row.subject, row.text, row.html)
+                for row in connection.execute(query)
+            }
+
+    def count(self, occasion: str) -> int:
+        """How many people have, or will have, a memo about this."""
+        query = select(func.count()).where(memos.c.occasion == occasion)
+        with self._database.transaction() as connection:
+            return connection.execute(query).scalar_one()

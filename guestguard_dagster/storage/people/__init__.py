@@ -1,0 +1,1 @@
+"""Hosts, events and guests: who they are, who may see whom, and who is not to be written to."""

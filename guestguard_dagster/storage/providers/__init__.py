@@ -1,0 +1,1 @@
+"""Providers' accounts: their rate limits, circuit breakers and callbacks."""
