@@ -25,16 +25,10 @@ from guestguard_dagster.storage.rows import (
     message_from,
     user_from,
 )
-from guestguard_dagster.storage.tables.core import (
-    delivery_batches,
-    event_collaborators,
-    events,
-    guests,
-    message_deliveries,
-    notifications,
-    scheduled_messages,
-    users,
-)
+from guestguard_dagster.storage.tables.deliveries import delivery_batches, message_deliveries
+from guestguard_dagster.storage.tables.messages import scheduled_messages
+from guestguard_dagster.storage.tables.notifications import notifications
+from guestguard_dagster.storage.tables.people import event_collaborators, events, guests, users
 
 
 def make_user(database: Database, *, name: str = "Hanna Host", email: str | None = None) -> User:

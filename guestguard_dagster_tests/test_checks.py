@@ -19,7 +19,9 @@ from guestguard_dagster.domain.suppressions import EVERY_HOST, for_host, for_sen
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.operations.checks import LATE, STUCK
 from guestguard_dagster.storage.people.events import EventRepo
-from guestguard_dagster.storage.tables.core import dead_letters, message_deliveries, suppressions
+from guestguard_dagster.storage.tables.deliveries import message_deliveries
+from guestguard_dagster.storage.tables.notifications import dead_letters
+from guestguard_dagster.storage.tables.people import suppressions
 from guestguard_dagster.storage.tables.statistics import provider_health
 from guestguard_dagster_tests.dagster_rooms import environment
 from guestguard_dagster_tests.factories import (

@@ -13,7 +13,8 @@ from guestguard_dagster.domain.events import Event
 from guestguard_dagster.domain.messages import Message
 from guestguard_dagster.storage.errors import EventNotFound, MessageNotFound, UserNotFound
 from guestguard_dagster.storage.rows import EVENT_COLUMNS, MESSAGE_COLUMNS, event_from, message_from
-from guestguard_dagster.storage.tables.core import events, scheduled_messages, users
+from guestguard_dagster.storage.tables.messages import scheduled_messages
+from guestguard_dagster.storage.tables.people import events, users
 
 
 def share_user(connection: Connection, user_id: UUID) -> None:

@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.tables.core import SCHEMA
+from guestguard_dagster.storage.tables.base import SCHEMA
 
 # An arbitrary constant that every migrating process locks on.
 _MIGRATION_LOCK = 0x6775657374

@@ -17,7 +17,8 @@ from guestguard_dagster.domain.messages import (
     MessageTimes,
 )
 from guestguard_dagster.domain.suppressions import Suppression
-from guestguard_dagster.storage.tables.core import events, guests, scheduled_messages, suppressions, users
+from guestguard_dagster.storage.tables.messages import scheduled_messages
+from guestguard_dagster.storage.tables.people import events, guests, suppressions, users
 
 
 def columns_of(table: Table, kind: type[Any]) -> list[Column[Any]]:

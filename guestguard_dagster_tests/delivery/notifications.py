@@ -14,7 +14,7 @@ from guestguard_dagster.delivery.notification_sending import NotificationReport,
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.tables.core import dead_letters, notifications
+from guestguard_dagster.storage.tables.notifications import dead_letters, notifications
 from guestguard_dagster.streams.jetstream import JetStream
 from guestguard_dagster.streams.messages import StreamMessage
 

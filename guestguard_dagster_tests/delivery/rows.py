@@ -9,7 +9,7 @@ from guestguard_dagster.domain.events import Guest
 from guestguard_dagster.domain.messages import Message
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.deliveries.recording import live_status
-from guestguard_dagster.storage.tables.core import delivery_attempts, delivery_batches, message_deliveries
+from guestguard_dagster.storage.tables.deliveries import delivery_attempts, delivery_batches, message_deliveries
 
 
 def deliveries_of(database: Database, message: Message) -> list[Row[Any]]:

@@ -16,7 +16,7 @@ from guestguard_dagster.domain.messages import Message, MessageChannel, MessageS
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.messages.run_requests import Ask
 from guestguard_dagster.storage.providers.breakers import FIRST_OPEN_TIME, Breaker
-from guestguard_dagster.storage.tables.core import delivery_batches
+from guestguard_dagster.storage.tables.deliveries import delivery_batches
 from guestguard_dagster_tests.crash.passing_time import let_waits_pass
 from guestguard_dagster_tests.delivery.conftest import SendContextOpener, smtp_settings
 from guestguard_dagster_tests.delivery.rows import attempts_of, deliveries_of, statuses_of

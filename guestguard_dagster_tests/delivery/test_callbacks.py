@@ -24,7 +24,7 @@ from guestguard_dagster.storage.deliveries.recording import live_status
 from guestguard_dagster.storage.operations.installation import InstallationRepo
 from guestguard_dagster.storage.people.suppressions import SuppressionRepo
 from guestguard_dagster.storage.providers.callbacks import CallbackRepo
-from guestguard_dagster.storage.tables.core import delivery_batches, message_deliveries
+from guestguard_dagster.storage.tables.deliveries import delivery_batches, message_deliveries
 from guestguard_dagster.streams.access import NatsAccess
 from guestguard_dagster.streams.declaration import StreamDeclaration
 from guestguard_dagster.streams.jetstream import JetStream

@@ -18,7 +18,7 @@ from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.operations.alerts import AlertRepo, NewAlert
 from guestguard_dagster.storage.operations.ticks import TickRepo
 from guestguard_dagster.storage.providers.breakers import BreakerRepo
-from guestguard_dagster.storage.tables.core import dead_letters
+from guestguard_dagster.storage.tables.notifications import dead_letters
 from guestguard_dagster_tests.factories import make_deliveries, make_event, make_guests, make_message
 
 AN_HOUR = timedelta(hours=1)

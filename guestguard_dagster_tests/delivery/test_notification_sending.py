@@ -26,7 +26,7 @@ from guestguard_dagster.storage.notifications.repo import Fate
 from guestguard_dagster.storage.people.events import EventRepo
 from guestguard_dagster.storage.people.guests import GuestRepo
 from guestguard_dagster.storage.people.suppressions import SuppressionRepo
-from guestguard_dagster.storage.tables.core import notifications
+from guestguard_dagster.storage.tables.notifications import notifications
 from guestguard_dagster.streams.jetstream import JetStream
 from guestguard_dagster.streams.messages import Backlog
 from guestguard_dagster_tests.crash.passing_time import let_waits_pass

@@ -15,7 +15,7 @@ from guestguard_dagster.senders.picker import Senders
 from guestguard_dagster.senders.resend.sdk import ResendAccount
 from guestguard_dagster.senders.resend.sending import ResendSender
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.tables.core import delivery_batches
+from guestguard_dagster.storage.tables.deliveries import delivery_batches
 from guestguard_dagster_tests.crash.passing_time import (
     let_a_day_pass_over_batches,
     let_leases_run_out,

@@ -16,7 +16,7 @@ from guestguard_dagster.settings import load_settings
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.notifications.repo import Incoming, NotificationRepo
 from guestguard_dagster.storage.operations.runs import RunRepo
-from guestguard_dagster.storage.tables.core import breakers
+from guestguard_dagster.storage.tables.providers import breakers
 from guestguard_dagster.streams.declaration import StreamDeclaration
 from guestguard_dagster.streams.jetstream import JetStream
 from guestguard_dagster_tests.dagster_rooms import environment

@@ -12,7 +12,7 @@ from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.deliveries import recording
 from guestguard_dagster.storage.deliveries.batches import Batch, BatchRepo, FixedRequest, Lease
 from guestguard_dagster.storage.deliveries.recording import Settlement
-from guestguard_dagster.storage.tables.core import delivery_attempts, delivery_batches, message_deliveries
+from guestguard_dagster.storage.tables.deliveries import delivery_attempts, delivery_batches, message_deliveries
 from guestguard_dagster_tests.factories import make_deliveries, make_event, make_guests, make_message
 
 A_MINUTE = timedelta(minutes=1)

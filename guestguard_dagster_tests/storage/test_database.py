@@ -7,7 +7,7 @@ from sqlalchemy import insert, text
 
 from guestguard_dagster.local.ports import free_port
 from guestguard_dagster.storage.database import Database, DatabaseFailed, DatabaseUnavailable, DatabaseUrlInvalid
-from guestguard_dagster.storage.tables.core import users
+from guestguard_dagster.storage.tables.people import users
 
 
 def test_a_transaction_is_committed_whole_or_not_at_all(database: Database) -> None:

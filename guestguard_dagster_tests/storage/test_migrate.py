@@ -8,7 +8,7 @@ from sqlalchemy import Connection, MetaData, inspect, select, text
 
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.migrate import alembic_config, current_revision, migrate, newest_revision
-from guestguard_dagster.storage.tables.core import SCHEMA, metadata
+from guestguard_dagster.storage.tables.base import SCHEMA, metadata
 
 _MIGRATE_THEN_PRINT = """
 import sys

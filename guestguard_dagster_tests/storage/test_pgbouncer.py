@@ -15,7 +15,8 @@ from guestguard_dagster.domain.messages import MessageStatus
 from guestguard_dagster.local.postgres import ROLE, PostgresServer
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.migrate import migrate, newest_revision
-from guestguard_dagster.storage.tables.core import SCHEMA, users
+from guestguard_dagster.storage.tables.base import SCHEMA
+from guestguard_dagster.storage.tables.people import users
 from guestguard_dagster_tests.dagster_rooms import environment, run_send_job
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message
 from guestguard_dagster_tests.local.commands import REPOSITORY

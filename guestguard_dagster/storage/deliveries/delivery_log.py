@@ -14,9 +14,11 @@ from guestguard_dagster.storage.database import Database, sql
 from guestguard_dagster.storage.deliveries.recording import live_status
 from guestguard_dagster.storage.people.guests import audience_condition
 from guestguard_dagster.storage.people.suppressions import guest_address, guest_is_suppressed
-from guestguard_dagster.storage.tables.core import delivery_batches, guests, notifications
-from guestguard_dagster.storage.tables.core import message_deliveries as deliveries
-from guestguard_dagster.storage.tables.core import scheduled_messages as messages
+from guestguard_dagster.storage.tables.deliveries import delivery_batches
+from guestguard_dagster.storage.tables.deliveries import message_deliveries as deliveries
+from guestguard_dagster.storage.tables.messages import scheduled_messages as messages
+from guestguard_dagster.storage.tables.notifications import notifications
+from guestguard_dagster.storage.tables.people import guests
 
 # How far back the present rate looks.
 RATE_WINDOW = timedelta(seconds=20)

@@ -24,8 +24,8 @@ from guestguard_dagster.domain.deliveries import (
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.storage.database import sql
 from guestguard_dagster.storage.errors import DeliveryNotFound
-from guestguard_dagster.storage.tables.core import delivery_attempts, delivery_batches
-from guestguard_dagster.storage.tables.core import message_deliveries as deliveries
+from guestguard_dagster.storage.tables.deliveries import delivery_attempts, delivery_batches
+from guestguard_dagster.storage.tables.deliveries import message_deliveries as deliveries
 
 # By then, a provider that took the mail before the answer was lost has called back or delivered it.
 _UNKNOWN_RESTS_FOR = timedelta(hours=1)

@@ -14,9 +14,9 @@ from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.deliveries.recording import may_be_retried
 from guestguard_dagster.storage.messages.departures import read_departures
 from guestguard_dagster.storage.people.suppressions import guest_address, guest_is_suppressed
-from guestguard_dagster.storage.tables.core import events, guests
-from guestguard_dagster.storage.tables.core import message_deliveries as deliveries
-from guestguard_dagster.storage.tables.core import scheduled_messages as messages
+from guestguard_dagster.storage.tables.deliveries import message_deliveries as deliveries
+from guestguard_dagster.storage.tables.messages import scheduled_messages as messages
+from guestguard_dagster.storage.tables.people import events, guests
 
 _BEGAN = (MessageStatus.SENDING, MessageStatus.SENT, MessageStatus.FAILED)
 

@@ -18,7 +18,8 @@ from guestguard_dagster.storage.rows import (
     USER_COLUMNS,
     message_of,
 )
-from guestguard_dagster.storage.tables.core import event_collaborators, events, scheduled_messages, users
+from guestguard_dagster.storage.tables.messages import scheduled_messages
+from guestguard_dagster.storage.tables.people import event_collaborators, events, users
 
 
 @dataclass(frozen=True, slots=True)

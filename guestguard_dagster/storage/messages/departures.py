@@ -8,8 +8,8 @@ from sqlalchemy import ARRAY, ColumnElement, Connection, Uuid, bindparam, func, 
 from guestguard_dagster.domain.departures import Departure
 from guestguard_dagster.domain.events import Event
 from guestguard_dagster.storage.rows import EVENT_COLUMNS, TIMES_COLUMNS, event_from, times_from
-from guestguard_dagster.storage.tables.core import events
-from guestguard_dagster.storage.tables.core import scheduled_messages as messages
+from guestguard_dagster.storage.tables.messages import scheduled_messages as messages
+from guestguard_dagster.storage.tables.people import events
 
 _NAMED = messages.c.id == func.any(bindparam("message_ids", type_=ARRAY(Uuid)))
 _TIMES = select(*TIMES_COLUMNS, func.clock_timestamp().label("read_at"))

@@ -21,8 +21,8 @@ from guestguard_dagster.storage.locks import lock_message
 from guestguard_dagster.storage.messages.departures import read_departures
 from guestguard_dagster.storage.messages.holds import NOT_HELD
 from guestguard_dagster.storage.messages.writing import NOT_WAITING, among, array_of, edit_message, locked
-from guestguard_dagster.storage.tables.core import delivery_batches, message_deliveries
-from guestguard_dagster.storage.tables.core import scheduled_messages as messages
+from guestguard_dagster.storage.tables.deliveries import delivery_batches, message_deliveries
+from guestguard_dagster.storage.tables.messages import scheduled_messages as messages
 
 _IS_FROZEN = messages.c.audience_frozen_at.is_not(None)
 

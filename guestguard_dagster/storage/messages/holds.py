@@ -12,7 +12,7 @@ from guestguard_dagster.domain.messages import HoldOwner, Message, MessageStatus
 from guestguard_dagster.storage.errors import MessageNotHoldable
 from guestguard_dagster.storage.locks import lock_message
 from guestguard_dagster.storage.messages.writing import NOT_WAITING, locked, write_message
-from guestguard_dagster.storage.tables.core import scheduled_messages as messages
+from guestguard_dagster.storage.tables.messages import scheduled_messages as messages
 
 HOLDABLE_STATUSES = frozenset({MessageStatus.SCHEDULED, MessageStatus.SENDING})
 

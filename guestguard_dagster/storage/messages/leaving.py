@@ -30,8 +30,8 @@ from guestguard_dagster.storage.ledger.position import NOTHING_IS_STOPPED
 from guestguard_dagster.storage.messages.departures import find_departures
 from guestguard_dagster.storage.messages.writing import NOT_WAITING, among, array_of, edited, locked
 from guestguard_dagster.storage.rows import MESSAGE_COLUMNS
-from guestguard_dagster.storage.tables.core import events
-from guestguard_dagster.storage.tables.core import scheduled_messages as messages
+from guestguard_dagster.storage.tables.messages import scheduled_messages as messages
+from guestguard_dagster.storage.tables.people import events
 
 _IS_REMINDER = messages.c.kind != MessageKind.BROADCAST
 # now() and not clock_timestamp(): only a stable function can bound the scan of the index.

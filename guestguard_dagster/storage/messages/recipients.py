@@ -20,8 +20,9 @@ from guestguard_dagster.domain.messages import MessageAudience, MessageChannel
 from guestguard_dagster.storage.deliveries.recording import live_status
 from guestguard_dagster.storage.people.guests import audience_condition
 from guestguard_dagster.storage.people.suppressions import guest_address, guest_is_suppressed
-from guestguard_dagster.storage.tables.core import delivery_batches, guests
-from guestguard_dagster.storage.tables.core import message_deliveries as deliveries
+from guestguard_dagster.storage.tables.deliveries import delivery_batches
+from guestguard_dagster.storage.tables.deliveries import message_deliveries as deliveries
+from guestguard_dagster.storage.tables.people import guests
 
 
 def stats(connection: Connection, message_ids: Collection[UUID]) -> dict[UUID, DeliveryStats]:

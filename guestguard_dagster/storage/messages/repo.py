@@ -50,7 +50,7 @@ from guestguard_dagster.storage.messages.holds import hold_messages, resume_mess
 from guestguard_dagster.storage.messages.writing import edit_message, insert_messages
 from guestguard_dagster.storage.paging import page_behind
 from guestguard_dagster.storage.rows import MESSAGE_COLUMNS, message_from
-from guestguard_dagster.storage.tables.core import scheduled_messages as messages
+from guestguard_dagster.storage.tables.messages import scheduled_messages as messages
 
 
 class MessageRepo:

@@ -35,7 +35,7 @@ from guestguard_dagster.domain.reminders import (
 )
 from guestguard_dagster.storage.errors import ReminderExists
 from guestguard_dagster.storage.rows import MESSAGE_COLUMNS, message_from
-from guestguard_dagster.storage.tables.core import scheduled_messages as messages
+from guestguard_dagster.storage.tables.messages import scheduled_messages as messages
 
 NOT_WAITING: dict[str, None] = {"not_before": None, "waiting_reason": None}
 

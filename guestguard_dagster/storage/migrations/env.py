@@ -2,10 +2,17 @@
 
 from alembic import context
 
-import guestguard_dagster.storage.tables.ledger
-import guestguard_dagster.storage.tables.operations
-import guestguard_dagster.storage.tables.statistics  # noqa: F401 - they put their tables into the same metadata
-from guestguard_dagster.storage.tables.core import SCHEMA, metadata
+from guestguard_dagster.storage.tables import (  # noqa: F401 - each puts its tables into the same metadata
+    deliveries,
+    ledger,
+    messages,
+    notifications,
+    operations,
+    people,
+    providers,
+    statistics,
+)
+from guestguard_dagster.storage.tables.base import SCHEMA, metadata
 
 
 def _only_our_schema(name: str | None, type_: str, _parents: object) -> bool:

@@ -10,7 +10,7 @@ from sqlalchemy.sql import func
 
 from guestguard_dagster.domain.notifications import Arrival, NotificationType
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.tables.core import dead_letters
+from guestguard_dagster.storage.tables.notifications import dead_letters
 
 
 @dataclass(frozen=True, slots=True)

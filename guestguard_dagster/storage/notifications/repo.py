@@ -31,14 +31,9 @@ from guestguard_dagster.storage.ledger.position import settle_what_had_left
 from guestguard_dagster.storage.paging import page_behind
 from guestguard_dagster.storage.people.guests import Answer, record_answers
 from guestguard_dagster.storage.rows import EVENT_COLUMNS, GUEST_COLUMNS, USER_COLUMNS
-from guestguard_dagster.storage.tables.core import (
-    event_collaborators,
-    events,
-    guests,
-    message_deliveries,
-    notifications,
-    users,
-)
+from guestguard_dagster.storage.tables.deliveries import message_deliveries
+from guestguard_dagster.storage.tables.notifications import notifications
+from guestguard_dagster.storage.tables.people import event_collaborators, events, guests, users
 
 
 class Fate(StrEnum):

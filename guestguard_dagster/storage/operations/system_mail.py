@@ -10,7 +10,8 @@ from guestguard_dagster.domain.memos import Memo, MemoKind
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.ledger.position import settle_what_had_left
-from guestguard_dagster.storage.tables.core import delivery_batches, memos, message_deliveries
+from guestguard_dagster.storage.tables.deliveries import delivery_batches, message_deliveries
+from guestguard_dagster.storage.tables.operations import memos
 
 
 def post(connection: Connection, new: Sequence[Memo]) -> int:

@@ -9,7 +9,7 @@ from guestguard_dagster.domain.events import CollaboratorRole, Event, User
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.paging import page_behind
 from guestguard_dagster.storage.rows import EVENT_COLUMNS, USER_COLUMNS, user_from
-from guestguard_dagster.storage.tables.core import event_collaborators, events, users
+from guestguard_dagster.storage.tables.people import event_collaborators, events, users
 
 
 class AccessRepo:

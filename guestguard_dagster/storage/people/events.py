@@ -22,7 +22,7 @@ from guestguard_dagster.storage.locks import lock_event, lock_messages_of, share
 from guestguard_dagster.storage.messages.writing import apply_reminder_change, edit_message, insert_messages
 from guestguard_dagster.storage.people.guests import read_phones_again
 from guestguard_dagster.storage.rows import EVENT_COLUMNS, USER_COLUMNS, event_from, user_from
-from guestguard_dagster.storage.tables.core import event_collaborators, events, users
+from guestguard_dagster.storage.tables.people import event_collaborators, events, users
 
 
 class EventRepo:

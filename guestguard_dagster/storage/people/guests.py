@@ -17,7 +17,7 @@ from guestguard_dagster.storage.errors import GuestNotFound
 from guestguard_dagster.storage.locks import lock_event, share_events
 from guestguard_dagster.storage.paging import page_behind
 from guestguard_dagster.storage.rows import GUEST_COLUMNS, guest_from
-from guestguard_dagster.storage.tables.core import guests
+from guestguard_dagster.storage.tables.people import guests
 
 _TOKEN_BYTES = 24
 

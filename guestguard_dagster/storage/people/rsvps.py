@@ -20,7 +20,7 @@ from guestguard_dagster.storage.rows import (
     guest_from,
     user_from,
 )
-from guestguard_dagster.storage.tables.core import event_collaborators, events, guests, users
+from guestguard_dagster.storage.tables.people import event_collaborators, events, guests, users
 
 _JUST_AFTER = timedelta(microseconds=1)
 

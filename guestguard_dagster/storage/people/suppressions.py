@@ -15,7 +15,7 @@ from guestguard_dagster.domain.suppressions import EVERY_HOST, Suppression, for_
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.paging import page_behind
 from guestguard_dagster.storage.rows import SUPPRESSION_COLUMNS, suppression_from
-from guestguard_dagster.storage.tables.core import event_collaborators, guests, suppressions
+from guestguard_dagster.storage.tables.people import event_collaborators, guests, suppressions
 
 
 class NotAPhoneNumber(ValueError):

@@ -10,7 +10,7 @@ from guestguard_dagster.domain.events import User
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.errors import UserNotFound
 from guestguard_dagster.storage.rows import USER_COLUMNS, user_from
-from guestguard_dagster.storage.tables.core import users
+from guestguard_dagster.storage.tables.people import users
 
 
 class UserRepo:

@@ -13,8 +13,8 @@ from guestguard_dagster.domain.callbacks import CalledDelivery, Provider
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.storage.database import Database, sql
 from guestguard_dagster.storage.deliveries.recording import live_status
-from guestguard_dagster.storage.tables.core import delivery_attempts, delivery_batches
-from guestguard_dagster.storage.tables.core import message_deliveries as deliveries
+from guestguard_dagster.storage.tables.deliveries import delivery_attempts, delivery_batches
+from guestguard_dagster.storage.tables.deliveries import message_deliveries as deliveries
 
 
 @dataclass(frozen=True, slots=True)

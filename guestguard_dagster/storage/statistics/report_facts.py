@@ -13,7 +13,7 @@ from guestguard_dagster.domain.events import CollaboratorRole, Event, RsvpStatus
 from guestguard_dagster.domain.messages import MessageChannel, MessageKind
 from guestguard_dagster.storage.database import Database, sql
 from guestguard_dagster.storage.rows import EVENT_COLUMNS, USER_COLUMNS
-from guestguard_dagster.storage.tables.core import event_collaborators, events, guests, users
+from guestguard_dagster.storage.tables.people import event_collaborators, events, guests, users
 
 
 @dataclass(frozen=True, slots=True)

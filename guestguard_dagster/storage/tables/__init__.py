@@ -1,1 +1,4 @@
-"""The tables, as SQLAlchemy Core. Changes to them are made by a new file under migrations/versions."""
+"""The tables, as SQLAlchemy Core. Changes to them are made by a new file under migrations/versions.
+
+Every instant is `timestamptz` in UTC. States are text with a CHECK that names them: a new state is one migration.
+"""

@@ -16,7 +16,7 @@ from sqlalchemy import (
     text,
 )
 
-from guestguard_dagster.storage.tables.core import metadata
+from guestguard_dagster.storage.tables.base import metadata
 
 
 def _instant(name: str) -> Column[object]:

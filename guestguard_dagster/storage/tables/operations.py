@@ -6,8 +6,11 @@ from sqlalchemy import (
     Column,
     Date,
     DateTime,
+    ForeignKey,
     Index,
     Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
     Table,
     Text,
     Uuid,
@@ -15,7 +18,9 @@ from sqlalchemy import (
     text,
 )
 
-from guestguard_dagster.storage.tables.core import metadata
+from guestguard_dagster.domain.memos import MemoKind
+from guestguard_dagster.storage.tables.base import created_at, id_column, metadata, one_of
+from guestguard_dagster.storage.tables.people import users
 
 
 def _id() -> Column[object]:
@@ -90,4 +95,47 @@ installation = Table(
     metadata,
     _id(),
     Index("uq_installation_one_row", text("(true)"), unique=True),
+)
+
+run_heartbeats = Table(
+    "run_heartbeats",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("beat_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+
+memos = Table(
+    "memos",
+    metadata,
+    id_column(),
+    Column("kind", Text, nullable=False),
+    # what it is about: nobody gets two memos about the same
+    Column("occasion", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("html", Text, nullable=False),
+    created_at(),
+    one_of("kind", MemoKind),
+    Index("uq_memos_occasion_address_folded", "occasion", text("lower(address)"), unique=True),
+)
+
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("user_id", Uuid, ForeignKey(users.c.id, ondelete="CASCADE"), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("request_digest", LargeBinary, nullable=False),
+    # of the first answer; null while there is none
+    Column("status", Integer),
+    Column("body", LargeBinary),
+    Column("media_type", Text),
+    created_at(),
+    PrimaryKeyConstraint("user_id", "key"),
+    Index("ix_idempotency_keys_created_at", "created_at"),
 )

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 from guestguard_dagster.domain.deliveries import DeliveryStatus
-from guestguard_dagster.storage.tables.core import metadata
+from guestguard_dagster.storage.tables.base import metadata
 
 
 def _day() -> Column[object]:

@@ -16,7 +16,7 @@ from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.deliveries.audiences import AudienceRepo, BatchSizes, Findings, Stage
 from guestguard_dagster.storage.deliveries.recipient_facts import RecipientFacts
 from guestguard_dagster.storage.deliveries.recording import Refusal
-from guestguard_dagster.storage.tables.core import message_deliveries
+from guestguard_dagster.storage.tables.deliveries import message_deliveries
 from guestguard_dagster_tests.factories import (
     make_deliveries,
     make_event,

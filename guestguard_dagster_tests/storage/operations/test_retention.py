@@ -14,13 +14,10 @@ from guestguard_dagster.storage.operations import retention
 from guestguard_dagster.storage.operations.retention import Kept, RetentionRepo, kept_since
 from guestguard_dagster.storage.statistics.computing import StatsRepo
 from guestguard_dagster.storage.statistics.reading import StatsReader
-from guestguard_dagster.storage.tables.core import (
-    delivery_attempts,
-    delivery_batches,
-    outgoing_events,
-    provider_callbacks,
-    run_heartbeats,
-)
+from guestguard_dagster.storage.tables.deliveries import delivery_attempts, delivery_batches
+from guestguard_dagster.storage.tables.notifications import outgoing_events
+from guestguard_dagster.storage.tables.operations import run_heartbeats
+from guestguard_dagster.storage.tables.providers import provider_callbacks
 from guestguard_dagster_tests.factories import make_deliveries, make_event, make_guests, make_message
 
 A_DAY = timedelta(days=1)

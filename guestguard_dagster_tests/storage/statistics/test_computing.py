@@ -17,7 +17,7 @@ from guestguard_dagster.storage.messages.repo import MessageRepo
 from guestguard_dagster.storage.operations.retention import Kept
 from guestguard_dagster.storage.statistics.computing import StatsRepo
 from guestguard_dagster.storage.statistics.reading import ProviderRow, StatsReader
-from guestguard_dagster.storage.tables.core import delivery_attempts, message_deliveries
+from guestguard_dagster.storage.tables.deliveries import delivery_attempts, message_deliveries
 from guestguard_dagster.storage.tables.operations import retention_marks
 from guestguard_dagster_tests.factories import (
     make_deliveries,
