@@ -13,7 +13,7 @@ from sqlalchemy import event, text
 from benchmarks.figures import Figure, Ratio, Section
 from benchmarks.scale import Scale
 from benchmarks.stage import Stage, vacuum
-from guestguard_dagster.delivery.asking import request_runs
+from guestguard_dagster.delivery.run_requests import request_runs
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.messages.repo import MessageRepo
 from guestguard_dagster.storage.messages.run_requests import AskRepo

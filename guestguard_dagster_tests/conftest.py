@@ -16,6 +16,14 @@ from guestguard_dagster.local.ports import start_on_free_port
 from guestguard_dagster.local.postgres import PostgresServer, start_postgres
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.migrate import migrate
+from guestguard_dagster_tests.send_contexts import (  # noqa: F401 - fixtures of every folder
+    mail_server,
+    open_sending,
+    resend,
+    resend_sending,
+    sending,
+    text_server,
+)
 
 _TEMPLATE = "migrated_template"
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from guestguard_dagster.clock import boot_seconds
-from guestguard_dagster.delivery.audience import freeze_step
 from guestguard_dagster.delivery.composing import MessageComposer
-from guestguard_dagster.delivery.preflight import Preflight
+from guestguard_dagster.delivery.load_recipients import freeze_step
+from guestguard_dagster.delivery.render import Preflight
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.storage.deliveries.audiences import Stage
 

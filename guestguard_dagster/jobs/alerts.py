@@ -2,8 +2,8 @@
 
 from dagster import Failure, OpExecutionContext, in_process_executor, job, op
 
-from guestguard_dagster.delivery.alerting import WebhookRefused, post_alerts
 from guestguard_dagster.jobs.queues import EVENT_QUEUE
+from guestguard_dagster.operations.alert_webhook import WebhookRefused, post_alerts
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.senders import SendersResource
 from guestguard_dagster.storage.operations.alerts import AlertRepo

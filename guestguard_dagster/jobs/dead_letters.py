@@ -22,13 +22,13 @@ from dagster import (
 )
 from pydantic import Field
 
-from guestguard_dagster.delivery.event_intake import Rules, receive, replay
 from guestguard_dagster.delivery.ledger import check
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.jobs.instants import instant
 from guestguard_dagster.jobs.queues import EVENT_QUEUE
 from guestguard_dagster.jobs.send_report import numbers
+from guestguard_dagster.notifications.intake import Rules, receive, replay
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.nats import NatsResource
 from guestguard_dagster.resources.senders import SendersResource

@@ -18,9 +18,9 @@ from dagster import (
 )
 from pydantic import Field
 
-from guestguard_dagster.delivery.ledger_replay import ReplayRefused, ReplayReport, replay
 from guestguard_dagster.jobs.instants import instant
 from guestguard_dagster.jobs.queues import EVENT_QUEUE
+from guestguard_dagster.operations.ledger_replay import ReplayRefused, ReplayReport, replay
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.nats import NatsResource
 from guestguard_dagster.streams.errors import StreamFailed

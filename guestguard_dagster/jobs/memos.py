@@ -4,9 +4,9 @@ from dagster import OpExecutionContext, in_process_executor, job, op
 
 from guestguard_dagster.delivery.graceful_stop import run_until_stopped
 from guestguard_dagster.delivery.send_context import SendContext
-from guestguard_dagster.delivery.system_mail import mail_memos
 from guestguard_dagster.jobs.queues import EVENT_QUEUE
 from guestguard_dagster.jobs.send_report import numbers
+from guestguard_dagster.operations.system_mail import mail_memos
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.senders import SendersResource
 

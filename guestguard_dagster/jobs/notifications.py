@@ -10,14 +10,14 @@ from typing import Any
 
 from dagster import JobDefinition, OpDefinition, OpExecutionContext, in_process_executor, job, op
 
-from guestguard_dagster.delivery import notification_sending
-from guestguard_dagster.delivery.event_intake import Rules
 from guestguard_dagster.delivery.graceful_stop import run_until_stopped
-from guestguard_dagster.delivery.notification_sending import NotificationReport
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.jobs.queues import EVENT_QUEUE
 from guestguard_dagster.jobs.send_report import numbers
+from guestguard_dagster.notifications import sending as notification_sending
+from guestguard_dagster.notifications.intake import Rules
+from guestguard_dagster.notifications.sending import NotificationReport
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.nats import NatsResource
 from guestguard_dagster.resources.senders import SendersResource

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from dagster import OpExecutionContext, in_process_executor, job, op
 
-from guestguard_dagster.delivery.callbacks import CallbackApplier
+from guestguard_dagster.callbacks.applying import CallbackApplier
 from guestguard_dagster.jobs.queues import EVENT_QUEUE
 from guestguard_dagster.jobs.send_report import numbers
 from guestguard_dagster.resources.database import DatabaseResource

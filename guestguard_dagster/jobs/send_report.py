@@ -7,7 +7,7 @@ from uuid import UUID
 
 from dagster import MetadataValue, TableColumn, TableMetadataValue, TableRecord, TableSchema
 
-from guestguard_dagster.delivery.finishing import FinishReport
+from guestguard_dagster.delivery.mark_sent import FinishReport
 from guestguard_dagster.delivery.send_context import SendContext
 
 _MOST_ROWS = 500

@@ -26,8 +26,12 @@ from dagster import (
 )
 from pydantic import Field
 
-from guestguard_dagster.delivery import audience, claiming, dispatching, finishing
-from guestguard_dagster.delivery import preflight as checking
+from guestguard_dagster.delivery import claim as claim_step
+from guestguard_dagster.delivery import dispatch as dispatch_step
+from guestguard_dagster.delivery import load_recipients as load_recipients_step
+from guestguard_dagster.delivery import mark_sent as mark_sent_step
+from guestguard_dagster.delivery import record_deliveries as record_deliveries_step
+from guestguard_dagster.delivery import render as render_step
 from guestguard_dagster.delivery.graceful_stop import run_until_stopped
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.jobs.queues import SEND_QUEUE
@@ -85,7 +89,7 @@ def claim(
     context: OpExecutionContext, config: SendRequest, database: DatabaseResource, senders: SendersResource
 ) -> None:
     with _open_sending(context, config, database, senders) as sending:
-        report = claiming.claim(sending, config.ids(), Event())
+        report = claim_step.claim(sending, config.ids(), Event())
         context.log.info(
             f"{len(report.sending)} being sent, {len(report.waiting)} not due yet, "
             f"{len(report.expired)} came too late, {len(report.left)} left alone"
@@ -110,7 +114,7 @@ def load_recipients(
     context: OpExecutionContext, config: SendRequest, database: DatabaseResource, senders: SendersResource
 ) -> None:
     with _open_sending(context, config, database, senders) as sending:
-        report = audience.load_recipients(sending, config.ids())
+        report = load_recipients_step.load_recipients(sending, config.ids())
         context.add_output_metadata({"messages": len(report.recipients), "recipients": report.total})
 
 
@@ -123,7 +127,7 @@ def render(
     context: OpExecutionContext, config: SendRequest, database: DatabaseResource, senders: SendersResource
 ) -> None:
     with _open_sending(context, config, database, senders) as sending:
-        report = checking.preflight(sending, config.ids())
+        report = render_step.render(sending, config.ids())
         for message_id, problem in report.broken.items():
             context.log.error(f"message {message_id} cannot be rendered, nothing of it is sent: {problem}")
         context.add_output_metadata(
@@ -144,7 +148,7 @@ def dispatch(
     context: OpExecutionContext, config: SendRequest, database: DatabaseResource, senders: SendersResource
 ) -> None:
     with _open_sending(context, config, database, senders) as sending:
-        report = run_until_stopped(lambda stop: dispatching.dispatch(sending, config.ids(), stop))
+        report = run_until_stopped(lambda stop: dispatch_step.dispatch(sending, config.ids(), stop))
         for reason, messages in report.deferred.items():
             context.log.warning(f"{messages} messages wait: {reason}")
         context.add_output_metadata(
@@ -166,7 +170,7 @@ def record_deliveries(
     context: OpExecutionContext, config: SendRequest, database: DatabaseResource, senders: SendersResource
 ) -> None:
     with _open_sending(context, config, database, senders) as sending:
-        context.add_output_metadata({"reconciled": finishing.record_deliveries(sending, config.ids())})
+        context.add_output_metadata({"reconciled": record_deliveries_step.record_deliveries(sending, config.ids())})
 
 
 @op(
@@ -178,7 +182,7 @@ def mark_sent(
     context: OpExecutionContext, config: SendRequest, database: DatabaseResource, senders: SendersResource
 ) -> None:
     with _open_sending(context, config, database, senders) as sending:
-        report = finishing.mark_sent(sending, config.ids())
+        report = mark_sent_step.mark_sent(sending, config.ids())
         context.add_output_metadata(
             {
                 **outcomes_metadata(report),

@@ -4,12 +4,12 @@ from datetime import datetime
 from pathlib import Path
 
 from guestguard_dagster.clock import in_utc
-from guestguard_dagster.delivery.health import Level, examine
-from guestguard_dagster.delivery.ledger_replay import ReplayRefused, replay
 from guestguard_dagster.domain.days import Days
 from guestguard_dagster.local.console import tell
 from guestguard_dagster.local.errors import LocalServiceError
 from guestguard_dagster.local.here import settings_here
+from guestguard_dagster.operations.health import Level, examine
+from guestguard_dagster.operations.ledger_replay import ReplayRefused, replay
 from guestguard_dagster.reporting.export import Dataset, ParquetMissing, as_csv, as_parquet
 from guestguard_dagster.storage.database import Database, DatabaseFailed
 from guestguard_dagster.streams.errors import StreamFailed

@@ -14,9 +14,9 @@ from dagster import (
     sensor,
 )
 
-from guestguard_dagster.delivery.asking import RunAsk, group_into_runs, request_runs
+from guestguard_dagster.delivery.blocked_channels import paused_channels, wake_from_replaced_accounts
 from guestguard_dagster.delivery.ledger import Verdict, keep
-from guestguard_dagster.delivery.pauses import paused_channels, wake_from_replaced_accounts
+from guestguard_dagster.delivery.run_requests import RunAsk, group_into_runs, request_runs
 from guestguard_dagster.jobs.queues import SEND_SLOTS
 from guestguard_dagster.jobs.send_scheduled import requested_ids, send_scheduled
 from guestguard_dagster.jobs.send_tags import send_tags

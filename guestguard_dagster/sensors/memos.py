@@ -13,10 +13,10 @@ from dagster import (
     sensor,
 )
 
-from guestguard_dagster.delivery.pauses import paused_channels
-from guestguard_dagster.delivery.system_mail import SYSTEM_MAIL_QUEUES
+from guestguard_dagster.delivery.blocked_channels import paused_channels
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.jobs.memos import send_memos
+from guestguard_dagster.operations.system_mail import SYSTEM_MAIL_QUEUES
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.senders import SendersResource
 from guestguard_dagster.storage.deliveries.batches import BatchRepo

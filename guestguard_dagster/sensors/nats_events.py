@@ -18,7 +18,7 @@ from dagster import (
 )
 
 from guestguard_dagster.clock import utc_now
-from guestguard_dagster.delivery.pauses import paused_channels
+from guestguard_dagster.delivery.blocked_channels import paused_channels
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.jobs.notifications import NOTIFICATION_JOBS

@@ -5,8 +5,8 @@ import hmac
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, PlainTextResponse
 
-from guestguard_dagster.delivery.health import Level, examine
-from guestguard_dagster.delivery.metrics import CONTENT_TYPE, exposition
+from guestguard_dagster.operations.health import Level, examine
+from guestguard_dagster.operations.metrics import CONTENT_TYPE, exposition
 from guestguard_dagster.storage.database import DatabaseFailed
 from guestguard_dagster.web.access import Room, bearer_token, identify
 from guestguard_dagster.web.auth import TokenInvalid

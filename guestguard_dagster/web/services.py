@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import Request
 
-from guestguard_dagster.delivery.publishing import Publisher
+from guestguard_dagster.outbox.publishing import Publisher
 from guestguard_dagster.senders.picker import Senders, pick_senders
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database

@@ -19,9 +19,9 @@ from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.people.events import EventRepo
 from guestguard_dagster.web.app import create_app
 from guestguard_dagster.web.services import LocalSignIn
-from guestguard_dagster_tests.delivery.conftest import SendContextOpener, smtp_settings
 from guestguard_dagster_tests.factories import make_event, make_user
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
+from guestguard_dagster_tests.send_contexts import SendContextOpener, smtp_settings
 
 SECRET = "a secret for tests only"
 _SIGN_IN_KEY = "the key that guestguard up prints"

@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from guestguard_dagster.delivery.ledger_replay import replay
 from guestguard_dagster.local.nats import start_nats
 from guestguard_dagster.local.ports import free_port, start_on_free_port
+from guestguard_dagster.operations.ledger_replay import replay
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.streams.ledger import Ledger

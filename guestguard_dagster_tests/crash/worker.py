@@ -16,16 +16,17 @@ from uuid import UUID
 import psutil
 from pydantic import SecretStr
 
-from guestguard_dagster.delivery.audience import load_recipients
-from guestguard_dagster.delivery.claiming import claim
-from guestguard_dagster.delivery.dispatching import dispatch
-from guestguard_dagster.delivery.event_intake import Rules
-from guestguard_dagster.delivery.finishing import mark_sent, record_deliveries
+from guestguard_dagster.delivery.claim import claim
+from guestguard_dagster.delivery.dispatch import dispatch
 from guestguard_dagster.delivery.graceful_stop import run_until_stopped
-from guestguard_dagster.delivery.notification_sending import receive_and_send
-from guestguard_dagster.delivery.preflight import preflight
+from guestguard_dagster.delivery.load_recipients import load_recipients
+from guestguard_dagster.delivery.mark_sent import mark_sent
+from guestguard_dagster.delivery.record_deliveries import record_deliveries
+from guestguard_dagster.delivery.render import render
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.notifications import NotificationType
+from guestguard_dagster.notifications.intake import Rules
+from guestguard_dagster.notifications.sending import receive_and_send
 from guestguard_dagster.senders.picker import Senders
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database, DatabaseUnavailable
@@ -206,7 +207,7 @@ def _send(order: Order, gate: Connection) -> None:
         try:
             claim(sending, ids, Event())
             load_recipients(sending, ids)
-            preflight(sending, ids)
+            render(sending, ids)
             run_until_stopped(lambda stop: dispatch(sending, ids, stop))
             record_deliveries(sending, ids)
             mark_sent(sending, ids)

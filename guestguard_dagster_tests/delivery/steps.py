@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from threading import Event
 from uuid import UUID
 
-from guestguard_dagster.delivery.audience import load_recipients
-from guestguard_dagster.delivery.claiming import claim
-from guestguard_dagster.delivery.dispatching import DispatchReport, dispatch
-from guestguard_dagster.delivery.finishing import mark_sent, record_deliveries
-from guestguard_dagster.delivery.preflight import preflight
+from guestguard_dagster.delivery.claim import claim
+from guestguard_dagster.delivery.dispatch import DispatchReport, dispatch
+from guestguard_dagster.delivery.load_recipients import load_recipients
+from guestguard_dagster.delivery.mark_sent import mark_sent
+from guestguard_dagster.delivery.record_deliveries import record_deliveries
+from guestguard_dagster.delivery.render import render
 from guestguard_dagster.delivery.send_context import SendContext
 
 
@@ -16,7 +17,7 @@ def prepare(sending: SendContext, message_ids: Sequence[UUID]) -> None:
     """Everything before the first hand-off."""
     claim(sending, message_ids, Event())
     load_recipients(sending, message_ids)
-    preflight(sending, message_ids)
+    render(sending, message_ids)
 
 
 def send(sending: SendContext, message_ids: Sequence[UUID]) -> DispatchReport:

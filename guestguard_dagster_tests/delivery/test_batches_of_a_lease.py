@@ -11,13 +11,13 @@ from guestguard_dagster.domain.messages import Message, MessageStatus
 from guestguard_dagster.senders.smtp.sending import SmtpSender
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.deliveries.batches import Lease
-from guestguard_dagster_tests.delivery.conftest import SendContextOpener
 from guestguard_dagster_tests.delivery.rows import batches_of, statuses_of
 from guestguard_dagster_tests.delivery.steps import send
 from guestguard_dagster_tests.delivery.watched import WatchedSmtp, at_call
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message
 from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
+from guestguard_dagster_tests.send_contexts import SendContextOpener
 
 # The first lease is of one batch, since nothing is known of the server; the second one of several.
 BATCH_SIZE = SmtpSender.batch_size

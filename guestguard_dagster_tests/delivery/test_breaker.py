@@ -8,9 +8,9 @@ from threading import Event
 import pytest
 from sqlalchemy import func, text, update
 
-from guestguard_dagster.delivery.asking import request_runs
-from guestguard_dagster.delivery.dispatching import dispatch
-from guestguard_dagster.delivery.pauses import paused_channels, wake_from_replaced_accounts
+from guestguard_dagster.delivery.blocked_channels import paused_channels, wake_from_replaced_accounts
+from guestguard_dagster.delivery.dispatch import dispatch
+from guestguard_dagster.delivery.run_requests import request_runs
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.messages import Message, MessageChannel, MessageStatus
 from guestguard_dagster.storage.database import Database
@@ -18,12 +18,12 @@ from guestguard_dagster.storage.messages.run_requests import Ask
 from guestguard_dagster.storage.providers.breakers import FIRST_OPEN_TIME, Breaker
 from guestguard_dagster.storage.tables.deliveries import delivery_batches
 from guestguard_dagster_tests.crash.passing_time import let_waits_pass
-from guestguard_dagster_tests.delivery.conftest import SendContextOpener, smtp_settings
 from guestguard_dagster_tests.delivery.rows import attempts_of, deliveries_of, statuses_of
 from guestguard_dagster_tests.delivery.steps import prepare, send
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message, set_columns
 from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
 from guestguard_dagster_tests.loopback.smtp import SmtpFeatures, SmtpLoopback
+from guestguard_dagster_tests.send_contexts import SendContextOpener, smtp_settings
 
 USER, PASSWORD = "mailer", "the right password"
 A_SECOND = timedelta(seconds=1)

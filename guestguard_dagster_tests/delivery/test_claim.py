@@ -8,19 +8,19 @@ from threading import Barrier, Event
 
 import pytest
 
-from guestguard_dagster.delivery import claiming
-from guestguard_dagster.delivery.asking import request_runs
-from guestguard_dagster.delivery.claiming import ClaimReport, claim
-from guestguard_dagster.delivery.dispatching import dispatch
+from guestguard_dagster.delivery import claim as claiming
+from guestguard_dagster.delivery.claim import ClaimReport, claim
+from guestguard_dagster.delivery.dispatch import dispatch
+from guestguard_dagster.delivery.run_requests import request_runs
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.messages import CancelReason, Message, MessageChanges, MessageKind, MessageStatus
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.messages.repo import MessageRepo
-from guestguard_dagster_tests.delivery.conftest import SendContextOpener, smtp_settings
 from guestguard_dagster_tests.delivery.rows import deliveries_of, outcomes_of
 from guestguard_dagster_tests.delivery.steps import prepare, send
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message, set_columns
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
+from guestguard_dagster_tests.send_contexts import SendContextOpener, smtp_settings
 
 A_MOMENT = timedelta(milliseconds=700)
 A_MINUTE = timedelta(minutes=1)

@@ -8,13 +8,12 @@ from threading import Event, Timer
 import pytest
 from sqlalchemy import text
 
-from guestguard_dagster.delivery.dispatching import dispatch
-from guestguard_dagster.delivery.finishing import mark_sent
+from guestguard_dagster.delivery.dispatch import dispatch
+from guestguard_dagster.delivery.mark_sent import mark_sent
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.messages import Message, MessageStatus
 from guestguard_dagster.storage.database import Database, DatabaseUnavailable
 from guestguard_dagster_tests.crash.passing_time import let_leases_run_out
-from guestguard_dagster_tests.delivery.conftest import SendContextOpener
 from guestguard_dagster_tests.delivery.postgres_proxy import PostgresProxy
 from guestguard_dagster_tests.delivery.rows import attempts_of, deliveries_of, outcomes_of, statuses_of
 from guestguard_dagster_tests.delivery.steps import prepare
@@ -22,6 +21,7 @@ from guestguard_dagster_tests.delivery.watched import WatchedSmtp, once
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message
 from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
+from guestguard_dagster_tests.send_contexts import SendContextOpener
 from guestguard_dagster_tests.storage.blocking import wait_until_blocked
 
 # What the two transactions around a hand-off say, and no other does.

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from guestguard_dagster.delivery import dispatching, settling
-from guestguard_dagster.delivery.dispatching import dispatch
+from guestguard_dagster.delivery import dispatch as dispatching
+from guestguard_dagster.delivery import settling
+from guestguard_dagster.delivery.dispatch import dispatch
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.delivery.settling import TRIED_FOR
 from guestguard_dagster.domain.messages import Message, MessageChannel, MessageStatus
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster_tests.crash.passing_time import let_waits_pass
-from guestguard_dagster_tests.delivery.conftest import NEVER_QUIET, SendContextOpener, smtp_settings, twilio_settings
 from guestguard_dagster_tests.delivery.rows import (
     attempts_of,
     batches_of,
@@ -28,6 +28,7 @@ from guestguard_dagster_tests.factories import make_event, make_guests, make_mes
 from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
 from guestguard_dagster_tests.loopback.smtp import SmtpFeatures, SmtpLoopback
 from guestguard_dagster_tests.loopback.twilio import TwilioLoopback
+from guestguard_dagster_tests.send_contexts import NEVER_QUIET, SendContextOpener, smtp_settings, twilio_settings
 
 A_MOMENT = timedelta(milliseconds=200)
 

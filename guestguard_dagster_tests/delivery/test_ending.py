@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from guestguard_dagster.delivery.ending import end_settled
+from guestguard_dagster.delivery.mark_sent import end_settled
 from guestguard_dagster.domain.deliveries import ALL_RETRYABLE, DeliveryStatus
 from guestguard_dagster.domain.events import Event
 from guestguard_dagster.domain.messages import Message, MessageChannel, MessageStatus

@@ -9,12 +9,12 @@ from guestguard_dagster.domain.messages import MessageStatus
 from guestguard_dagster.senders.base import HandOff, Mail
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.messages.contexts import MessageContext
-from guestguard_dagster_tests.delivery.conftest import SendContextOpener
 from guestguard_dagster_tests.delivery.rows import delivery_of, statuses_of
 from guestguard_dagster_tests.delivery.steps import send
 from guestguard_dagster_tests.delivery.watched import WatchedSmtp
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
+from guestguard_dagster_tests.send_contexts import SendContextOpener
 
 POISON = "poison@example.com"
 

@@ -9,18 +9,12 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from guestguard_dagster.delivery.dispatching import dispatch
+from guestguard_dagster.delivery.dispatch import dispatch
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.messages import Message, MessageChannel
 from guestguard_dagster.senders.base import HandOff, Mail, RateLimit
 from guestguard_dagster.senders.smtp.sending import BATCH_SIZE
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster_tests.delivery.conftest import (
-    NEVER_QUIET,
-    SendContextOpener,
-    smtp_settings,
-    twilio_settings,
-)
 from guestguard_dagster_tests.delivery.rows import deliveries_of, statuses_of
 from guestguard_dagster_tests.delivery.steps import prepare, send
 from guestguard_dagster_tests.delivery.watched import WatchedSmtp, once
@@ -29,6 +23,12 @@ from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
 from guestguard_dagster_tests.loopback.resend import ResendLoopback
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
 from guestguard_dagster_tests.loopback.twilio import TwilioLoopback
+from guestguard_dagster_tests.send_contexts import (
+    NEVER_QUIET,
+    SendContextOpener,
+    smtp_settings,
+    twilio_settings,
+)
 
 A_SECOND = timedelta(seconds=1)
 

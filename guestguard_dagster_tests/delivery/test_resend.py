@@ -21,12 +21,12 @@ from guestguard_dagster_tests.crash.passing_time import (
     let_leases_run_out,
     let_waits_pass,
 )
-from guestguard_dagster_tests.delivery.conftest import SendContextOpener, resend_settings
 from guestguard_dagster_tests.delivery.rows import attempts_of, deliveries_of, outcomes_of, statuses_of
 from guestguard_dagster_tests.delivery.steps import send
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message, set_columns
 from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
 from guestguard_dagster_tests.loopback.resend import API_KEY, ResendLoopback
+from guestguard_dagster_tests.send_contexts import SendContextOpener, resend_settings
 
 BATCH = "/emails/batch"
 FROM = "events@guestguard.example"

@@ -8,14 +8,13 @@ from threading import Barrier, Event
 import pytest
 
 from guestguard_dagster.delivery import settling
-from guestguard_dagster.delivery.dispatching import dispatch
+from guestguard_dagster.delivery.dispatch import dispatch
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.delivery.settling import TRIED_FOR
 from guestguard_dagster.domain.events import Guest, RsvpStatus
 from guestguard_dagster.domain.messages import Message, MessageAudience, MessageStatus
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster_tests.crash.passing_time import let_leases_run_out, let_waits_pass
-from guestguard_dagster_tests.delivery.conftest import SendContextOpener, resend_settings, smtp_settings
 from guestguard_dagster_tests.delivery.rows import attempts_of, batches_of, deliveries_of, outcomes_of, statuses_of
 from guestguard_dagster_tests.delivery.steps import prepare, send
 from guestguard_dagster_tests.delivery.watched import WatchedSmtp, once
@@ -23,6 +22,7 @@ from guestguard_dagster_tests.factories import make_event, make_guests, make_mes
 from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
 from guestguard_dagster_tests.loopback.resend import ResendLoopback
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
+from guestguard_dagster_tests.send_contexts import SendContextOpener, resend_settings, smtp_settings
 
 
 def a_message(database: Database, recipients: int) -> Message:

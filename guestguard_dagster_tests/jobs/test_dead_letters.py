@@ -16,9 +16,9 @@ from guestguard_dagster.storage.database import Database
 from guestguard_dagster.streams.declaration import StreamDeclaration
 from guestguard_dagster.streams.jetstream import JetStream
 from guestguard_dagster_tests.dagster_rooms import environment
-from guestguard_dagster_tests.delivery.notifications import dead_letters_of, notifications_of
 from guestguard_dagster_tests.factories import make_event, make_guests
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
+from guestguard_dagster_tests.notifications.events import dead_letters_of, notifications_of
 from guestguard_dagster_tests.streams.events import connect, rsvp_confirmed, stream_settings
 
 RSVP = NotificationType.CONFIRMATION

@@ -10,11 +10,11 @@ from dagster import DagsterInstance, ExecuteInProcessResult, SensorResult, SkipR
 
 from guestguard_dagster.cli import cli
 from guestguard_dagster.definitions import build_defs
-from guestguard_dagster.delivery.health import Level, examine
 from guestguard_dagster.delivery.ledger import check
-from guestguard_dagster.delivery.metrics import exposition
 from guestguard_dagster.domain.messages import Message
 from guestguard_dagster.local.nats import NatsServer
+from guestguard_dagster.operations.health import Level, examine
+from guestguard_dagster.operations.metrics import exposition
 from guestguard_dagster.settings import load_settings
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.operations.alerts import AlertRepo

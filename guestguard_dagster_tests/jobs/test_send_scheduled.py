@@ -14,7 +14,7 @@ from dagster import (
     reconstructable,
 )
 
-from guestguard_dagster.delivery import claiming
+from guestguard_dagster.delivery import claim as claiming
 from guestguard_dagster.domain.messages import Message, MessageStatus
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.messages.repo import MessageRepo

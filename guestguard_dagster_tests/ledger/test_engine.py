@@ -7,20 +7,20 @@ import pytest
 from sqlalchemy import text
 
 from guestguard_dagster.delivery.ledger import Verdict, check
-from guestguard_dagster.delivery.ledger_replay import replay
 from guestguard_dagster.domain.ledger import LedgerEntry
 from guestguard_dagster.domain.messages import Message, MessageStatus
 from guestguard_dagster.local.nats import NatsServer
+from guestguard_dagster.operations.ledger_replay import replay
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.ledger.position import LEFT_BEFORE_RESTORE
 from guestguard_dagster.streams.declaration import LedgerDeclaration
 from guestguard_dagster.streams.ledger import Ledger
-from guestguard_dagster_tests.delivery.conftest import SendContextOpener, smtp_settings
 from guestguard_dagster_tests.delivery.steps import send
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message
 from guestguard_dagster_tests.ledger.conftest import BackUp
 from guestguard_dagster_tests.ledger.sending import outcomes
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
+from guestguard_dagster_tests.send_contexts import SendContextOpener, smtp_settings
 
 GUESTS = 120
 

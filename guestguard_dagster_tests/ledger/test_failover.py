@@ -11,10 +11,10 @@ import psycopg
 import pytest
 
 from guestguard_dagster.delivery.ledger import Verdict, check, keep
-from guestguard_dagster.delivery.ledger_replay import replay
 from guestguard_dagster.local import postgres
 from guestguard_dagster.local.ports import start_on_free_port
 from guestguard_dagster.local.postgres import PostgresServer, start_postgres
+from guestguard_dagster.operations.ledger_replay import replay
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.migrate import migrate
 from guestguard_dagster.streams.ledger import Ledger

@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import text
 
 from guestguard_dagster.delivery.ledger import Verdict, check, keep
-from guestguard_dagster.delivery.ledger_replay import replay
 from guestguard_dagster.domain.ledger import LedgerEntry, LedgerGap, LedgerMark
 from guestguard_dagster.domain.messages import Message
 from guestguard_dagster.local.nats import start_nats
 from guestguard_dagster.local.ports import start_on_free_port
+from guestguard_dagster.operations.ledger_replay import replay
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.ledger import position as ledger_rows
 from guestguard_dagster.storage.ledger.replay import HELD_REASON

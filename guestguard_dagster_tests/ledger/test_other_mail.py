@@ -7,10 +7,10 @@ import pytest
 from sqlalchemy import text
 
 from guestguard_dagster.delivery.ledger import Verdict, check
-from guestguard_dagster.delivery.ledger_replay import replay
 from guestguard_dagster.domain.ledger import LedgerGap
 from guestguard_dagster.domain.memos import Memo, MemoKind
 from guestguard_dagster.domain.notifications import Arrival, NotificationStatus, NotificationType, read_payload
+from guestguard_dagster.operations.ledger_replay import replay
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.ledger.position import LEFT_BEFORE_RESTORE, MAY_HAVE_LEFT
 from guestguard_dagster.storage.notifications.repo import Fate, Incoming, NotificationRepo

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import text
 
 from guestguard_dagster.delivery.ledger import Verdict, check, keep
-from guestguard_dagster.delivery.ledger_replay import ReplayRefused, replay
 from guestguard_dagster.domain.messages import Message
+from guestguard_dagster.operations.ledger_replay import ReplayRefused, replay
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.ledger import position as ledger_rows
 from guestguard_dagster.storage.ledger.position import LEFT_BEFORE_RESTORE, LedgerRepo, sending_is_stopped

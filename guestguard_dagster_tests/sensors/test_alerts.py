@@ -21,7 +21,7 @@ from dagster import (
 from dagster._core.test_utils import create_run_for_test  # no public way to write a run that never ran
 
 from guestguard_dagster.definitions import build_defs
-from guestguard_dagster.delivery import alerting
+from guestguard_dagster.operations import alert_webhook as alerting
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.operations.alerts import AlertRepo, NewAlert
 from guestguard_dagster.storage.operations.system_mail import MemoRepo

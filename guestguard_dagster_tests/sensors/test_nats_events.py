@@ -20,9 +20,9 @@ from guestguard_dagster.storage.tables.providers import breakers
 from guestguard_dagster.streams.declaration import StreamDeclaration
 from guestguard_dagster.streams.jetstream import JetStream
 from guestguard_dagster_tests.dagster_rooms import environment
-from guestguard_dagster_tests.delivery.notifications import notifications_of
 from guestguard_dagster_tests.factories import make_event, make_guests
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
+from guestguard_dagster_tests.notifications.events import notifications_of
 from guestguard_dagster_tests.sensors.ticks import tick
 from guestguard_dagster_tests.streams.events import (
     connect,

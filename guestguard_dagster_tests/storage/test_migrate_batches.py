@@ -14,14 +14,15 @@ import pytest
 from alembic import command
 from sqlalchemy import text
 
-from guestguard_dagster.delivery.dispatching import dispatch
-from guestguard_dagster.delivery.finishing import mark_sent, record_deliveries
+from guestguard_dagster.delivery.dispatch import dispatch
+from guestguard_dagster.delivery.mark_sent import mark_sent
+from guestguard_dagster.delivery.record_deliveries import record_deliveries
 from guestguard_dagster.delivery.send_context import SendContext
-from guestguard_dagster.delivery.system_mail import mail_memos
 from guestguard_dagster.domain.memos import MemoKind
 from guestguard_dagster.domain.messages import MessageStatus
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.local.nats import NatsServer
+from guestguard_dagster.operations.system_mail import mail_memos
 from guestguard_dagster.senders.base import HandOff
 from guestguard_dagster.senders.picker import pick_senders
 from guestguard_dagster.settings import Settings
@@ -29,10 +30,10 @@ from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.migrate import alembic_config, migrate
 from guestguard_dagster.streams.jetstream import JetStream
 from guestguard_dagster_tests.crash.passing_time import let_leases_run_out, let_waits_pass
-from guestguard_dagster_tests.delivery.conftest import SendContextOpener, resend_settings
-from guestguard_dagster_tests.delivery.notifications import drain_once
 from guestguard_dagster_tests.factories import read_message
 from guestguard_dagster_tests.loopback.resend import ResendLoopback
+from guestguard_dagster_tests.notifications.events import drain_once
+from guestguard_dagster_tests.send_contexts import SendContextOpener, resend_settings
 from guestguard_dagster_tests.senders.items import always, mail
 from guestguard_dagster_tests.storage.handing_off import (
     HandingOff,

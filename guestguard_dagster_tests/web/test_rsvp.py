@@ -10,11 +10,11 @@ import pytest
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
-from guestguard_dagster.delivery.publishing import publish_waiting
 from guestguard_dagster.domain.events import Event, Guest, RsvpStatus
 from guestguard_dagster.domain.notifications import NotificationType, RsvpConfirmed
 from guestguard_dagster.local.nats import NatsServer
 from guestguard_dagster.local.ports import free_port
+from guestguard_dagster.outbox.publishing import publish_waiting
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.notifications.outbox import OutboxRepo

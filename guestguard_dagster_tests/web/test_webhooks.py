@@ -11,8 +11,8 @@ from fastapi import FastAPI
 from sqlalchemy import text
 from starlette.testclient import TestClient
 
+from guestguard_dagster.callbacks.applying import CallbackApplier
 from guestguard_dagster.clock import utc_now
-from guestguard_dagster.delivery.callbacks import CallbackApplier
 from guestguard_dagster.domain.callbacks import ProviderEvent, tags_of
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.events import Event

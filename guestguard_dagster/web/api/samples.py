@@ -6,10 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path
 
 from guestguard_dagster.delivery.composing import from_name
-from guestguard_dagster.delivery.samples import SAMPLE_GUEST, SampleRefused, Words, render_sample, send_sample
 from guestguard_dagster.domain.events import User
 from guestguard_dagster.domain.messages import Message, MessageAudience, MessageChannel
 from guestguard_dagster.domain.suppressions import for_sending_number
+from guestguard_dagster.previews.previews import SAMPLE_GUEST, SampleRefused, Words, render_sample, send_sample
 from guestguard_dagster.rendering.mail import RenderedMail
 from guestguard_dagster.rendering.sms import TextTooLong, sms_segments
 from guestguard_dagster.storage.errors import GuestNotFound, MessageNotFound

@@ -7,8 +7,8 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Path, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from guestguard_dagster.delivery.samples import SAMPLE_TOKEN
 from guestguard_dagster.domain.events import RsvpStatus
+from guestguard_dagster.previews.previews import SAMPLE_TOKEN
 from guestguard_dagster.storage.errors import Refused
 from guestguard_dagster.storage.people.rsvps import Invitation
 from guestguard_dagster.web.access import Room

@@ -6,9 +6,9 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Path, Request
 from starlette.responses import HTMLResponse, Response
 
-from guestguard_dagster.delivery.samples import SAMPLE_TOKEN
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.suppressions import SuppressionReason, for_host
+from guestguard_dagster.previews.previews import SAMPLE_TOKEN
 from guestguard_dagster.rendering.links import UNSUBSCRIBE_PATH, read_unsubscribe_token
 from guestguard_dagster.storage.people.rsvps import Invitation
 from guestguard_dagster.web.access import Room

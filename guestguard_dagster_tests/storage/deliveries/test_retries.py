@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from guestguard_dagster.delivery.ending import end_settled
+from guestguard_dagster.delivery.mark_sent import end_settled
 from guestguard_dagster.delivery.retrying import plan_retry, retry
 from guestguard_dagster.domain.days import Days
 from guestguard_dagster.domain.deliveries import ALL_RETRYABLE, DeliveryStatus, RetryFilter

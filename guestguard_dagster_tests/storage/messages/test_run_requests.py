@@ -7,7 +7,7 @@ from threading import Barrier
 
 import pytest
 
-from guestguard_dagster.delivery.asking import request_runs
+from guestguard_dagster.delivery.run_requests import request_runs
 from guestguard_dagster.domain.messages import Message, MessageChanges, MessageChannel, MessageStatus
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.locks import lock_message

@@ -76,7 +76,7 @@ class Preflight:
         return report
 
 
-def preflight(
+def render(
     sending: SendContext, message_ids: Sequence[UUID], composer: MessageComposer | None = None
 ) -> PreflightReport:
     """Check for half a second, so small messages wholly; `dispatch` goes on with the others between batches."""

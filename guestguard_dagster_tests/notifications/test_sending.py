@@ -12,14 +12,14 @@ from uuid import uuid4
 import icalendar
 import pytest
 
-from guestguard_dagster.delivery import notification_sending
-from guestguard_dagster.delivery.event_intake import Rules, receive, replay
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.notifications import Arrival, NotificationType
 from guestguard_dagster.domain.suppressions import EVERY_HOST, for_host
 from guestguard_dagster.local.nats import NatsServer
+from guestguard_dagster.notifications import sending as notification_sending
+from guestguard_dagster.notifications.intake import Rules, receive, replay
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.notifications.dead_letters import DeadLetterRepo, Selection
 from guestguard_dagster.storage.notifications.repo import Fate
@@ -30,8 +30,10 @@ from guestguard_dagster.storage.tables.notifications import notifications
 from guestguard_dagster.streams.jetstream import JetStream
 from guestguard_dagster.streams.messages import Backlog
 from guestguard_dagster_tests.crash.passing_time import let_waits_pass
-from guestguard_dagster_tests.delivery.conftest import SendContextOpener, smtp_settings
-from guestguard_dagster_tests.delivery.notifications import (
+from guestguard_dagster_tests.factories import make_event, make_guests, make_user, set_columns
+from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
+from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
+from guestguard_dagster_tests.notifications.events import (
     RULES,
     LosingAnswers,
     WatchingAnswers,
@@ -40,9 +42,7 @@ from guestguard_dagster_tests.delivery.notifications import (
     notifications_of,
     statuses_of,
 )
-from guestguard_dagster_tests.factories import make_event, make_guests, make_user, set_columns
-from guestguard_dagster_tests.loopback.faults import Fault, FaultKind
-from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
+from guestguard_dagster_tests.send_contexts import SendContextOpener, smtp_settings
 from guestguard_dagster_tests.streams.events import (
     GO_ZERO_TIME,
     connect,
@@ -308,7 +308,7 @@ def test_an_unknown_guest_is_waited_for_and_then_dead(
     mail_server: SmtpLoopback,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("guestguard_dagster.delivery.event_intake._FIRST_RETRY", timedelta(milliseconds=1))
+    monkeypatch.setattr("guestguard_dagster.notifications.intake._FIRST_RETRY", timedelta(milliseconds=1))
     event, other = make_event(database), make_event(database)
     (elsewhere,) = make_guests(database, other)
     stream.publish(RSVP, rsvp_confirmed(uuid4(), event))
@@ -331,7 +331,7 @@ def test_a_guest_who_becomes_known_in_time_gets_the_mail(
     mail_server: SmtpLoopback,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("guestguard_dagster.delivery.event_intake._FIRST_RETRY", timedelta(milliseconds=200))
+    monkeypatch.setattr("guestguard_dagster.notifications.intake._FIRST_RETRY", timedelta(milliseconds=200))
     event, guest_id = make_event(database), uuid4()
     stream.publish(RSVP, rsvp_confirmed(guest_id, event))
     drain_once(sending, stream)

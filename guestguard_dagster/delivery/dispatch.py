@@ -14,10 +14,10 @@ from threading import Event
 from uuid import UUID
 
 from guestguard_dagster.clock import boot_seconds
-from guestguard_dagster.delivery.claiming import read_schedule
+from guestguard_dagster.delivery.claim import read_schedule
 from guestguard_dagster.delivery.composing import MessageComposer
 from guestguard_dagster.delivery.preparing import Preparation
-from guestguard_dagster.delivery.quiet import claim_due, quiet_reason
+from guestguard_dagster.delivery.quiet_hours import claim_due, quiet_reason
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.delivery.worker import Worker
 from guestguard_dagster.domain.messages import MessageChannel

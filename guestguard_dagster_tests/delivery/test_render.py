@@ -2,19 +2,19 @@
 
 from threading import Event
 
-from guestguard_dagster.delivery.audience import load_recipients
-from guestguard_dagster.delivery.dispatching import dispatch
-from guestguard_dagster.delivery.finishing import mark_sent
-from guestguard_dagster.delivery.preflight import preflight
+from guestguard_dagster.delivery.dispatch import dispatch
+from guestguard_dagster.delivery.load_recipients import load_recipients
+from guestguard_dagster.delivery.mark_sent import mark_sent
+from guestguard_dagster.delivery.render import render
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.messages import MessageChannel, MessageStatus
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster_tests.delivery.conftest import NEVER_QUIET, SendContextOpener, twilio_settings
 from guestguard_dagster_tests.delivery.rows import delivery_of, outcomes_of
 from guestguard_dagster_tests.delivery.steps import send
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message, set_columns
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
 from guestguard_dagster_tests.loopback.twilio import TwilioLoopback
+from guestguard_dagster_tests.send_contexts import NEVER_QUIET, SendContextOpener, twilio_settings
 
 
 def a_text_of(letters: int) -> str:
@@ -84,7 +84,7 @@ def test_what_breaks_between_preflight_and_hand_off_fails_its_message_and_no_oth
     sound = make_message(database, other, channel=MessageChannel.SMS, body="See you")
     sending.messages.claim_for_sending([growing.id, sound.id])
     load_recipients(sending, [growing.id, sound.id])
-    report = preflight(sending, [growing.id, sound.id])
+    report = render(sending, [growing.id, sound.id])
     assert report.fit == 3
 
     set_columns(database, grown, venue="Ž" * 200, updated_at=database.now())

@@ -4,9 +4,9 @@ from datetime import time, timedelta
 from threading import Event as Stop
 from zoneinfo import ZoneInfo
 
-from guestguard_dagster.delivery.asking import request_runs
-from guestguard_dagster.delivery.claiming import claim
-from guestguard_dagster.delivery.dispatching import dispatch
+from guestguard_dagster.delivery.claim import claim
+from guestguard_dagster.delivery.dispatch import dispatch
+from guestguard_dagster.delivery.run_requests import request_runs
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.events import Event
 from guestguard_dagster.domain.messages import MessageKind, MessageStatus

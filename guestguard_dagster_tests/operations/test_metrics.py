@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from guestguard_dagster.delivery.metrics import exposition
 from guestguard_dagster.domain.days import Days
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.messages import MessageStatus
+from guestguard_dagster.operations.metrics import exposition
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.operations.alerts import AlertRepo, NewAlert

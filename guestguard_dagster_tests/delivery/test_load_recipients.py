@@ -6,16 +6,15 @@ from uuid import UUID
 
 import pytest
 
-from guestguard_dagster.delivery.audience import load_recipients
-from guestguard_dagster.delivery.dispatching import dispatch
-from guestguard_dagster.delivery.finishing import mark_sent
+from guestguard_dagster.delivery.dispatch import dispatch
+from guestguard_dagster.delivery.load_recipients import load_recipients
+from guestguard_dagster.delivery.mark_sent import mark_sent
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.domain.messages import MessageAudience, MessageChannel, MessageStatus
 from guestguard_dagster.domain.suppressions import for_host, for_sending_number
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.people.events import EventRepo
-from guestguard_dagster_tests.delivery.conftest import NEVER_QUIET, SendContextOpener, smtp_settings, twilio_settings
 from guestguard_dagster_tests.delivery.rows import delivery_of, outcomes_of
 from guestguard_dagster_tests.delivery.steps import prepare, send
 from guestguard_dagster_tests.factories import (
@@ -28,6 +27,7 @@ from guestguard_dagster_tests.factories import (
 )
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
 from guestguard_dagster_tests.loopback.twilio import FROM_NUMBER, TwilioLoopback
+from guestguard_dagster_tests.send_contexts import NEVER_QUIET, SendContextOpener, smtp_settings, twilio_settings
 
 
 @pytest.mark.parametrize("audience", MessageAudience)

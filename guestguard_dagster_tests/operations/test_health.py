@@ -7,11 +7,11 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import insert, text
 
-from guestguard_dagster.delivery.health import ASKING_SENSOR, Health, Level, examine
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.messages import MessageStatus
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.local.nats import NatsServer
+from guestguard_dagster.operations.health import ASKING_SENSOR, Health, Level, examine
 from guestguard_dagster.senders.picker import pick_senders
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database

@@ -12,12 +12,12 @@ from threading import Event
 
 from guestguard_dagster.clock import boot_seconds
 from guestguard_dagster.delivery.database_retry import retry_database
-from guestguard_dagster.delivery.event_intake import EventSource, Rules, receive_from_stream
-from guestguard_dagster.delivery.notification_composing import NotificationComposer
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.delivery.worker import Worker
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.notifications import NotificationType
+from guestguard_dagster.notifications.composing import NotificationComposer
+from guestguard_dagster.notifications.intake import EventSource, Rules, receive_from_stream
 from guestguard_dagster.streams.errors import StreamFailed
 
 log = logging.getLogger(__name__)

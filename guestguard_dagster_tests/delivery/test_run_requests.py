@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guestguard_dagster.delivery.asking import RunAsk, group_into_runs
+from guestguard_dagster.delivery.run_requests import RunAsk, group_into_runs
 from guestguard_dagster.storage.messages.run_requests import Ask
 
 NOON = datetime(2026, 12, 5, 12, tzinfo=UTC)

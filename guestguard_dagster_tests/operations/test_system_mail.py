@@ -6,15 +6,15 @@ from threading import Event
 from sqlalchemy import text
 
 from guestguard_dagster.delivery.send_context import SendContext
-from guestguard_dagster.delivery.system_mail import SYSTEM_MAIL_QUEUES, mail_memos
 from guestguard_dagster.domain.memos import Memo, MemoKind
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.suppressions import SuppressionReason, for_host
+from guestguard_dagster.operations.system_mail import SYSTEM_MAIL_QUEUES, mail_memos
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.operations.system_mail import post
 from guestguard_dagster.storage.people.users import UserRepo
-from guestguard_dagster_tests.delivery.conftest import SendContextOpener, smtp_settings
 from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
+from guestguard_dagster_tests.send_contexts import SendContextOpener, smtp_settings
 
 
 def memo(address: str, *, occasion: str = "daily report of 2026-03-10") -> Memo:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
-from guestguard_dagster.delivery.ending import end_settled
+from guestguard_dagster.delivery.mark_sent import end_settled
 from guestguard_dagster.domain.callbacks import (
     CallbackContent,
     CalledDelivery,

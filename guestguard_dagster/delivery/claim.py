@@ -6,7 +6,7 @@ from datetime import timedelta
 from threading import Event
 from uuid import UUID
 
-from guestguard_dagster.delivery.quiet import claim_due
+from guestguard_dagster.delivery.quiet_hours import claim_due
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.departures import Departure
 from guestguard_dagster.domain.messages import MessageStatus

@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import Row, select
 
-from guestguard_dagster.delivery.event_intake import EventSource, Rules
-from guestguard_dagster.delivery.notification_sending import NotificationReport, receive_and_send
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.notifications import NotificationType
+from guestguard_dagster.notifications.intake import EventSource, Rules
+from guestguard_dagster.notifications.sending import NotificationReport, receive_and_send
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.tables.notifications import dead_letters, notifications
 from guestguard_dagster.streams.jetstream import JetStream

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, text
 
-from guestguard_dagster.delivery.callbacks import Applied, CallbackApplier
+from guestguard_dagster.callbacks.applying import Applied, CallbackApplier
 from guestguard_dagster.domain.callbacks import Provider, ProviderEvent
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.events import Event

@@ -1,0 +1,1 @@
+"""What providers tell about a mail or text after it left."""

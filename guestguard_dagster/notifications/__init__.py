@@ -1,0 +1,1 @@
+"""Events of the stream become notifications, and notifications become mail: intake, composing, sending."""

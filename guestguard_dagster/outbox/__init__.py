@@ -1,0 +1,1 @@
+"""What happened on the web, published on NATS once it is committed."""

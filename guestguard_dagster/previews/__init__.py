@@ -1,0 +1,1 @@
+"""A message as one guest would get it, before it leaves: previews and test sends."""
