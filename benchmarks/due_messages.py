@@ -1,4 +1,4 @@
-"""What one tick of the due-messages sensor asks of the database, by how many messages are scheduled in all."""
+"""What one tick of the due-messages sensor requests of the database, by how many messages are scheduled in all."""
 
 import re
 import statistics
@@ -16,7 +16,7 @@ from benchmarks.stage import Stage, vacuum
 from guestguard_dagster.delivery.run_requests import request_runs
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.messages.repo import MessageRepo
-from guestguard_dagster.storage.messages.run_requests import AskRepo
+from guestguard_dagster.storage.messages.run_requests import RunRequestRepo
 from guestguard_dagster_tests.factories import make_event
 
 _DUE = 200
@@ -69,11 +69,11 @@ def _measure_tick(stage: Stage, scheduled: int) -> _Tick:
 
 
 def _tick_of(database: Database) -> Callable[[], None]:
-    asks, messages = AskRepo(database), MessageRepo(database)
+    requests, messages = RunRequestRepo(database), MessageRepo(database)
 
     def tick() -> None:
         messages.expire_late()
-        asked = len(request_runs(messages, asks, {}, most=_LIMIT))
+        asked = len(request_runs(messages, requests, {}, most=_LIMIT))
         if asked != _DUE:
             raise AssertionError(f"the tick asked for {asked} messages, of which {_DUE} were due")
 

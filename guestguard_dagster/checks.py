@@ -23,7 +23,7 @@ from guestguard_dagster.domain.days import Days
 from guestguard_dagster.partitions import ZONE
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.senders import SendersResource
-from guestguard_dagster.storage.operations.checks import Audit, AuditRepo
+from guestguard_dagster.storage.operations.checks import Check, CheckRepo
 
 HARD_BOUNCES_BELOW = 0.05
 COMPLAINTS_WARN_FROM = 0.001
@@ -46,7 +46,7 @@ class LookBack(Config):
 )
 def audiences_match_their_deliveries(config: LookBack, database: DatabaseResource) -> AssetCheckResult:
     return _judged(
-        AuditRepo(database.get()).wrong_audiences(config.since(database)),
+        CheckRepo(database.get()).wrong_audiences(config.since(database)),
         "Rows were added or deleted by hand, or by something else that shares the database.",
     )
 
@@ -57,7 +57,7 @@ def audiences_match_their_deliveries(config: LookBack, database: DatabaseResourc
 )
 def nothing_is_overdue(database: DatabaseResource) -> AssetCheckResult:
     return _judged(
-        AuditRepo(database.get()).overdue(),
+        CheckRepo(database.get()).overdue(),
         "Look at the Runs page: is the daemon ticking, are runs queued, do they fail? `guestguard doctor` tells.",
     )
 
@@ -68,7 +68,7 @@ def nothing_is_overdue(database: DatabaseResource) -> AssetCheckResult:
 )
 def no_delivery_is_doubled(config: LookBack, database: DatabaseResource) -> AssetCheckResult:
     return _judged(
-        AuditRepo(database.get()).duplicates(config.since(database)),
+        CheckRepo(database.get()).duplicates(config.since(database)),
         "The unique index on message_deliveries is gone: bring it back with `guestguard migrate` or a restore.",
     )
 
@@ -82,7 +82,7 @@ def no_suppressed_address_is_written_to(
 ) -> AssetCheckResult:
     number = senders.settings().twilio_from_number
     return _judged(
-        AuditRepo(database.get()).written_to_despite_suppression(config.since(database), sending_number=number),
+        CheckRepo(database.get()).written_to_despite_suppression(config.since(database), sending_number=number),
         "Apologise, and find out who wrote past the engine: every hand-off looks at suppressions first.",
     )
 
@@ -93,7 +93,7 @@ def no_suppressed_address_is_written_to(
 )
 def nothing_is_stuck_in_a_hand_off(database: DatabaseResource) -> AssetCheckResult:
     return _judged(
-        AuditRepo(database.get()).stuck_hand_offs(),
+        CheckRepo(database.get()).stuck_hand_offs(),
         "The next run of the message settles these rows; if none comes, the due_messages sensor does not tick.",
     )
 
@@ -104,7 +104,7 @@ def nothing_is_stuck_in_a_hand_off(database: DatabaseResource) -> AssetCheckResu
 )
 def no_dead_letter_waits(database: DatabaseResource) -> AssetCheckResult:
     return _judged(
-        AuditRepo(database.get()).open_dead_letters(),
+        CheckRepo(database.get()).open_dead_letters(),
         "Run list_dead_letters to read them, then replay_dead_letters or dismiss_dead_letters.",
         severity=AssetCheckSeverity.WARN,
     )
@@ -157,18 +157,18 @@ CHECKS = [
 
 
 def _judged(
-    audit: Audit, what_to_do: str, *, severity: AssetCheckSeverity = AssetCheckSeverity.ERROR
+    check: Check, what_to_do: str, *, severity: AssetCheckSeverity = AssetCheckSeverity.ERROR
 ) -> AssetCheckResult:
-    if audit.passed:
+    if check.passed:
         return AssetCheckResult(passed=True, severity=severity, metadata={"found": 0})
-    columns = list(audit.examples[0])
-    records = [TableRecord({name: _cell(value) for name, value in example.items()}) for example in audit.examples]
+    columns = list(check.examples[0])
+    records = [TableRecord({name: _cell(value) for name, value in example.items()}) for example in check.examples]
     return AssetCheckResult(
         passed=False,
         severity=severity,
-        description=f"{audit.found} found. {what_to_do}",
+        description=f"{check.found} found. {what_to_do}",
         metadata={
-            "found": audit.found,
+            "found": check.found,
             "examples": MetadataValue.table(records, schema=TableSchema([TableColumn(name) for name in columns])),
         },
     )

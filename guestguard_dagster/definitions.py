@@ -15,13 +15,13 @@ from guestguard_dagster.jobs.alerts import tell_operators
 from guestguard_dagster.jobs.dead_letters import DEAD_LETTER_JOBS
 from guestguard_dagster.jobs.delivery_checks import delivery_checks
 from guestguard_dagster.jobs.ledger import replay_ledger
-from guestguard_dagster.jobs.memos import send_memos
 from guestguard_dagster.jobs.notifications import NOTIFICATION_JOBS
 from guestguard_dagster.jobs.provider_callbacks import apply_provider_callbacks
 from guestguard_dagster.jobs.reports import REPORT_JOBS
 from guestguard_dagster.jobs.retention import retention
 from guestguard_dagster.jobs.retry_failed import RETRY_JOBS
 from guestguard_dagster.jobs.send_scheduled import send_scheduled
+from guestguard_dagster.jobs.system_mail import send_system_mail
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.nats import NatsResource
 from guestguard_dagster.resources.senders import SendersResource
@@ -30,10 +30,10 @@ from guestguard_dagster.sensors.alerts import alerts
 from guestguard_dagster.sensors.automation import automation
 from guestguard_dagster.sensors.delivery_changes import delivery_changes
 from guestguard_dagster.sensors.due_messages import due_messages
-from guestguard_dagster.sensors.memos import memos
 from guestguard_dagster.sensors.nats_events import nats_events
 from guestguard_dagster.sensors.provider_callbacks import provider_callbacks
 from guestguard_dagster.sensors.run_watch import hold_terminated, run_watch
+from guestguard_dagster.sensors.system_mail import system_mail
 from guestguard_dagster.settings import load_settings
 
 
@@ -52,7 +52,7 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> Defini
             *RETRY_JOBS,
             *REPORT_JOBS,
             retention,
-            send_memos,
+            send_system_mail,
             tell_operators,
         ],
         schedules=SCHEDULES,
@@ -62,7 +62,7 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> Defini
             provider_callbacks,
             run_watch,
             hold_terminated,
-            memos,
+            system_mail,
             alerts,
             delivery_changes,
             automation,

@@ -20,7 +20,7 @@ from guestguard_dagster.domain.callbacks import (
     ProviderEvent,
     counts_for,
 )
-from guestguard_dagster.domain.deliveries import DeliveryNews
+from guestguard_dagster.domain.deliveries import DeliveryReport
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.suppressions import EVERY_HOST, SuppressionReason, for_sending_number
 from guestguard_dagster.senders.resend import callbacks as resend_callbacks
@@ -144,7 +144,7 @@ class CallbackApplier:
         self._suppress(provider, content)
         return self._move(delivery, content.update, of_earlier_round=of_round < delivery.round)
 
-    def _move(self, delivery: CalledDelivery, update: DeliveryNews, *, of_earlier_round: bool) -> Applied:
+    def _move(self, delivery: CalledDelivery, update: DeliveryReport, *, of_earlier_round: bool) -> Applied:
         if not counts_for(update, of_earlier_round=of_earlier_round):
             return Applied.CHANGED_NOTHING
         try:

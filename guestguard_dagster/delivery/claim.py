@@ -47,7 +47,7 @@ def claim(sending: SendContext, message_ids: Sequence[UUID], stop: Event) -> Cla
         schedule = read_schedule(sending, message_ids)
         if stop.is_set() or schedule.sending or schedule.first_due_in is None:
             break
-        sending.asks.renew(schedule.waiting)
+        sending.run_requests.renew(schedule.waiting)
         stop.wait(min(max(schedule.first_due_in, _SHORTEST_WAIT), _LOOK_AGAIN).total_seconds())
     return ClaimReport(schedule.sending, schedule.waiting, schedule.left, tuple(expired))
 

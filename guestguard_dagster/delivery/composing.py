@@ -157,7 +157,7 @@ class MessageComposer:
 
         A mail is not filled in for that: once its template is compiled, it takes any guest's name and link.
         """
-        screened = self._screen(recipients, asks_suppressions=False)
+        screened = self._screen(recipients, checks_suppressions=False)
         fit, refusals = 0, screened.refusals
         for ready in screened.ready:
             try:
@@ -168,10 +168,10 @@ class MessageComposer:
                 refusals.append(_too_long(ready, problem))
         return CheckReport(fit, refusals, screened.broken, frozenset(screened.stopped))
 
-    def _screen(self, recipients: Sequence[RecipientFacts], *, asks_suppressions: bool = True) -> _Screened:
+    def _screen(self, recipients: Sequence[RecipientFacts], *, checks_suppressions: bool = True) -> _Screened:
         screened = _Screened([], [], set(), {})
         leaving = list(self._of_messages_that_may_leave(recipients, screened))
-        suppressed = self._suppressed_scopes(leaving) if asks_suppressions else {}
+        suppressed = self._suppressed_scopes(leaving) if checks_suppressions else {}
         for context, members in leaving:
             self._screen_message(screened, context, members, suppressed.get(context.message.channel, {}))
         return screened

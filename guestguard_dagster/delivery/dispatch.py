@@ -86,7 +86,7 @@ class _Dispatch:
                 for worker in self._workers.values():
                     workers.callback(worker.close)
         if self._stop.is_set():
-            self._sending.asks.requeue(self._all)
+            self._sending.run_requests.requeue(self._all)
         outcomes = sum((worker.outcomes for worker in self._workers.values()), Counter[str]())
         return DispatchReport(outcomes, boot_seconds() - started, dict(self._deferred))
 
@@ -129,7 +129,7 @@ class _Dispatch:
     def _renew(self) -> None:
         if boot_seconds() - self._renewed_at >= _RENEW_EVERY.total_seconds():
             self._renewed_at = boot_seconds()
-            self._sending.asks.renew(self._all)
+            self._sending.run_requests.renew(self._all)
             for channel, worker in self._workers.items():
                 # batches to be tried again do not wait for the end of the audience
                 worker.wake(self._open_of(channel))
@@ -205,7 +205,7 @@ class _Dispatch:
     def _defer(self, worker: Worker, message_ids: Sequence[UUID], wait: timedelta, reason: str) -> None:
         if not message_ids:
             return
-        self._sending.asks.defer(message_ids, wait=wait, reason=reason)
+        self._sending.run_requests.defer(message_ids, wait=wait, reason=reason)
         worker.leave(message_ids)
         self._deferred[reason] += len(message_ids)
         for message_id in message_ids:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from guestguard_dagster.clock import boot_seconds
 from guestguard_dagster.domain.ledger import LedgerEntry, LedgerMark, LedgerRecord
-from guestguard_dagster.domain.memos import MemoKind
+from guestguard_dagster.domain.system_mail import SystemMailKind
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.ledger.position import LedgerRepo, Position, ThisDatabase
 from guestguard_dagster.streams.errors import StreamFailed
@@ -126,7 +126,7 @@ class LedgerGuard:
             self._look_again_at = boot_seconds() + _LOOK_AGAIN_SECONDS[self.standing.verdict]
         if marked_in not in (None, self.standing.database):
             return False  # some connections of this process lead elsewhere than others
-        return self.standing.may_send or queue_id == MemoKind.ALERT.queue_id
+        return self.standing.may_send or queue_id == SystemMailKind.ALERT.queue_id
 
 
 def _look(repo: LedgerRepo, ledger: Ledger, here: ThisDatabase) -> Standing:

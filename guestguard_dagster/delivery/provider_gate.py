@@ -128,7 +128,7 @@ class ProviderGate:
             self._is_sole = False
             self._sending.rates.leave_to_others(self._sender.account, self._token)
             # Whoever left it to this run a moment ago is not taken over any more.
-            self._sending.asks.wake(reason=self.left_to_another_run)
+            self._sending.run_requests.wake(reason=self.left_to_another_run)
 
     def note(self, outcomes: Sequence[Outcome]) -> bool:
         """What answers say about the account itself; False when nothing more may be handed off without a new turn."""
@@ -169,7 +169,7 @@ class ProviderGate:
             self._probe = None
             reason = self._sending.breakers.close(self._sender.account)
             if reason is not None:
-                self._sending.asks.wake(reason=reason)
+                self._sending.run_requests.wake(reason=reason)
         else:
             self.return_probe()
             self._look_again_at = boot_seconds() + _LOOK_AT_BREAKER_EVERY

@@ -27,7 +27,7 @@ def claim_due(sending: SendContext, message_ids: Sequence[UUID]) -> list[UUID]:
             message = departure.message
             waits.append(Deferral(message.id, message.version, until, quiet_reason(departure.event, until)))
     expired += sending.messages.expire(late)
-    sending.asks.defer_scheduled(waits)
+    sending.run_requests.defer_scheduled(waits)
     sending.messages.claim_for_sending(message_ids)
     return expired
 

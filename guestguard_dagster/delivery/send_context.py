@@ -14,7 +14,7 @@ from guestguard_dagster.storage.deliveries.batches import BatchRepo
 from guestguard_dagster.storage.messages.contexts import ContextRepo
 from guestguard_dagster.storage.messages.progress import ProgressRepo
 from guestguard_dagster.storage.messages.repo import MessageRepo
-from guestguard_dagster.storage.messages.run_requests import AskRepo
+from guestguard_dagster.storage.messages.run_requests import RunRequestRepo
 from guestguard_dagster.storage.notifications.dead_letters import DeadLetterRepo
 from guestguard_dagster.storage.notifications.repo import NotificationRepo
 from guestguard_dagster.storage.operations.installation import InstallationRepo
@@ -38,7 +38,7 @@ class SendContext:
     links: LinkMaker
     run_id: str
     lease_time: timedelta
-    asks: AskRepo
+    run_requests: RunRequestRepo
     audiences: AudienceRepo
     batches: BatchRepo
     breakers: BreakerRepo
@@ -71,7 +71,7 @@ class SendContext:
             links=LinkMaker.from_settings(settings),
             run_id=run_id,
             lease_time=lease_time,
-            asks=AskRepo(database),
+            run_requests=RunRequestRepo(database),
             audiences=AudienceRepo(database),
             batches=BatchRepo(database),
             breakers=BreakerRepo(database),

@@ -150,7 +150,11 @@ class Worker:
 
     def take_over(self) -> list[UUID]:
         """The messages that other runs left to this one, because it uses the whole rate of the account."""
-        return self._sending.asks.take_over(reason=self._gate.left_to_another_run) if self._gate.stay_sole() else []
+        return (
+            self._sending.run_requests.take_over(reason=self._gate.left_to_another_run)
+            if self._gate.stay_sole()
+            else []
+        )
 
     def flush(self) -> None:
         """Wait for the batch under way, and write down what it brought. Waits for the database if it is away."""

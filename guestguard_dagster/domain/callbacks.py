@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
-from guestguard_dagster.domain.deliveries import HANDED_OFF_STATUSES, DeliveryNews, DeliveryStatus
+from guestguard_dagster.domain.deliveries import HANDED_OFF_STATUSES, DeliveryReport, DeliveryStatus
 
 # Resend and SES take ASCII letters, digits, underscores and dashes in tags.
 _DELIVERY_TAG, _INSTALLATION_TAG = "delivery_id", "installation_id"
@@ -52,7 +52,7 @@ class CallbackContent:
     provider's own id. `suppress` is why the `addresses` are not to be written to any more.
     """
 
-    update: DeliveryNews | None = None
+    update: DeliveryReport | None = None
     delivery_id: int | None = None
     installation: str | None = None
     provider_message_id: str | None = None
@@ -105,7 +105,7 @@ def read_tags(tags: Mapping[str, object]) -> tuple[int | None, str | None]:
     return int(str(value)) if is_id else None, installation or None if isinstance(installation, str) else None
 
 
-def counts_for(update: DeliveryNews, *, of_earlier_round: bool) -> bool:
+def counts_for(update: DeliveryReport, *, of_earlier_round: bool) -> bool:
     """Whether an update moves its delivery. What failed in an earlier round has been tried again since; a mail that
     arrived then has arrived."""
     return not of_earlier_round or update.status in (DeliveryStatus.DELIVERED, DeliveryStatus.COMPLAINED)

@@ -90,7 +90,7 @@ _TOO_LATE = (SkipReason.EVENT_STARTED, SkipReason.TIME_PASSED)
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryNews:
+class DeliveryReport:
     """What became known about one delivery, e.g. from a provider's callback.
 
     `error_class`, `error_code` and `error_detail` are as in `domain.outcomes.Outcome`: without address, body or secret.

@@ -238,8 +238,8 @@ class _Payload(BaseModel):
             raise PayloadRefused("; ".join(sorted(problems))) from None
 
     def _digest(self) -> str:
-        told = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()
+        content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Tells operators what is wrong: in the log, by mail, and through a webhook. Each alert is told once."""
+"""Tells operators what is wrong: in the log, by mail, and through a webhook. Each alert is sent once."""
 
 from dagster import Failure, OpExecutionContext, in_process_executor, job, op
 
@@ -14,13 +14,13 @@ def tell(context: OpExecutionContext, database: DatabaseResource, senders: Sende
     from guestguard_dagster.reporting.alert_mail import alert_mails
 
     settings = senders.settings()
-    told = AlertRepo(database.get()).tell(lambda alerts: alert_mails(alerts, settings.operator_addresses))
-    for alert in told:
+    new = AlertRepo(database.get()).tell(lambda alerts: alert_mails(alerts, settings.operator_addresses))
+    for alert in new:
         context.log.error(f"{alert.title}: {alert.detail}")
-    context.add_output_metadata({"alerts": len(told), "mailed to": len(settings.operator_addresses) if told else 0})
-    if told and settings.alert_webhook_url is not None:
+    context.add_output_metadata({"alerts": len(new), "mailed to": len(settings.operator_addresses) if new else 0})
+    if new and settings.alert_webhook_url is not None:
         try:
-            post_alerts(settings.alert_webhook_url.get_secret_value(), told)
+            post_alerts(settings.alert_webhook_url.get_secret_value(), new)
         except WebhookRefused as problem:
             raise Failure(str(problem)) from None
 

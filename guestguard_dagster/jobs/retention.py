@@ -20,12 +20,12 @@ from guestguard_dagster.jobs.alerts import tell_operators
 from guestguard_dagster.jobs.dead_letters import DEAD_LETTER_JOBS
 from guestguard_dagster.jobs.delivery_checks import delivery_checks
 from guestguard_dagster.jobs.ledger import replay_ledger
-from guestguard_dagster.jobs.memos import send_memos
 from guestguard_dagster.jobs.notifications import NOTIFICATION_JOBS
 from guestguard_dagster.jobs.provider_callbacks import apply_provider_callbacks
 from guestguard_dagster.jobs.queues import MAINTENANCE_QUEUE
 from guestguard_dagster.jobs.retry_failed import RETRY_JOBS
 from guestguard_dagster.jobs.send_scheduled import send_scheduled
+from guestguard_dagster.jobs.system_mail import send_system_mail
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.senders import SendersResource
 from guestguard_dagster.storage.database import Database
@@ -41,7 +41,7 @@ _JOBS_WITHOUT_ASSETS = [
             *DEAD_LETTER_JOBS,
             replay_ledger,
             apply_provider_callbacks,
-            send_memos,
+            send_system_mail,
             tell_operators,
             *RETRY_JOBS,
         )

@@ -69,7 +69,7 @@ def _open_sending(
             if _is_being_terminated(context):
                 sending.runs.hold(context.run_id, request.ids(), reason=TERMINATED.format(run_id=context.run_id))
             elif not isinstance(error, Exception):
-                sending.asks.requeue(request.ids())  # a restart: the next tick may ask at once
+                sending.run_requests.requeue(request.ids())  # a restart: the next tick may ask at once
             raise
 
 

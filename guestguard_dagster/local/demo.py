@@ -137,13 +137,13 @@ def _show_broadcast(broadcast: Message) -> None:
 def _wait_until_sent(stack: Stack, database: Database, message_id: UUID) -> Message:
     messages, runs = MessageRepo(database), RunRepo(database)
     deadline = time.monotonic() + (_DUE_IN + _PATIENCE).total_seconds()
-    told = ""
+    shown = ""
     while time.monotonic() < deadline:
         message = messages.get(message_id)
-        news = _news(message, runs.runs_of(message_id))
-        if news != told:
-            tell(f"  {_clock(database.now())}  {news}")
-            told = news
+        progress = _progress(message, runs.runs_of(message_id))
+        if progress != shown:
+            tell(f"  {_clock(database.now())}  {progress}")
+            shown = progress
         if message.status not in (MessageStatus.SCHEDULED, MessageStatus.SENDING):
             return message
         if (sentence := stack.what_stopped()) is not None:
@@ -151,11 +151,11 @@ def _wait_until_sent(stack: Stack, database: Database, message_id: UUID) -> Mess
         time.sleep(_LOOK_SECONDS)
     raise LocalServiceError(
         f"the broadcast was not sent within {int(_PATIENCE.total_seconds())} seconds of its time, "
-        f"it is still at: {told} (logs are in {stack.data_folder / 'logs'})"
+        f"it is still at: {shown} (logs are in {stack.data_folder / 'logs'})"
     )
 
 
-def _news(message: Message, run_ids: Sequence[str]) -> str:
+def _progress(message: Message, run_ids: Sequence[str]) -> str:
     if message.waiting_reason or message.held_reason:
         return f"waiting: {message.waiting_reason or message.held_reason}"
     if message.status is MessageStatus.SCHEDULED:

@@ -72,5 +72,5 @@ def _wait_for_mails(stack: Stack, addresses: set[str], *, after: int) -> dict[st
 
 def _why(database: Database, event: Event) -> str:
     known = NotificationRepo(database).list_by_event(event.id)
-    told = ", ".join(f"{notification.type}: {notification.status}" for notification in known)
-    return f" ({told})" if told else " (the events were not received)"
+    states = ", ".join(f"{notification.type}: {notification.status}" for notification in known)
+    return f" ({states})" if states else " (the events were not received)"

@@ -18,7 +18,7 @@ from guestguard_dagster.storage.database import Database, DatabaseFailed
 from guestguard_dagster.storage.ledger.position import LedgerRepo
 from guestguard_dagster.storage.migrate import current_revision, newest_revision
 from guestguard_dagster.storage.operations.alerts import AlertRepo
-from guestguard_dagster.storage.operations.checks import LATE, AuditRepo
+from guestguard_dagster.storage.operations.checks import LATE, CheckRepo
 from guestguard_dagster.storage.operations.ticks import TickRepo
 from guestguard_dagster.storage.providers.breakers import BreakerRepo
 from guestguard_dagster.streams.access import NatsAccess
@@ -28,7 +28,7 @@ from guestguard_dagster.streams.jetstream import JetStream
 
 # The sensor ticks every 30 seconds; a code server that restarts takes half a minute.
 _TICKS_WITHIN = timedelta(minutes=3)
-ASKING_SENSOR = "due_messages"
+DUE_MESSAGES_SENSOR = "due_messages"
 
 
 class Level(StrEnum):
@@ -129,30 +129,30 @@ def _of_work(database: Database, settings: Settings) -> list[Finding]:
 
 
 def _daemon(database: Database) -> Finding:
-    age = TickRepo(database).ages().get(ASKING_SENSOR)
+    age = TickRepo(database).ages().get(DUE_MESSAGES_SENSOR)
     what_to_do = (
-        f"check that dagster-daemon and the code server run, and that the sensor {ASKING_SENSOR} is switched on"
+        f"check that dagster-daemon and the code server run, and that the sensor {DUE_MESSAGES_SENSOR} is switched on"
     )
     if age is None:
         return _error("daemon", f"Dagster's daemon has never ticked on this database; {what_to_do}")
     if age > _TICKS_WITHIN:
-        return _error("daemon", f"Dagster's daemon has not ticked for {_told(age)}; {what_to_do}")
-    return _ok("daemon", f"Dagster's daemon ticked {_told(age)} ago")
+        return _error("daemon", f"Dagster's daemon has not ticked for {_words(age)}; {what_to_do}")
+    return _ok("daemon", f"Dagster's daemon ticked {_words(age)} ago")
 
 
 def _queue(database: Database) -> Finding:
-    overdue = AuditRepo(database).overdue()
+    overdue = CheckRepo(database).overdue()
     if overdue.passed:
         return _ok("queue", "nothing is late")
     return _error(
         "queue",
-        f"{overdue.found} messages or notifications are more than {_told(LATE)} late; look at Dagster's Runs page: are "
+        f"{overdue.found} messages or notifications are more than {_words(LATE)} late; look at Dagster's Runs page: are "
         "runs queued, or do they fail?",
     )
 
 
 def _hand_offs(database: Database) -> Finding:
-    stuck = AuditRepo(database).stuck_hand_offs()
+    stuck = CheckRepo(database).stuck_hand_offs()
     if stuck.passed:
         return _ok("hand_offs", "no hand-off is stuck")
     return _error("hand_offs", f"{stuck.found} deliveries are stuck in a hand-off; the next run of each settles them")
@@ -180,7 +180,7 @@ def _breakers(database: Database, settings: Settings) -> list[Finding]:
 
 
 def _dead_letters(database: Database) -> Finding:
-    dead = AuditRepo(database).open_dead_letters()
+    dead = CheckRepo(database).open_dead_letters()
     if dead.passed:
         return _ok("dead_letters", "no event waits to be looked at")
     return _warning(
@@ -208,7 +208,9 @@ def _position_in_ledger(database: Database) -> Finding:
         return _error("ledger", sentence)
     age = database.now() - position.verified_at
     if age > _TICKS_WITHIN:
-        return _warning("ledger", f"the ledger was last looked at {_told(age)} ago; check that NATS runs, and NATS_URL")
+        return _warning(
+            "ledger", f"the ledger was last looked at {_words(age)} ago; check that NATS runs, and NATS_URL"
+        )
     return _ok("ledger", "whatever the ledger says has left is known to the database")
 
 
@@ -235,7 +237,7 @@ def _error(name: str, sentence: str) -> Finding:
     return Finding(name, Level.ERROR, sentence)
 
 
-def _told(age: timedelta) -> str:
+def _words(age: timedelta) -> str:
     seconds = round(age.total_seconds())
     if seconds < 120:
         return f"{seconds} seconds"

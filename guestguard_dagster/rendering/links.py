@@ -61,7 +61,7 @@ def unsubscribe_url(public_base_url: str, secret: str, guest_id: UUID, event_id:
     return public_base_url.rstrip("/") + UNSUBSCRIBE_PATH + unsubscribe_token(secret, guest_id, event_id)
 
 
-def sample_unsubscribe_url(public_base_url: str) -> str:
+def preview_unsubscribe_url(public_base_url: str) -> str:
     """What stands in a sample in place of a guest's link; it leads to a page that says so."""
     return f"{public_base_url.rstrip('/')}{UNSUBSCRIBE_PATH}preview"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from guestguard_dagster.domain.days import Days
-from guestguard_dagster.domain.memos import Memo, MemoKind
+from guestguard_dagster.domain.system_mail import SystemMail, SystemMailKind
 from guestguard_dagster.reporting.document import Document
 from guestguard_dagster.reporting.event_report import event_report
 from guestguard_dagster.reporting.period_report import period_report
@@ -93,8 +93,8 @@ def _publish(
     link_in_mail = None if subject.kind is ReportKind.EVENT else link
     why_not = _why_not_mailed(subject.kind, days, database.now())
     mails = [
-        Memo(
-            MemoKind.REPORT,
+        SystemMail(
+            SystemMailKind.REPORT,
             f"report:{subject.name}",
             addressee.address,
             addressee.name,

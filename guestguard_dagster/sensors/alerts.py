@@ -1,4 +1,4 @@
-"""Every minute: runs that failed, and checks that fail. What is new is told to operators; what is over is closed."""
+"""Every minute: runs that failed, and checks that fail. What is new is sent to operators; what is over is closed."""
 
 from datetime import datetime
 
@@ -61,10 +61,10 @@ def alerts(context: SensorEvaluationContext, database: DatabaseResource, senders
             *stopped,
         ]
     )
-    untold = repo.count_untold()
+    new = repo.count_new()
     return SensorResult(
-        run_requests=[RunRequest()] if untold else [],
-        skip_reason=None if untold else "nothing new is wrong",
+        run_requests=[RunRequest()] if new else [],
+        skip_reason=None if new else "nothing new is wrong",
         cursor=until.isoformat(),
     )
 
@@ -117,8 +117,8 @@ def _of_check(verdict: AssetCheckEvaluation, dagster_url: str | None) -> NewAler
 
 def _why(instance: DagsterInstance, run: DagsterRun) -> str:
     """Which steps failed, as Dagster says it; what they raised is on the run's page."""
-    told = instance.all_logs(run.run_id, of_type=DagsterEventType.RUN_FAILURE)
-    return told[-1].message if told else "it ended without saying why."
+    failures = instance.all_logs(run.run_id, of_type=DagsterEventType.RUN_FAILURE)
+    return failures[-1].message if failures else "it ended without saying why."
 
 
 def _subject_of_job(job_name: str) -> str:

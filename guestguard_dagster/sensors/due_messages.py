@@ -14,9 +14,9 @@ from dagster import (
     sensor,
 )
 
-from guestguard_dagster.delivery.blocked_channels import paused_channels, wake_from_replaced_accounts
+from guestguard_dagster.delivery.blocked_channels import blocked_channels, wake_from_replaced_accounts
 from guestguard_dagster.delivery.ledger import Verdict, keep
-from guestguard_dagster.delivery.run_requests import RunAsk, group_into_runs, request_runs
+from guestguard_dagster.delivery.run_requests import RunToLaunch, group_into_runs, request_runs
 from guestguard_dagster.jobs.queues import SEND_SLOTS
 from guestguard_dagster.jobs.send_scheduled import requested_ids, send_scheduled
 from guestguard_dagster.jobs.send_tags import send_tags
@@ -24,7 +24,7 @@ from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.nats import NatsResource
 from guestguard_dagster.resources.senders import SendersResource
 from guestguard_dagster.storage.messages.repo import MessageRepo
-from guestguard_dagster.storage.messages.run_requests import AskRepo
+from guestguard_dagster.storage.messages.run_requests import RunRequestRepo
 from guestguard_dagster.storage.operations.ticks import TickRepo
 from guestguard_dagster.storage.providers.breakers import BreakerRepo
 
@@ -49,16 +49,16 @@ def due_messages(
         return SkipReason(standing.sentence)
     if standing.sentence and standing.verdict is not Verdict.NOT_KEPT:
         context.log.warning(standing.sentence)
-    asks = AskRepo(database.get())
+    requests = RunRequestRepo(database.get())
     queued, running = _send_runs(context.instance)
-    asks.renew(queued)
+    requests.renew(queued)
     messages = MessageRepo(database.get())
     if expired := messages.expire_late():
         context.log.warning(f"{len(expired)} messages could only have left too late: cancelled")
     breakers = BreakerRepo(database.get())
-    wake_from_replaced_accounts(breakers, asks, senders.get())
-    pauses = paused_channels(breakers, senders.get())
-    due = request_runs(messages, asks, pauses, most=_MOST_MESSAGES_PER_TICK)
+    wake_from_replaced_accounts(breakers, requests, senders.get())
+    blocked = blocked_channels(breakers, senders.get())
+    due = request_runs(messages, requests, blocked, most=_MOST_MESSAGES_PER_TICK)
     if not due:
         return SkipReason("no message is due within the next 90 seconds")
     runs = group_into_runs(due, free_slots=SEND_SLOTS - running)
@@ -75,7 +75,7 @@ def _send_runs(instance: DagsterInstance) -> tuple[list[UUID], int]:
     return [message_id for run in waiting for message_id in requested_ids(run)], len(unfinished)
 
 
-def _request(run: RunAsk) -> RunRequest:
+def _request(run: RunToLaunch) -> RunRequest:
     return RunRequest(
         run_key=run.key,
         run_config={"message_ids": [str(message_id) for message_id in run.message_ids]},

@@ -18,7 +18,7 @@ from dagster import (
 )
 
 from guestguard_dagster.clock import utc_now
-from guestguard_dagster.delivery.blocked_channels import paused_channels
+from guestguard_dagster.delivery.blocked_channels import blocked_channels
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.jobs.notifications import NOTIFICATION_JOBS
@@ -67,7 +67,7 @@ def nats_events(
             asked[kind] = utc_now()
             requests.append(RunRequest(job_name=drain_job.name))
     if not requests:
-        return SkipReason(problem or _told(survey, running))
+        return SkipReason(problem or _skip_reason(survey, running))
     if problem is not None:
         context.log.warning(problem)
     return SensorResult(run_requests=requests, cursor=json.dumps({kind: at.isoformat() for kind, at in asked.items()}))
@@ -111,18 +111,18 @@ def _unfinished(database: DatabaseResource, senders: SendersResource) -> set[Not
     ]
     if not free:
         return set()
-    pause = paused_channels(BreakerRepo(database.get()), senders.get()).get(MessageChannel.EMAIL)
+    pause = blocked_channels(BreakerRepo(database.get()), senders.get()).get(MessageChannel.EMAIL)
     if pause is None:
         return set(free)
     return set(free[:1]) if pause.probe else set()
 
 
-def _told(survey: Survey, running: set[NotificationType]) -> str:
+def _skip_reason(survey: Survey, running: set[NotificationType]) -> str:
     if running:
         return f"runs are at work on {', '.join(sorted(running))}"
     waiting = sum(backlog.unacked for backlog in survey.backlogs.values())
-    told = f"{waiting} events wait for their next delivery" if waiting else "nothing waits in NATS"
-    return "; ".join([told, *survey.drift])
+    waiting_sentence = f"{waiting} events wait for their next delivery" if waiting else "nothing waits in NATS"
+    return "; ".join([waiting_sentence, *survey.drift])
 
 
 def _read_cursor(cursor: str | None) -> dict[NotificationType, datetime]:

@@ -15,15 +15,8 @@ from guestguard_dagster.settings import Settings, load_settings
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.web import health, monitoring, sign_in
 from guestguard_dagster.web.access_log import AccessLog
-from guestguard_dagster.web.api import (
-    collaborators,
-    deliveries,
-    events,
-    guests,
-    messages,
-    notifications,
-    samples,
-)
+from guestguard_dagster.web.api import collaborators, deliveries, events, guests, messages, notifications
+from guestguard_dagster.web.api import previews as samples
 from guestguard_dagster.web.headers import SecurityHeaders
 from guestguard_dagster.web.limits import BoundedBody
 from guestguard_dagster.web.pages import host, reports

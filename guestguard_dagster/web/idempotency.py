@@ -99,5 +99,5 @@ def _release(services: Services, user_id: UUID, key: str, _response: Response) -
 
 async def _digest(request: Request) -> bytes:
     """What makes two requests the same: where they go, and every byte of what they say."""
-    told = f"{request.method} {request.url.path}?{request.url.query}".encode()
-    return hashlib.sha256(hashlib.sha256(told).digest() + await request.body()).digest()
+    target = f"{request.method} {request.url.path}?{request.url.query}".encode()
+    return hashlib.sha256(hashlib.sha256(target).digest() + await request.body()).digest()

@@ -19,7 +19,7 @@ from dagster import (
 )
 
 from guestguard_dagster.definitions import build_defs
-from guestguard_dagster.domain.deliveries import DeliveryNews, DeliveryStatus
+from guestguard_dagster.domain.deliveries import DeliveryReport, DeliveryStatus
 from guestguard_dagster.domain.messages import MessageStatus
 from guestguard_dagster.reporting.charts import LARGEST_PNG
 from guestguard_dagster.storage.database import Database
@@ -162,7 +162,7 @@ def test_a_late_callback_refreshes_the_day_it_touches_and_no_other(automation: A
     sent(database, send_at=NOON + timedelta(days=1))
     automation.tick()
 
-    MessageRepo(database).record_delivery(late, DeliveryNews(DeliveryStatus.COMPLAINED))
+    MessageRepo(database).record_delivery(late, DeliveryReport(DeliveryStatus.COMPLAINED))
 
     assert automation.tick() == {name: {DAY} for name in NAMES}
     assert automation.tick() == {}
@@ -173,7 +173,7 @@ def test_late_callbacks_on_several_days_refresh_each_of_them_once(automation: Au
     automation.tick()
 
     for delivery in (first, second):
-        MessageRepo(database).record_delivery(delivery, DeliveryNews(DeliveryStatus.BOUNCED))
+        MessageRepo(database).record_delivery(delivery, DeliveryReport(DeliveryStatus.BOUNCED))
 
     assert automation.tick() == {name: {DAY, "2026-03-14"} for name in NAMES}
     assert automation.tick() == {}

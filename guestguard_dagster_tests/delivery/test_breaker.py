@@ -8,13 +8,13 @@ from threading import Event
 import pytest
 from sqlalchemy import func, text, update
 
-from guestguard_dagster.delivery.blocked_channels import paused_channels, wake_from_replaced_accounts
+from guestguard_dagster.delivery.blocked_channels import blocked_channels, wake_from_replaced_accounts
 from guestguard_dagster.delivery.dispatch import dispatch
 from guestguard_dagster.delivery.run_requests import request_runs
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.messages import Message, MessageChannel, MessageStatus
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.messages.run_requests import Ask
+from guestguard_dagster.storage.messages.run_requests import MessageRunRequest
 from guestguard_dagster.storage.providers.breakers import FIRST_OPEN_TIME, Breaker
 from guestguard_dagster.storage.tables.deliveries import delivery_batches
 from guestguard_dagster_tests.crash.passing_time import let_waits_pass
@@ -56,9 +56,11 @@ def breaker_of(sending: SendContext) -> Breaker | None:
     return sending.breakers.get(sending.senders.email.account)
 
 
-def asks(sending: SendContext) -> list[Ask]:
+def requests(sending: SendContext) -> list[MessageRunRequest]:
     """What a tick of the sensor requests runs for."""
-    return request_runs(sending.messages, sending.asks, paused_channels(sending.breakers, sending.senders), most=100)
+    return request_runs(
+        sending.messages, sending.run_requests, blocked_channels(sending.breakers, sending.senders), most=100
+    )
 
 
 def open_time_is_over(database: Database) -> None:
@@ -132,7 +134,7 @@ def test_while_it_is_open_nobody_is_asked(
     refuse(locked_server)
     first, second = a_message(database), a_message(database)
     send(sending, [first.id])
-    assert asks(sending) == []
+    assert requests(sending) == []
     assert read_message(database, second.id).waiting_reason == read_message(database, first.id).waiting_reason
 
 
@@ -145,10 +147,10 @@ def test_when_its_time_is_over_one_message_is_asked_for_and_one_recipient_tried(
     let_the_open_time_pass(database, first)
     tried = locked_server.connections
 
-    [ask] = asks(sending)
-    send(sending, [ask.message_id])
+    [requested] = requests(sending)
+    send(sending, [requested.message_id])
 
-    assert ask.message_id == first.id
+    assert requested.message_id == first.id
     assert read_message(database, second.id).waiting_reason is not None
     assert locked_server.connections - tried == 1
     assert sum(len(attempts_of(database, row.id)) for row in deliveries_of(database, first)) == 21
@@ -176,11 +178,11 @@ def test_a_successful_probe_closes_it_and_wakes_who_waits(
     refuse(locked_server)
     first, second, third = a_message(database), a_message(database), a_message(database)
     send(sending, [first.id])
-    assert asks(sending) == []
+    assert requests(sending) == []
     let_the_open_time_pass(database, first)
     locked_server.faults.clear()
 
-    [probe] = asks(sending)
+    [probe] = requests(sending)
     send(sending, [probe.message_id])
 
     assert breaker_of(sending) is None
@@ -188,7 +190,7 @@ def test_a_successful_probe_closes_it_and_wakes_who_waits(
     for waiting in (second, third):
         woken = read_message(database, waiting.id)
         assert (woken.waiting_reason, woken.not_before) == (None, None)
-    assert {ask.message_id for ask in asks(sending)} == {second.id, third.id}
+    assert {requested.message_id for requested in requests(sending)} == {second.id, third.id}
     send(sending, [second.id, third.id])
     assert set(locked_server.recipients().values()) == {1}
     assert len(locked_server.accepted) == 9
@@ -269,11 +271,11 @@ def test_an_account_of_one_channel_does_not_stop_the_other(
     refuse(locked_server)
     message = a_message(database)
     send(sending, [message.id])
-    pauses = paused_channels(sending.breakers, sending.senders)
-    assert pauses.keys() == {MessageChannel.EMAIL}
-    assert not pauses[MessageChannel.EMAIL].probe
+    blocked = blocked_channels(sending.breakers, sending.senders)
+    assert blocked.keys() == {MessageChannel.EMAIL}
+    assert not blocked[MessageChannel.EMAIL].probe
     let_waits_pass(database)
-    assert paused_channels(sending.breakers, sending.senders)[MessageChannel.EMAIL].probe
+    assert blocked_channels(sending.breakers, sending.senders)[MessageChannel.EMAIL].probe
 
 
 def test_another_account_at_the_same_provider_is_not_stopped(
@@ -298,7 +300,7 @@ def test_a_host_who_stops_a_waiting_message_keeps_it_from_being_the_probe(
     send(sending, [stopped.id])
     sending.messages.hold([stopped.id], reason="the host stopped it")
     let_the_open_time_pass(database, stopped)
-    assert [ask.message_id for ask in asks(sending)] == [other.id]
+    assert [requested.message_id for requested in requests(sending)] == [other.id]
 
 
 def test_a_new_account_wakes_who_waited_for_the_old_one(
@@ -311,13 +313,13 @@ def test_a_new_account_wakes_who_waited_for_the_old_one(
     refuse(locked_server)
     message = a_message(database)
     send(sending, [message.id])
-    wake_from_replaced_accounts(sending.breakers, sending.asks, sending.senders)
-    assert asks(sending) == [], "the account is still in use"
+    wake_from_replaced_accounts(sending.breakers, sending.run_requests, sending.senders)
+    assert requests(sending) == [], "the account is still in use"
 
     new = open_sending(smtp_settings(mail_server))
-    wake_from_replaced_accounts(new.breakers, new.asks, new.senders)
+    wake_from_replaced_accounts(new.breakers, new.run_requests, new.senders)
 
-    assert [ask.message_id for ask in asks(new)] == [message.id]
+    assert [requested.message_id for requested in requests(new)] == [message.id]
     assert breaker_of(sending) is None
     send(new, [message.id])
     assert statuses_of(database, message) == {"sent": 3}

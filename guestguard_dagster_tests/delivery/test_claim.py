@@ -147,7 +147,7 @@ class TestUntilItsInstant:
     def test_the_run_keeps_others_from_being_asked(
         self, run: Future[object], sending: SendContext, database: Database, message: Message
     ) -> None:
-        assert request_runs(sending.messages, sending.asks, {}, most=10) == []
+        assert request_runs(sending.messages, sending.run_requests, {}, most=10) == []
         MessageRepo(database).cancel(message.id)
         run.result()
 

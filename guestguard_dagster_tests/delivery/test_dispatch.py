@@ -217,7 +217,7 @@ class TestRetries:
             assert report.deferred == {"waiting to try again": 1}
             waiting = read_message(database, message.id)
             assert (waiting.status, waiting.waiting_reason) == (MessageStatus.SENDING, "waiting to try again")
-            assert sending.asks.take([message.id]) == [], "nobody is asked before the wait is over"
+            assert sending.run_requests.take([message.id]) == [], "nobody is asked before the wait is over"
             let_waits_pass(database)
         send(sending, [message.id])
 

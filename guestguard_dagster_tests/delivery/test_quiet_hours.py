@@ -46,7 +46,7 @@ def test_a_message_due_in_quiet_hours_waits_for_their_end(
     assert waiting.not_before - database.now() > _NOW_UNTIL - timedelta(minutes=1)
     assert waiting.waiting_reason is not None
     assert waiting.waiting_reason.startswith("quiet hours until ")
-    assert not request_runs(sending.messages, sending.asks, {}, most=10)
+    assert not request_runs(sending.messages, sending.run_requests, {}, most=10)
 
 
 def test_a_message_that_quiet_hours_keep_beyond_the_start_expires(sending: SendContext, database: Database) -> None:

@@ -156,7 +156,7 @@ def test_a_run_that_is_stopped_ends_its_group_and_leaves_the_rest(
     sending = open_sending(senders=watched.senders())
     message = a_message(database, 240)
     prepare(sending, [message.id])
-    sending.asks.take([message.id])
+    sending.run_requests.take([message.id])
     stop = Event()
     watched.after = stop.set
 
@@ -164,7 +164,9 @@ def test_a_run_that_is_stopped_ends_its_group_and_leaves_the_rest(
 
     assert statuses_of(database, message) == {"sent": 100, "pending": 140}
     assert len(mail_server.accepted) == 100
-    assert [ask.message_id for ask in sending.asks.take([message.id])] == [message.id], "the next tick asks at once"
+    assert [ask.message_id for ask in sending.run_requests.take([message.id])] == [message.id], (
+        "the next tick asks at once"
+    )
     watched.after = lambda: None
     send(sending, [message.id])
     assert set(mail_server.recipients().values()) == {1}

@@ -8,13 +8,13 @@ from sqlalchemy import text
 
 from guestguard_dagster.delivery.ledger import Verdict, check
 from guestguard_dagster.domain.ledger import LedgerGap
-from guestguard_dagster.domain.memos import Memo, MemoKind
 from guestguard_dagster.domain.notifications import Arrival, NotificationStatus, NotificationType, read_payload
+from guestguard_dagster.domain.system_mail import SystemMail, SystemMailKind
 from guestguard_dagster.operations.ledger_replay import replay
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.ledger.position import LEFT_BEFORE_RESTORE, MAY_HAVE_LEFT
 from guestguard_dagster.storage.notifications.repo import Fate, Incoming, NotificationRepo
-from guestguard_dagster.storage.operations import system_mail as memos
+from guestguard_dagster.storage.operations import system_mail
 from guestguard_dagster.streams.ledger import Ledger
 from guestguard_dagster_tests.factories import make_event, make_guests
 from guestguard_dagster_tests.ledger.conftest import BackUp, Start
@@ -22,7 +22,9 @@ from guestguard_dagster_tests.ledger.sending import Arrived
 from guestguard_dagster_tests.streams.events import rsvp_confirmed
 
 RSVP = NotificationType.CONFIRMATION
-REPORT = Memo(MemoKind.REPORT, "report on 2026-03-01", "Ops@example.com", "Ops", "Report", "text", "<p>html</p>")
+REPORT = SystemMail(
+    SystemMailKind.REPORT, "report on 2026-03-01", "Ops@example.com", "Ops", "Report", "text", "<p>html</p>"
+)
 
 
 def arrival(data: bytes, sequence: int, published_at: datetime) -> Arrival:
@@ -56,9 +58,9 @@ def test_what_an_event_or_an_occasion_becomes_has_the_same_id_whenever_it_is_wri
     event = arrival(b"{}", 7, moment)
     assert event.notification_id == UUID("58ec2a48-5ac6-504c-9ab6-eb8b56c6995d")
     assert arrival(b"{}", 7, moment + timedelta(microseconds=1)).notification_id != event.notification_id
-    shouted = Memo(MemoKind.REPORT, REPORT.occasion, REPORT.address.upper(), "", "", "", "")
+    shouted = SystemMail(SystemMailKind.REPORT, REPORT.occasion, REPORT.address.upper(), "", "", "", "")
     assert shouted.id == REPORT.id
-    assert Memo(MemoKind.REPORT, "report on 2026-03-02", REPORT.address, "", "", "", "").id != REPORT.id
+    assert SystemMail(SystemMailKind.REPORT, "report on 2026-03-02", REPORT.address, "", "", "", "").id != REPORT.id
 
 
 def test_events_that_are_read_again_after_a_restore_send_nothing_that_had_left(
@@ -105,14 +107,14 @@ def test_a_report_that_had_left_is_not_mailed_again(
     assert process.guard.may_send()
     backup_url = back_up(database_url)
     with database.transaction() as connection:
-        assert memos.post(connection, [REPORT]) == 1
+        assert system_mail.post(connection, [REPORT]) == 1
     assert process.send() == 1
 
     restored = start(backup_url)
     replay(restored.database, ledger)
     restored = start(backup_url)
     with restored.database.transaction() as connection:
-        assert memos.post(connection, [REPORT]) == 1
+        assert system_mail.post(connection, [REPORT]) == 1
     restored.send()
     assert arrived.mails == {(None, REPORT.id): 1}
 
@@ -146,18 +148,18 @@ def test_what_answers_to_events_of_a_gap_is_unknown(
 def test_operators_get_the_alert_about_it_while_nothing_else_leaves(
     database: Database, ledger: Ledger, arrived: Arrived, start: Start, back_up: BackUp, database_url: str
 ) -> None:
-    alert = MemoKind.ALERT
-    old, new = (Memo(alert, f"alerts from {number}", "ops@example.com", "", "", "", "") for number in (1, 2))
+    alert = SystemMailKind.ALERT
+    old, new = (SystemMail(alert, f"alerts from {number}", "ops@example.com", "", "", "", "") for number in (1, 2))
     process = start(database_url)
     assert process.guard.may_send()
     with database.transaction() as connection:
-        memos.post(connection, [old, REPORT])
+        system_mail.post(connection, [old, REPORT])
     backup_url = back_up(database_url)
     process.send()
     restored = start(backup_url)
     assert check(restored.database, ledger).verdict is Verdict.BEHIND
     with restored.database.transaction() as connection:
-        memos.post(connection, [new])
+        system_mail.post(connection, [new])
     restored.send(queue_id=alert.queue_id)
     assert arrived.mails == {(None, old.id): 1, (None, REPORT.id): 1, (None, new.id): 1}
     replay(restored.database, ledger)

@@ -11,7 +11,7 @@ from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.messages import MessageStatus
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.local.nats import NatsServer
-from guestguard_dagster.operations.health import ASKING_SENSOR, Health, Level, examine
+from guestguard_dagster.operations.health import DUE_MESSAGES_SENSOR, Health, Level, examine
 from guestguard_dagster.senders.picker import pick_senders
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database
@@ -32,7 +32,7 @@ TWILIO: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def ticking(database: Database) -> None:
-    TickRepo(database).note(ASKING_SENSOR)
+    TickRepo(database).note(DUE_MESSAGES_SENSOR)
 
 
 def health(database: Database, **settings: Any) -> Health:

@@ -6,10 +6,10 @@ from threading import Event
 from sqlalchemy import text
 
 from guestguard_dagster.delivery.send_context import SendContext
-from guestguard_dagster.domain.memos import Memo, MemoKind
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.suppressions import SuppressionReason, for_host
-from guestguard_dagster.operations.system_mail import SYSTEM_MAIL_QUEUES, mail_memos
+from guestguard_dagster.domain.system_mail import SystemMail, SystemMailKind
+from guestguard_dagster.operations.system_mail import SYSTEM_MAIL_QUEUES, send_waiting_mail
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.operations.system_mail import post
 from guestguard_dagster.storage.people.users import UserRepo
@@ -17,46 +17,52 @@ from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
 from guestguard_dagster_tests.send_contexts import SendContextOpener, smtp_settings
 
 
-def memo(address: str, *, occasion: str = "daily report of 2026-03-10") -> Memo:
-    return Memo(
-        MemoKind.REPORT, occasion, address, "Olga Operator", "Delivery report", "All is well.", "<p>All is well.</p>"
+def system_mail(address: str, *, occasion: str = "daily report of 2026-03-10") -> SystemMail:
+    return SystemMail(
+        SystemMailKind.REPORT,
+        occasion,
+        address,
+        "Olga Operator",
+        "Delivery report",
+        "All is well.",
+        "<p>All is well.</p>",
     )
 
 
-def write(database: Database, *memos: Memo) -> int:
+def write(database: Database, *mails: SystemMail) -> int:
     with database.transaction() as connection:
-        return post(connection, memos)
+        return post(connection, mails)
 
 
-def test_everybody_gets_the_memo_that_was_written_for_them(
+def test_everybody_gets_the_mail_that_was_written_for_them(
     database: Database, sending: SendContext, mail_server: SmtpLoopback
 ) -> None:
-    assert write(database, memo("ops@example.com"), memo("boss@example.com")) == 2
+    assert write(database, system_mail("ops@example.com"), system_mail("boss@example.com")) == 2
 
-    report = mail_memos(sending, Event())
+    report = send_waiting_mail(sending, Event())
 
     assert report.outcomes == Counter(sent=2)
     assert report.left == 0
     assert mail_server.recipients() == {"ops@example.com": 1, "boss@example.com": 1}
 
 
-def test_nobody_gets_two_memos_about_the_same(
+def test_nobody_gets_two_mails_about_the_same(
     database: Database, sending: SendContext, mail_server: SmtpLoopback
 ) -> None:
-    write(database, memo("ops@example.com"))
-    mail_memos(sending, Event())
+    write(database, system_mail("ops@example.com"))
+    send_waiting_mail(sending, Event())
 
-    assert write(database, memo("OPS@example.com"), memo("ops@example.com", occasion="another day")) == 1
-    mail_memos(sending, Event())
-    mail_memos(sending, Event())
+    assert write(database, system_mail("OPS@example.com"), system_mail("ops@example.com", occasion="another day")) == 1
+    send_waiting_mail(sending, Event())
+    send_waiting_mail(sending, Event())
 
     assert mail_server.recipients() == {"ops@example.com": 2}
 
 
-def test_a_memo_whose_hand_off_was_interrupted_is_not_mailed_again(
+def test_a_mail_whose_hand_off_was_interrupted_is_not_mailed_again(
     database: Database, sending: SendContext, mail_server: SmtpLoopback
 ) -> None:
-    write(database, memo("ops@example.com"))
+    write(database, system_mail("ops@example.com"))
     sending.batches.lease([SYSTEM_MAIL_QUEUES[0]], limit=1, per_queue=1, duration=sending.lease_time)
     with database.transaction() as connection:
         connection.execute(
@@ -66,17 +72,17 @@ def test_a_memo_whose_hand_off_was_interrupted_is_not_mailed_again(
             )
         )
 
-    report = mail_memos(sending, Event())
+    report = send_waiting_mail(sending, Event())
 
     assert report.outcomes == Counter(unknown=1)
     assert mail_server.recipients() == {}
 
 
-def test_an_address_that_bounces_for_everybody_gets_no_memo(
+def test_an_address_that_bounces_for_everybody_gets_no_system_mail(
     database: Database, sending: SendContext, mail_server: SmtpLoopback
 ) -> None:
     host = UserRepo(database).get_or_create(email="host@example.com", name="Hanna Host")
-    write(database, memo("gone@example.com"), memo(host.email))
+    write(database, system_mail("gone@example.com"), system_mail(host.email))
     sending.suppressions.add(
         MessageChannel.EMAIL, "gone@example.com", reason=SuppressionReason.HARD_BOUNCE, source="smtp"
     )
@@ -84,24 +90,24 @@ def test_an_address_that_bounces_for_everybody_gets_no_memo(
         MessageChannel.EMAIL, host.email, scope=for_host(host.id), reason=SuppressionReason.UNSUBSCRIBE, source="guest"
     )
 
-    mail_memos(sending, Event())
+    send_waiting_mail(sending, Event())
 
     assert mail_server.recipients() == {"host@example.com": 1}
 
 
 def test_without_a_provider_nothing_leaves(database: Database, open_sending: SendContextOpener) -> None:
-    write(database, memo("ops@example.com"))
+    write(database, system_mail("ops@example.com"))
 
-    assert mail_memos(open_sending(), Event()).outcomes == Counter(dry_run=1)
+    assert send_waiting_mail(open_sending(), Event()).outcomes == Counter(dry_run=1)
 
 
-def test_two_runs_share_the_memos(
+def test_two_runs_share_the_mails(
     database: Database, open_sending: SendContextOpener, mail_server: SmtpLoopback
 ) -> None:
-    write(database, *(memo(f"ops-{number}@example.com") for number in range(120)))
+    write(database, *(system_mail(f"ops-{number}@example.com") for number in range(120)))
 
     for _ in range(2):
-        mail_memos(open_sending(smtp_settings(mail_server)), Event())
+        send_waiting_mail(open_sending(smtp_settings(mail_server)), Event())
 
     assert set(mail_server.recipients().values()) == {1}
     assert len(mail_server.recipients()) == 120

@@ -38,8 +38,8 @@ from guestguard_dagster.senders.base import Attachment, Mail
 from guestguard_dagster.senders.raw_mail import MailComposer
 from guestguard_dagster.senders.resend.sdk import ResendAccount
 from guestguard_dagster.senders.resend.sending import ResendSender
-from guestguard_dagster.web.api.event_shapes import BrandingValues, NewEvent, NewGuest
-from guestguard_dagster.web.api.message_shapes import NewMessage
+from guestguard_dagster.web.api.event_schemas import BrandingValues, NewEvent, NewGuest
+from guestguard_dagster.web.api.message_schemas import NewMessage
 from guestguard_dagster.web.api.values import Email, PersonName
 
 LINK = "https://rsvp.example.com/rsvp/token"

@@ -24,7 +24,7 @@ from guestguard_dagster.definitions import build_defs
 from guestguard_dagster.operations import alert_webhook as alerting
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.operations.alerts import AlertRepo, NewAlert
-from guestguard_dagster.storage.operations.system_mail import MemoRepo
+from guestguard_dagster.storage.operations.system_mail import SystemMailRepo
 from guestguard_dagster_tests.sensors.ticks import tick
 
 
@@ -127,8 +127,8 @@ def open_titles(database: Database) -> list[str]:
 
 def mails(database: Database) -> dict[str, str]:
     """The subject of each mail that waits, by address."""
-    repo = MemoRepo(database)
-    return {memo.address: memo.subject for memo in repo.of_deliveries(range(1, 100)).values()}
+    repo = SystemMailRepo(database)
+    return {mail.address: mail.subject for mail in repo.of_deliveries(range(1, 100)).values()}
 
 
 def test_a_failed_run_is_told_once_until_the_job_succeeds_again(

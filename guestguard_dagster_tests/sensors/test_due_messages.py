@@ -38,14 +38,14 @@ def test_messages_due_together_share_a_run(instance: DagsterInstance, database: 
     assert second == [str(alone.id)]
 
 
-def test_a_message_is_asked_for_once_while_the_ask_holds(instance: DagsterInstance, database: Database) -> None:
+def test_a_message_is_asked_for_once_while_the_run_request_holds(instance: DagsterInstance, database: Database) -> None:
     message = make_message(database, make_event(database))
 
     assert asked(tick(instance, "due_messages")) == [[str(message.id)]]
     assert asked(tick(instance, "due_messages")) == []
 
 
-def test_an_ask_that_nobody_answered_is_made_again_under_a_new_key(
+def test_a_run_request_that_nobody_answered_is_made_again_under_a_new_key(
     instance: DagsterInstance, database: Database
 ) -> None:
     message = make_message(database, make_event(database))

@@ -18,11 +18,11 @@ from guestguard_dagster.delivery.dispatch import dispatch
 from guestguard_dagster.delivery.mark_sent import mark_sent
 from guestguard_dagster.delivery.record_deliveries import record_deliveries
 from guestguard_dagster.delivery.send_context import SendContext
-from guestguard_dagster.domain.memos import MemoKind
 from guestguard_dagster.domain.messages import MessageStatus
 from guestguard_dagster.domain.notifications import NotificationType
+from guestguard_dagster.domain.system_mail import SystemMailKind
 from guestguard_dagster.local.nats import NatsServer
-from guestguard_dagster.operations.system_mail import mail_memos
+from guestguard_dagster.operations.system_mail import send_waiting_mail
 from guestguard_dagster.senders.base import HandOff
 from guestguard_dagster.senders.picker import pick_senders
 from guestguard_dagster.settings import Settings
@@ -51,7 +51,7 @@ A_MINUTE = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class Before:
-    """Two messages that are being sent, with notifications and memos, at the version before; deliveries by name."""
+    """Two messages that are being sent, notifications and system mail, at the version before; deliveries by name."""
 
     database: Database
     messages: tuple[UUID, UUID]
@@ -134,11 +134,11 @@ class Writer:
         )
         self.delivery(name, notification_id=id, drain_id=kind.queue_id, guest_id=guest, **values)
 
-    def memo(self, name: str, **values: Any) -> None:
-        memo = uuid4()
+    def system_mail(self, name: str, **values: Any) -> None:
+        mail_id = uuid4()
         self.insert(
             "memos",
-            id=memo,
+            id=mail_id,
             kind="report",
             occasion=name,
             address=f"{name}@example.com",
@@ -147,7 +147,9 @@ class Writer:
             text="All is well.",
             html="<p>All is well.</p>",
         )
-        self.delivery(name, memo_id=memo, drain_id=MemoKind.REPORT.queue_id, event_id=None, guest_id=None, **values)
+        self.delivery(
+            name, memo_id=mail_id, drain_id=SystemMailKind.REPORT.queue_id, event_id=None, guest_id=None, **values
+        )
 
     def attempt(self, name: str, outcome: str) -> None:
         self.insert(
@@ -197,9 +199,9 @@ def before(empty_database_url: str, resend: ResendLoopback) -> Iterator[Before]:
         write.delivery("free2", second)
         write.notification("confirmed", 1)
         write.notification("confirmed2", 2, status="delivered", handed_off_at=now, **settled)
-        write.memo("reported")
-        write.memo("interrupted2", **over_smtp)
-        write.memo("reported2", status="sent", handed_off_at=now, **settled)
+        write.system_mail("reported")
+        write.system_mail("interrupted2", **over_smtp)
+        write.system_mail("reported2", status="sent", handed_off_at=now, **settled)
 
         # One request carried mails of both messages. It arrived, its answer did not; one mail was called back about.
         request_id = uuid4()
@@ -240,7 +242,7 @@ def go_on(sending: SendContext, before: Before, stream: JetStream) -> None:
         record_deliveries(sending, before.messages)
         mark_sent(sending, before.messages)
         drain_once(sending, stream)
-        mail_memos(sending, StopEvent())
+        send_waiting_mail(sending, StopEvent())
 
 
 @pytest.fixture
@@ -331,7 +333,10 @@ def test_every_settled_delivery_and_attempt_survives_the_way_up_and_down(
         queues = connection.execute(
             text("SELECT drain_id, count(*) FROM guestguard.message_deliveries WHERE message_id IS NULL GROUP BY 1")
         )
-        assert dict(queues.tuples().all()) == {NotificationType.CONFIRMATION.queue_id: 2, MemoKind.REPORT.queue_id: 3}
+        assert dict(queues.tuples().all()) == {
+            NotificationType.CONFIRMATION.queue_id: 2,
+            SystemMailKind.REPORT.queue_id: 3,
+        }
     assert kept == {before.ids[name]: status for name, status in up.items()}
 
     migrate(database)

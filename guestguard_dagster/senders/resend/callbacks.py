@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from guestguard_dagster.domain.callbacks import CallbackContent, read_tags
-from guestguard_dagster.domain.deliveries import DeliveryNews, DeliveryStatus
+from guestguard_dagster.domain.deliveries import DeliveryReport, DeliveryStatus
 from guestguard_dagster.domain.suppressions import SuppressionReason
 from guestguard_dagster.senders.scrub import scrub
 
@@ -21,14 +21,14 @@ def read(event: Mapping[str, Any]) -> CallbackContent:
     message_id = email_id if isinstance(email_id, str) else None
     addresses = _addresses(data.get("to"))
     suppress: str | None = None
-    update: DeliveryNews | None = None
+    update: DeliveryReport | None = None
     match kind:
         case "email.sent":
-            update = DeliveryNews(DeliveryStatus.SENT, provider_message_id=message_id)
+            update = DeliveryReport(DeliveryStatus.SENT, provider_message_id=message_id)
         case "email.delivered":
-            update = DeliveryNews(DeliveryStatus.DELIVERED, provider_message_id=message_id)
+            update = DeliveryReport(DeliveryStatus.DELIVERED, provider_message_id=message_id)
         case "email.complained":
-            update = DeliveryNews(DeliveryStatus.COMPLAINED, reason="complaint", provider_message_id=message_id)
+            update = DeliveryReport(DeliveryStatus.COMPLAINED, reason="complaint", provider_message_id=message_id)
             suppress = SuppressionReason.COMPLAINT
         case "email.bounced":
             bounce = _mapping(data.get("bounce"))
@@ -44,10 +44,10 @@ def read(event: Mapping[str, Any]) -> CallbackContent:
 
 def _bounced(
     reason: str, details: Mapping[str, Any], message_id: str | None, addresses: tuple[str, ...]
-) -> DeliveryNews:
+) -> DeliveryReport:
     said = details.get("message") or details.get("reason") or ""
     kind = "/".join(str(details[name]) for name in ("type", "subType") if details.get(name))
-    return DeliveryNews(
+    return DeliveryReport(
         DeliveryStatus.BOUNCED,
         reason=reason,
         provider_message_id=message_id,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from guestguard_dagster.domain.callbacks import CallbackContent, read_tags
-from guestguard_dagster.domain.deliveries import DeliveryNews, DeliveryStatus
+from guestguard_dagster.domain.deliveries import DeliveryReport, DeliveryStatus
 from guestguard_dagster.domain.suppressions import SuppressionReason
 from guestguard_dagster.senders.scrub import scrub
 
@@ -20,18 +20,18 @@ def read(event: Mapping[str, Any]) -> CallbackContent:
     message_id = mail.get("messageId") if isinstance(mail.get("messageId"), str) else None
     suppress: str | None = None
     addresses: tuple[str, ...] = ()
-    update: DeliveryNews | None = None
+    update: DeliveryReport | None = None
     match event.get("eventType") or event.get("notificationType"):
         case "Send":
-            update = DeliveryNews(DeliveryStatus.SENT, provider_message_id=message_id)
+            update = DeliveryReport(DeliveryStatus.SENT, provider_message_id=message_id)
         case "Delivery":
-            update = DeliveryNews(DeliveryStatus.DELIVERED, provider_message_id=message_id)
+            update = DeliveryReport(DeliveryStatus.DELIVERED, provider_message_id=message_id)
         case "Complaint":
             complaint = _mapping(event.get("complaint"))
             addresses = _addresses(complaint.get("complainedRecipients"))
             # "not-spam" takes a complaint back.
             if complaint.get("complaintFeedbackType") != "not-spam":
-                update = DeliveryNews(DeliveryStatus.COMPLAINED, reason="complaint", provider_message_id=message_id)
+                update = DeliveryReport(DeliveryStatus.COMPLAINED, reason="complaint", provider_message_id=message_id)
                 suppress = SuppressionReason.COMPLAINT
         case "Bounce":
             bounce = _mapping(event.get("bounce"))
@@ -42,7 +42,7 @@ def read(event: Mapping[str, Any]) -> CallbackContent:
             suppress = SuppressionReason.HARD_BOUNCE if is_hard else None
         case "Reject":
             said = str(_mapping(event.get("reject")).get("reason", ""))
-            update = DeliveryNews(
+            update = DeliveryReport(
                 DeliveryStatus.BOUNCED,
                 reason="refused",
                 provider_message_id=message_id,
@@ -54,10 +54,10 @@ def read(event: Mapping[str, Any]) -> CallbackContent:
 
 def _bounced(
     bounce: Mapping[str, Any], recipients: object, message_id: str | None, addresses: tuple[str, ...], reason: str
-) -> DeliveryNews:
+) -> DeliveryReport:
     first = _mapping(recipients[0]) if isinstance(recipients, list) and recipients else {}
     status = first.get("status")
-    return DeliveryNews(
+    return DeliveryReport(
         DeliveryStatus.BOUNCED,
         reason=reason,
         provider_message_id=message_id,

@@ -4,7 +4,7 @@ and what guests write back. No I/O."""
 from collections.abc import Mapping
 
 from guestguard_dagster.domain.callbacks import CallbackContent, OptKeyword, read_tags
-from guestguard_dagster.domain.deliveries import DeliveryNews, DeliveryStatus
+from guestguard_dagster.domain.deliveries import DeliveryReport, DeliveryStatus
 from guestguard_dagster.domain.phones import to_e164
 from guestguard_dagster.domain.suppressions import SuppressionReason
 
@@ -45,7 +45,7 @@ def read(fields: Mapping[str, str]) -> CallbackContent:
     update = None
     if status is not None:
         bounced = status is DeliveryStatus.BOUNCED
-        update = DeliveryNews(
+        update = DeliveryReport(
             status,
             reason=("hard_bounce" if is_dead else fields.get("MessageStatus", "failed")) if bounced else None,
             provider_message_id=sid,

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, lite
 from guestguard_dagster.domain.deliveries import (
     HANDED_OFF_STATUSES,
     BatchState,
-    DeliveryNews,
+    DeliveryReport,
     DeliveryStatus,
     RetryFilter,
     SkipReason,
@@ -125,7 +125,7 @@ def settle(
     """Write down what hand-offs brought; the answers came `ago` before now. Safe to repeat.
 
     A delivery moves when its batch is among `held`, the ids of batches that this transaction ends; or, taken over
-    meanwhile, when the news proves a hand-off that nobody knew of.
+    meanwhile, when the answer proves a hand-off that nobody knew of.
     """
     alike: defaultdict[_Alike, list[Settlement]] = defaultdict(list)
     for settlement in settlements:
@@ -193,10 +193,10 @@ _KEEP_TRYING = f"""
 """
 
 
-def record(connection: Connection, delivery_id: int, news: DeliveryNews) -> DeliveryStatus:
-    """Move one delivery by the news, if its state allows the move; returns its status then. Raises DeliveryNotFound.
+def record(connection: Connection, delivery_id: int, report: DeliveryReport) -> DeliveryStatus:
+    """Move one delivery by the report, if its state allows the move; returns its status then. Raises DeliveryNotFound.
 
-    Only what settles it is news: whether it is pending or `sending` is the engine's to say.
+    Only what settles it is report: whether it is pending or `sending` is the engine's to say.
     """
     locked = (
         select(deliveries.c.batch_id, live_status().label("live"))
@@ -209,25 +209,25 @@ def record(connection: Connection, delivery_id: int, news: DeliveryNews) -> Deli
     if known is None:
         raise DeliveryNotFound(delivery_id)
     status = DeliveryStatus(known.live)
-    if not (news.status.is_settled and status.can_become(news.status)):
+    if not (report.status.is_settled and status.can_become(report.status)):
         return status
     values: dict[str, Any] = {
-        "status": news.status,
-        "reason": news.reason,
-        "retryable": news.retryable,
-        "error_class": news.error_class,
-        "error_code": news.error_code,
-        "error_detail": news.error_detail,
-        "provider_message_id": func.coalesce(news.provider_message_id, deliveries.c.provider_message_id),
+        "status": report.status,
+        "reason": report.reason,
+        "retryable": report.retryable,
+        "error_class": report.error_class,
+        "error_code": report.error_code,
+        "error_detail": report.error_detail,
+        "provider_message_id": func.coalesce(report.provider_message_id, deliveries.c.provider_message_id),
         "settled_at": func.clock_timestamp(),
         "updated_at": func.clock_timestamp(),
     }
-    if news.status in HANDED_OFF_STATUSES:
+    if report.status in HANDED_OFF_STATUSES:
         values["handed_off_at"] = func.coalesce(deliveries.c.handed_off_at, func.clock_timestamp())
     connection.execute(update(deliveries).where(deliveries.c.id == delivery_id).values(values))
     if status is DeliveryStatus.SENDING:
         _close_if_settled(connection, known.batch_id)
-    return news.status
+    return report.status
 
 
 def _close_if_settled(connection: Connection, batch_id: int) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from guestguard_dagster.domain.ledger import LedgerEntry, LedgerMark
-from guestguard_dagster.domain.memos import MemoKind
+from guestguard_dagster.domain.system_mail import SystemMailKind
 from guestguard_dagster.storage.database import Database, sql
 
 # For the statements that mark a batch `b` as about to leave, and for the claim, where there is no batch. While the
@@ -17,7 +17,7 @@ NOTHING_IS_STOPPED = "NOT EXISTS (SELECT FROM guestguard.ledger_position WHERE b
 BATCH_MAY_LEAVE = f"""NOT EXISTS (
     SELECT FROM guestguard.ledger_position p
     WHERE p.behind_since IS NOT NULL
-      AND NOT (b.queue_id = '{MemoKind.ALERT.queue_id}' AND b.created_at > p.behind_since)
+      AND NOT (b.queue_id = '{SystemMailKind.ALERT.queue_id}' AND b.created_at > p.behind_since)
 )"""
 
 # As Position has them.

@@ -35,7 +35,7 @@ from guestguard_dagster.storage.tables.people import events
 
 _IS_REMINDER = messages.c.kind != MessageKind.BROADCAST
 # now() and not clock_timestamp(): only a stable function can bound the scan of the index.
-_NOBODY_WAS_ASKED = or_(messages.c.asked_until.is_(None), messages.c.asked_until <= func.now())
+_WITHOUT_RUN_REQUEST = or_(messages.c.asked_until.is_(None), messages.c.asked_until <= func.now())
 
 
 def due(
@@ -69,7 +69,7 @@ def _narrowed(
 ) -> Select[tuple[Any, ...]]:
     if set(channels) != set(MessageChannel):
         query = query.where(messages.c.channel.in_(channels))
-    return query.where(_NOBODY_WAS_ASKED) if only_without_run else query
+    return query.where(_WITHOUT_RUN_REQUEST) if only_without_run else query
 
 
 def claim(connection: Connection, message_ids: Collection[UUID]) -> list[UUID]:

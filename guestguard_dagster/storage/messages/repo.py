@@ -12,7 +12,7 @@ from sqlalchemy import Connection, DateTime, cast, func, select
 
 from guestguard_dagster.domain.deliveries import (
     ALL_RETRYABLE,
-    DeliveryNews,
+    DeliveryReport,
     DeliveryStats,
     DeliveryStatus,
     Recipient,
@@ -228,10 +228,10 @@ class MessageRepo:
 
     # How its deliveries stand.
 
-    def record_delivery(self, delivery_id: int, news: DeliveryNews) -> DeliveryStatus:
-        """Let news move one delivery forward, never back; returns its status then. Raises DeliveryNotFound."""
+    def record_delivery(self, delivery_id: int, report: DeliveryReport) -> DeliveryStatus:
+        """Let report move one delivery forward, never back; returns its status then. Raises DeliveryNotFound."""
         with self._database.transaction() as connection:
-            return recording.record(connection, delivery_id, news)
+            return recording.record(connection, delivery_id, report)
 
     def delivery_stats(self, message_ids: Collection[UUID]) -> dict[UUID, DeliveryStats]:
         """The deliveries of each of these messages by status and reason; empty where no audience is frozen yet."""

@@ -14,12 +14,12 @@ from sqlalchemy import Connection, text
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.storage.database import Database
 
-ASK_HOLDS_FOR = timedelta(seconds=90)
+RUN_REQUEST_HOLDS_FOR = timedelta(seconds=90)
 LOOK_AHEAD = timedelta(seconds=90)
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class MessageRunRequest:
     """A run requested for one message: `due_at` is its send_at, or the present for one that is late or `sending`.
 
     `ran_out` says that the request before was neither renewed nor ended in order: its run crashed, or never came.
@@ -43,7 +43,7 @@ class Deferral:
 
 
 @dataclass(frozen=True, slots=True)
-class ChannelPause:
+class BlockedChannel:
     """A channel whose provider account takes nothing until `until`; `probe` allows one message to try."""
 
     until: datetime
@@ -57,11 +57,11 @@ _LOCKED = (
 )
 
 
-class AskRepo:
+class RunRequestRepo:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def take(self, message_ids: Collection[UUID]) -> list[Ask]:
+    def take(self, message_ids: Collection[UUID]) -> list[MessageRunRequest]:
         """Request a run for those of these messages that still need one, oldest first; two callers never get the same.
 
         Needing one are, not held and without a live run, the scheduled that are due within LOOK_AHEAD and the
@@ -92,17 +92,19 @@ class AskRepo:
                         GREATEST(m.send_at, m.not_before, clock_timestamp()) AS due_at
                     """
                 ),
-                {"ids": list(message_ids), "look_ahead": LOOK_AHEAD, "holds": ASK_HOLDS_FOR},
+                {"ids": list(message_ids), "look_ahead": LOOK_AHEAD, "holds": RUN_REQUEST_HOLDS_FOR},
             )
-            asks = [Ask(row.id, row.event_id, row.ask_no, row.due_at, row.ran_out) for row in rows]
-        return sorted(asks, key=lambda ask: (ask.due_at, ask.message_id))
+            requests = [MessageRunRequest(row.id, row.event_id, row.ask_no, row.due_at, row.ran_out) for row in rows]
+        return sorted(requests, key=lambda request: (request.due_at, request.message_id))
 
-    def defer_paused(self, pauses: Mapping[MessageChannel, ChannelPause]) -> list[UUID]:
+    def defer_blocked(self, blocked_channels: Mapping[MessageChannel, BlockedChannel]) -> list[UUID]:
         """Let the messages of paused channels wait, but for one of each pause that allows a probe; returns those."""
-        if not pauses:
+        if not blocked_channels:
             return []
         with self._database.transaction() as connection:
-            probes = [_defer_all_but_a_probe(connection, channel, pause) for channel, pause in pauses.items()]
+            probes = [
+                _defer_all_but_a_probe(connection, channel, blocked) for channel, blocked in blocked_channels.items()
+            ]
         return [probe for probe in probes if probe is not None]
 
     def renew(self, message_ids: Sequence[UUID]) -> None:
@@ -124,7 +126,7 @@ class AskRepo:
                     )
                     """
                 ),
-                {"ids": list(message_ids), "holds": ASK_HOLDS_FOR},
+                {"ids": list(message_ids), "holds": RUN_REQUEST_HOLDS_FOR},
             )
 
     def defer(self, message_ids: Sequence[UUID], *, wait: timedelta, reason: str) -> None:
@@ -183,7 +185,7 @@ class AskRepo:
                     )
                     """
                 ),
-                {"reason": reason, "holds": ASK_HOLDS_FOR},
+                {"reason": reason, "holds": RUN_REQUEST_HOLDS_FOR},
             )
 
     def take_over(self, *, reason: str) -> list[UUID]:
@@ -203,7 +205,7 @@ class AskRepo:
                     RETURNING id
                     """
                 ),
-                {"reason": reason, "holds": ASK_HOLDS_FOR},
+                {"reason": reason, "holds": RUN_REQUEST_HOLDS_FOR},
             )
             return list(taken.scalars())
 
@@ -219,7 +221,7 @@ class AskRepo:
             )
 
 
-def _defer_all_but_a_probe(connection: Connection, channel: MessageChannel, pause: ChannelPause) -> UUID | None:
+def _defer_all_but_a_probe(connection: Connection, channel: MessageChannel, blocked: BlockedChannel) -> UUID | None:
     """Let the channel's messages wait, but for one when the pause allows a probe; returns that one.
 
     It is the one that a run was requested for already, else the one that probed longest ago, or never: where a message
@@ -234,7 +236,7 @@ def _defer_all_but_a_probe(connection: Connection, channel: MessageChannel, paus
     without_run = "(asked_until IS NULL OR asked_until <= now())"
     values = {"channel": channel, "look_ahead": LOOK_AHEAD}
     probe: UUID | None = None
-    if pause.probe:
+    if blocked.probe:
         first = f"{candidates} ORDER BY {without_run}, probed_at NULLS FIRST, send_at, id LIMIT 1"
         probe = connection.execute(text(first), values).scalar_one_or_none()
         connection.execute(
@@ -256,6 +258,6 @@ def _defer_all_but_a_probe(connection: Connection, channel: MessageChannel, paus
             )
             """
         ),
-        {**values, "until": pause.until, "reason": pause.reason, "probe": probe},
+        {**values, "until": blocked.until, "reason": blocked.reason, "probe": probe},
     )
     return probe

@@ -157,7 +157,7 @@ class _Recording:
         self._connection = connection
         self._kind = kind
         self._incoming = incoming
-        self._news: list[dict[str, Any]] = []
+        self._new: list[dict[str, Any]] = []
         self._answers: list[Answer] = []
 
     def run(self) -> list[Fate]:
@@ -188,7 +188,7 @@ class _Recording:
                 same.append((each.arrival.published_at, id))
             fate = _fate(original, each.not_needed)
             fates.append(fate)
-            self._news.append(
+            self._new.append(
                 {
                     "id": str(id),
                     "event_id": str(event_id) if event_is_here else None,
@@ -278,13 +278,13 @@ class _Recording:
         return answers
 
     def _write(self) -> None:
-        if not self._news:
+        if not self._new:
             return
         self._connection.execute(
             sql(
                 """
-                WITH news AS MATERIALIZED (
-                    SELECT * FROM json_to_recordset(CAST(:news AS json)) AS n (id uuid, event_id uuid, guest_id uuid,
+                WITH new AS MATERIALIZED (
+                    SELECT * FROM json_to_recordset(CAST(:new AS json)) AS n (id uuid, event_id uuid, guest_id uuid,
                         status text, reason text, duplicate_of uuid, stream text, sequence bigint,
                         published_at timestamptz, identity text, payload jsonb)
                 ), written AS (
@@ -292,10 +292,10 @@ class _Recording:
                         stream, sequence, published_at, identity, payload)
                     SELECT id, :kind, event_id, guest_id, status, reason, duplicate_of,
                         stream, sequence, published_at, identity, payload
-                    FROM news ORDER BY sequence
+                    FROM new ORDER BY sequence
                 ), chosen AS MATERIALIZED (
                     SELECT id, event_id, guest_id, (row_number() OVER (ORDER BY sequence) - 1) / :batch_size AS number
-                    FROM news WHERE status = 'pending'
+                    FROM new WHERE status = 'pending'
                 ), formed AS (
                     INSERT INTO guestguard.delivery_batches (queue_id, size)
                     SELECT :queue_id, count(*) FROM chosen GROUP BY number ORDER BY number
@@ -309,13 +309,13 @@ class _Recording:
                 """
             ),
             {
-                "news": json.dumps(self._news),
+                "new": json.dumps(self._new),
                 "kind": self._kind,
                 "queue_id": self._kind.queue_id,
                 "batch_size": BATCH_SIZE,
             },
         )
-        settle_what_had_left(self._connection, [each["id"] for each in self._news])
+        settle_what_had_left(self._connection, [each["id"] for each in self._new])
         record_answers(self._connection, self._answers)
 
 

@@ -8,9 +8,9 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from guestguard_dagster.domain.memos import Memo
+from guestguard_dagster.domain.system_mail import SystemMail
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.operations import system_mail as memos
+from guestguard_dagster.storage.operations import system_mail
 from guestguard_dagster.storage.tables.operations import alerts
 
 
@@ -73,18 +73,18 @@ class AlertRepo:
         with self._database.transaction() as connection:
             return [Alert(*row) for row in connection.execute(query)]
 
-    def count_untold(self) -> int:
+    def count_new(self) -> int:
         """How many alerts nobody was told of yet."""
         query = select(func.count()).where(alerts.c.told_at.is_(None))
         with self._database.transaction() as connection:
             return connection.execute(query).scalar_one()
 
-    def tell(self, mails: Callable[[Sequence[Alert]], Sequence[Memo]]) -> list[Alert]:
+    def tell(self, mails: Callable[[Sequence[Alert]], Sequence[SystemMail]]) -> list[Alert]:
         """Those of which nobody was told yet; they count as told, and `mails` about them are written, together."""
-        untold = (
+        unsent = (
             update(alerts).where(alerts.c.told_at.is_(None)).values(told_at=func.clock_timestamp()).returning(*_COLUMNS)
         )
         with self._database.transaction() as connection:
-            told = sorted((Alert(*row) for row in connection.execute(untold)), key=lambda alert: alert.opened_at)
-            memos.post(connection, mails(told) if told else ())
-            return told
+            new = sorted((Alert(*row) for row in connection.execute(unsent)), key=lambda alert: alert.opened_at)
+            system_mail.post(connection, mails(new) if new else ())
+            return new

@@ -1,4 +1,4 @@
-"""Promises that can be looked up in the rows: which of them were broken, and by which rows.
+"""Checks: what must hold can be looked up in the rows: whether it was broken, and by which rows.
 
 Examples carry ids and facts, never an address.
 """
@@ -26,7 +26,7 @@ _UNSUBSCRIBED_SPARED = (NotificationType.CONFIRMATION, NotificationType.FRAUD_AL
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
+class Check:
     """How many rows break a promise, and up to MOST_EXAMPLES of them."""
 
     found: int
@@ -37,15 +37,15 @@ class Audit:
         return self.found == 0
 
 
-class AuditRepo:
+class CheckRepo:
     """Each method is one promise. `since` (timezone-aware) is how far back batches are looked at."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def wrong_audiences(self, since: datetime) -> Audit:
+    def wrong_audiences(self, since: datetime) -> Check:
         """Ended messages whose deliveries are not as many as the audience that was frozen."""
-        return self._audit(
+        return self._check(
             """
             SELECT m.id AS message, m.event_id AS event, m.status, m.recipient_count AS frozen, count(d.id) AS rows
             FROM guestguard.scheduled_messages m LEFT JOIN guestguard.message_deliveries d ON d.message_id = m.id
@@ -55,9 +55,9 @@ class AuditRepo:
             {"since": since},
         )
 
-    def duplicates(self, since: datetime) -> Audit:
-        """Guests with two deliveries of one message on one channel, and notifications or memos with two."""
-        return self._audit(
+    def duplicates(self, since: datetime) -> Check:
+        """Guests with two deliveries of one message on one channel, and notifications or system mails with two."""
+        return self._check(
             """
             SELECT d.message_id AS message, d.guest_id AS guest, d.channel, count(*) AS deliveries
             FROM guestguard.scheduled_messages m JOIN guestguard.message_deliveries d ON d.message_id = m.id
@@ -72,13 +72,13 @@ class AuditRepo:
             {"since": since},
         )
 
-    def written_to_despite_suppression(self, since: datetime, *, sending_number: str | None) -> Audit:
+    def written_to_despite_suppression(self, since: datetime, *, sending_number: str | None) -> Check:
         """Deliveries handed off since then to an address that had been suppressed before, within its scope.
 
         An unsubscribe spares confirmations and warnings to the host. Guests are judged by the address they have now;
         `sending_number` (E.164) is whose STOPs count.
         """
-        return self._audit(
+        return self._check(
             """
             WITH handed_off AS (
                 SELECT d.id, d.message_id, d.event_id, d.guest_id, d.channel, d.handed_off_at,
@@ -117,9 +117,9 @@ class AuditRepo:
             },
         )
 
-    def stuck_hand_offs(self) -> Audit:
+    def stuck_hand_offs(self) -> Check:
         """Batches that are `sending` although their lease ran out long ago, and nobody asked that they wait."""
-        return self._audit(
+        return self._check(
             """
             SELECT b.id AS batch, b.message_id AS message, m.event_id AS event, b.size AS deliveries, b.provider,
                 b.lease_expires_at
@@ -132,15 +132,15 @@ class AuditRepo:
             {"stuck": STUCK},
         )
 
-    def overdue(self) -> Audit:
+    def overdue(self) -> Check:
         """Messages that should have left, or be leaving, and wait for nothing that we know of; late notifications."""
-        return self._audit(
+        return self._check(
             """
             SELECT m.id AS message, m.event_id AS event, m.status, m.send_at AS due_at, m.asked_until
             FROM guestguard.scheduled_messages m
             WHERE m.status IN ('scheduled', 'sending') AND m.held_at IS NULL
                 AND GREATEST(m.send_at, m.not_before) < clock_timestamp() - CAST(:late AS interval)
-                -- a run that works on it renews the ask
+                -- a run that works on it renews the run request
                 AND (m.status = 'scheduled' OR m.asked_until IS NULL
                     OR m.asked_until < clock_timestamp() - CAST(:late AS interval))
             UNION ALL
@@ -156,26 +156,26 @@ class AuditRepo:
             {"late": LATE},
         )
 
-    def open_dead_letters(self) -> Audit:
+    def open_dead_letters(self) -> Check:
         """Events from NATS that could not be used, and that nobody has replayed or dismissed."""
-        return self._audit(
+        return self._check(
             "SELECT id AS dead_letter, type, sequence, reason, created_at AS since FROM guestguard.dead_letters "
             "WHERE replayed_at IS NULL AND dismissed_at IS NULL",
             {},
         )
 
-    def _audit(self, query: str, values: Mapping[str, Any]) -> Audit:
+    def _check(self, query: str, values: Mapping[str, Any]) -> Check:
         with self._database.transaction() as connection:
             rows = connection.execute(
                 sql(f"SELECT count(*) OVER () AS found, a.* FROM ({query}) a LIMIT {MOST_EXAMPLES}"), values
             ).all()
         examples = tuple(
-            {name: _told(value) for name, value in row._asdict().items() if name != "found"} for row in rows
+            {name: _readable(value) for name, value in row._asdict().items() if name != "found"} for row in rows
         )
-        return Audit(rows[0].found if rows else 0, examples)
+        return Check(rows[0].found if rows else 0, examples)
 
 
-def _told(value: object) -> object:
+def _readable(value: object) -> object:
     match value:
         case datetime():
             return value.isoformat(timespec="seconds")

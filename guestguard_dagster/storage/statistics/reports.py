@@ -10,10 +10,10 @@ from uuid import UUID, uuid5
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from guestguard_dagster.domain.memos import Memo
+from guestguard_dagster.domain.system_mail import SystemMail
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.errors import NotFound
-from guestguard_dagster.storage.operations import system_mail as memos
+from guestguard_dagster.storage.operations import system_mail
 from guestguard_dagster.storage.paging import page_behind
 from guestguard_dagster.storage.tables.operations import delivery_reports
 
@@ -85,7 +85,7 @@ class ReportRepo:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def publish(self, subject: Subject, content: Content, mails: Sequence[Memo] = ()) -> tuple[Report, int]:
+    def publish(self, subject: Subject, content: Content, mails: Sequence[SystemMail] = ()) -> tuple[Report, int]:
         """Write the report, in the place of an earlier one on the same, and its mails, in one transaction.
 
         Returns it, and how many of the mails nobody had before.
@@ -112,7 +112,7 @@ class ReportRepo:
         )
         with self._database.transaction() as connection:
             report = _report(connection.execute(statement).one()._asdict())
-            return report, memos.post(connection, mails)
+            return report, system_mail.post(connection, mails)
 
     def get(self, report_id: UUID) -> Report:
         """Raises ReportNotFound."""

@@ -77,7 +77,7 @@ message_deliveries = Table(
     Column("message_id", Uuid, ForeignKey(scheduled_messages.c.id, ondelete="CASCADE")),
     Column("notification_id", Uuid, ForeignKey(notifications.c.id, ondelete="CASCADE")),
     Column("memo_id", Uuid, ForeignKey(memos.c.id, ondelete="CASCADE")),
-    # Null for a memo. No foreign key: the message's, or the notification's, goes with its event.
+    # Null for system mail. No foreign key: the message's, or the notification's, goes with its event.
     Column("event_id", Uuid),
     # null for mail to somebody who is not a guest: an event's host
     Column("guest_id", Uuid, ForeignKey(guests.c.id, ondelete="CASCADE"), index=True),

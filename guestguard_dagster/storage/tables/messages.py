@@ -35,7 +35,7 @@ scheduled_messages = Table(
     Column("survives_event_cancel", Boolean, nullable=False, server_default=text("false")),
     Column("created_by", Uuid, ForeignKey(users.c.id, ondelete="SET NULL")),
     Column("version", Integer, nullable=False, server_default="1"),
-    # How many times the due-messages sensor has asked for a run, and until when that ask holds.
+    # How many times the due-messages sensor has asked for a run, and until when that run request holds.
     Column("ask_no", Integer, nullable=False, server_default="0"),
     instant("asked_until"),
     instant("not_before"),

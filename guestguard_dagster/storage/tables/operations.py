@@ -1,4 +1,4 @@
-"""The tables by which this service is operated: reports and memos, alerts, signs of life, what was deleted, its id."""
+"""By what this service is operated: reports and system mail, alerts, signs of life, what was deleted, its id."""
 
 from sqlalchemy import (
     Boolean,
@@ -18,7 +18,7 @@ from sqlalchemy import (
     text,
 )
 
-from guestguard_dagster.domain.memos import MemoKind
+from guestguard_dagster.domain.system_mail import SystemMailKind
 from guestguard_dagster.storage.tables.base import created_at, id_column, metadata, one_of
 from guestguard_dagster.storage.tables.people import users
 
@@ -112,7 +112,7 @@ memos = Table(
     metadata,
     id_column(),
     Column("kind", Text, nullable=False),
-    # what it is about: nobody gets two memos about the same
+    # what it is about: nobody gets two mails about the same
     Column("occasion", Text, nullable=False),
     Column("address", Text, nullable=False),
     Column("name", Text, nullable=False),
@@ -120,7 +120,7 @@ memos = Table(
     Column("text", Text, nullable=False),
     Column("html", Text, nullable=False),
     created_at(),
-    one_of("kind", MemoKind),
+    one_of("kind", SystemMailKind),
     Index("uq_memos_occasion_address_folded", "occasion", text("lower(address)"), unique=True),
 )
 

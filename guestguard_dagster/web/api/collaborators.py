@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path
 from guestguard_dagster.domain.events import Collaborator, CollaboratorRole
 from guestguard_dagster.storage.errors import CollaboratorNotFound, OwnerStays
 from guestguard_dagster.web.access import EventAccess, Owner, Room, Viewer
-from guestguard_dagster.web.api.event_shapes import (
+from guestguard_dagster.web.api.event_schemas import (
     CollaboratorList,
     CollaboratorOut,
     NewCollaborator,

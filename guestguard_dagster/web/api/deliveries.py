@@ -12,7 +12,7 @@ from starlette.responses import StreamingResponse
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.storage.errors import MessageNotFound
 from guestguard_dagster.web.access import Editor, EventAccess, Room
-from guestguard_dagster.web.api.message_shapes import DeliveryOut, DeliveryPage
+from guestguard_dagster.web.api.message_schemas import DeliveryOut, DeliveryPage
 from guestguard_dagster.web.api.values import LARGEST_PAGE
 from guestguard_dagster.web.problems import problems
 from guestguard_dagster.web.services import Services

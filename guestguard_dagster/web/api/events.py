@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query
 
 from guestguard_dagster.domain.events import CollaboratorRole, EventBranding, EventDraft
 from guestguard_dagster.web.access import Editor, Owner, Room, SignedIn, Viewer
-from guestguard_dagster.web.api.event_shapes import BrandingValues, EventEdit, EventOut, EventPage, NewEvent
+from guestguard_dagster.web.api.event_schemas import BrandingValues, EventEdit, EventOut, EventPage, NewEvent
 from guestguard_dagster.web.api.values import LARGEST_PAGE
 from guestguard_dagster.web.idempotency import IdempotentRoute
 from guestguard_dagster.web.limits import writes

@@ -9,9 +9,9 @@ from guestguard_dagster.domain.events import Guest, GuestDraft
 from guestguard_dagster.domain.messages import MessageAudience
 from guestguard_dagster.storage.errors import EventCancelled, GuestNotFound
 from guestguard_dagster.web.access import Editor, EventAccess, Room
-from guestguard_dagster.web.api.event_shapes import GuestEdit, GuestOut, GuestPage, ImportOut, NewGuest
+from guestguard_dagster.web.api.event_schemas import GuestEdit, GuestOut, GuestPage, ImportOut, NewGuest
 from guestguard_dagster.web.api.guest_file import GuestFile, read_guest_file
-from guestguard_dagster.web.api.message_shapes import SentOut, SentPage
+from guestguard_dagster.web.api.message_schemas import SentOut, SentPage
 from guestguard_dagster.web.api.values import LARGEST_PAGE
 from guestguard_dagster.web.idempotency import IdempotentRoute
 from guestguard_dagster.web.limits import writes

@@ -19,7 +19,7 @@ from guestguard_dagster.domain.messages import (
 )
 from guestguard_dagster.storage.errors import MessageNotFound, MessageNotHoldable
 from guestguard_dagster.web.access import Editor, EventAccess, Room, Viewer
-from guestguard_dagster.web.api.message_shapes import (
+from guestguard_dagster.web.api.message_schemas import (
     EditMode,
     MessageDetail,
     MessageEdit,

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from guestguard_dagster.domain.events import RsvpStatus
-from guestguard_dagster.previews.previews import SAMPLE_TOKEN
+from guestguard_dagster.previews.previews import PREVIEW_TOKEN
 from guestguard_dagster.storage.errors import Refused
 from guestguard_dagster.storage.people.rsvps import Invitation
 from guestguard_dagster.web.access import Room
@@ -52,7 +52,7 @@ def make_router(rsvp_path: str) -> APIRouter:
 
 def show_rsvp(request: Request, services: Room, rsvp_token: Token) -> Response:
     """The event and the choices. Nothing is changed by looking."""
-    if rsvp_token == SAMPLE_TOKEN:
+    if rsvp_token == PREVIEW_TOKEN:
         return guest_page("sample.html", None, what="RSVP page")
     invitation = services.rsvps.by_token(rsvp_token)
     if invitation is None:

@@ -8,7 +8,7 @@ from starlette.responses import HTMLResponse, Response
 
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.suppressions import SuppressionReason, for_host
-from guestguard_dagster.previews.previews import SAMPLE_TOKEN
+from guestguard_dagster.previews.previews import PREVIEW_TOKEN
 from guestguard_dagster.rendering.links import UNSUBSCRIBE_PATH, read_unsubscribe_token
 from guestguard_dagster.storage.people.rsvps import Invitation
 from guestguard_dagster.web.access import Room
@@ -30,7 +30,7 @@ Token = Annotated[str, Path(max_length=200, description="the signed token of a g
 @router.get(_ADDRESS, responses={**public_problems(), 404: html("the link opens nothing")})
 def show_unsubscribe(services: Room, unsubscribe_token: Token) -> Response:
     """Who would send no more mail, and a button. Nothing is changed by looking."""
-    if unsubscribe_token == SAMPLE_TOKEN:
+    if unsubscribe_token == PREVIEW_TOKEN:
         return guest_page("sample.html", None, what="unsubscribe page")
     invitation = _invitation(services, unsubscribe_token)
     return _not_found() if invitation is None else _page(services, invitation)

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from guestguard_dagster.domain.deliveries import DeliveryNews, DeliveryStats, DeliveryStatus
+from guestguard_dagster.domain.deliveries import DeliveryReport, DeliveryStats, DeliveryStatus
 from guestguard_dagster.domain.events import EventDraft
 from guestguard_dagster.domain.messages import (
     EDITABLE_STATUSES,
@@ -200,7 +200,7 @@ class MessageLife(RuleBasedStateMachine):
         for message in self.with_status(MessageStatus.SENDING):
             pending = list(self.messages.load_recipients(message.id, statuses=[DeliveryStatus.PENDING]))
             for recipient in pending[:of_each]:
-                self.messages.record_delivery(recipient.delivery_id, DeliveryNews(news, retryable=True))
+                self.messages.record_delivery(recipient.delivery_id, DeliveryReport(news, retryable=True))
             self.close_empty_batches(message)
 
     def close_empty_batches(self, message: Message) -> None:

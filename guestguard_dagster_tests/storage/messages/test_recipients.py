@@ -9,7 +9,7 @@ from guestguard_dagster.domain.deliveries import (
     HANDED_OFF_STATUSES,
     UNSETTLED_STATUSES,
     BatchState,
-    DeliveryNews,
+    DeliveryReport,
     DeliveryStats,
     DeliveryStatus,
     RecipientCount,
@@ -197,7 +197,7 @@ def test_news_move_a_delivery_forward_and_never_back(database: Database, known: 
     for news in DeliveryStatus:
         delivery_id = make_delivery(database, status=known)
         expected = news if news.is_settled and known.can_become(news) else known
-        assert messages.record_delivery(delivery_id, DeliveryNews(news)) is expected
+        assert messages.record_delivery(delivery_id, DeliveryReport(news)) is expected
         assert read_delivery(database, delivery_id).live == expected
 
 
@@ -206,7 +206,7 @@ def test_news_of_a_hand_off_settle_the_delivery_and_no_repeat_waits_for_it(datab
     for news in HANDED_OFF_STATUSES:
         message = make_message(database, make_event(database), status=MessageStatus.SENDING)
         delivery_id = make_delivery(database, message=message, status=DeliveryStatus.SENDING)
-        MessageRepo(database).record_delivery(delivery_id, DeliveryNews(news, provider_message_id="m-1"))
+        MessageRepo(database).record_delivery(delivery_id, DeliveryReport(news, provider_message_id="m-1"))
         row = read_delivery(database, delivery_id)
         assert (row.provider_message_id, row.live) == ("m-1", news)
         assert row.handed_off_at >= now
@@ -221,7 +221,7 @@ def test_later_news_keep_the_provider_id_and_the_instant_of_the_hand_off(databas
     delivery_id = make_delivery(
         database, status=DeliveryStatus.SENT, provider_message_id="m-1", handed_off_at=handed_off_at
     )
-    bounced = DeliveryNews(DeliveryStatus.BOUNCED, reason="mailbox_gone", error_class="bounce", error_code="550")
+    bounced = DeliveryReport(DeliveryStatus.BOUNCED, reason="mailbox_gone", error_class="bounce", error_code="550")
     MessageRepo(database).record_delivery(delivery_id, bounced)
     row = read_delivery(database, delivery_id)
     assert (row.provider_message_id, row.handed_off_at) == ("m-1", handed_off_at)
@@ -230,7 +230,7 @@ def test_later_news_keep_the_provider_id_and_the_instant_of_the_hand_off(databas
 
 def test_news_of_a_missing_delivery_name_it_by_id(database: Database) -> None:
     with pytest.raises(DeliveryNotFound, match="delivery 4711"):
-        MessageRepo(database).record_delivery(4711, DeliveryNews(DeliveryStatus.SENT))
+        MessageRepo(database).record_delivery(4711, DeliveryReport(DeliveryStatus.SENT))
 
 
 # The end of a message

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from guestguard_dagster.domain.deliveries import (
-    DeliveryNews,
+    DeliveryReport,
     DeliveryStatus,
     RetryFilter,
 )
@@ -127,5 +127,5 @@ class TestReopening:
         message, [delivery_id] = self.ended(database, 1)
         with database.transaction() as connection:
             recording.reopen(connection, message.id, RetryFilter(), batch_size=3)
-            recording.record(connection, delivery_id, DeliveryNews(DeliveryStatus.DELIVERED))
+            recording.record(connection, delivery_id, DeliveryReport(DeliveryStatus.DELIVERED))
         assert ids_of(process.lease(message)) == ()

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import text
 
-from guestguard_dagster.domain.deliveries import DeliveryNews, DeliveryStatus
+from guestguard_dagster.domain.deliveries import DeliveryReport, DeliveryStatus
 from guestguard_dagster.domain.messages import MessageStatus
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.messages.repo import MessageRepo
@@ -54,7 +54,7 @@ def test_a_late_callback_touches_the_day_of_its_batch_and_no_other(database: Dat
     sent_deliveries(database, 1, send_at=SEND_AT + timedelta(days=1))
     since = changes.look(None, BERLIN).until
 
-    MessageRepo(database).record_delivery(old, DeliveryNews(DeliveryStatus.BOUNCED))
+    MessageRepo(database).record_delivery(old, DeliveryReport(DeliveryStatus.BOUNCED))
 
     found = changes.look(since, BERLIN)
     assert found.found == (Change(Source.DELIVERIES, date(2026, 3, 10), 1),)
@@ -63,7 +63,7 @@ def test_a_late_callback_touches_the_day_of_its_batch_and_no_other(database: Dat
 def test_what_was_found_is_not_found_again(database: Database, changes: ChangeRepo) -> None:
     [delivery] = sent_deliveries(database, 1)
     since = changes.look(None, BERLIN).until
-    MessageRepo(database).record_delivery(delivery, DeliveryNews(DeliveryStatus.DELIVERED))
+    MessageRepo(database).record_delivery(delivery, DeliveryReport(DeliveryStatus.DELIVERED))
 
     first = changes.look(since, BERLIN)
     second = changes.look(first.until, BERLIN)
@@ -75,7 +75,7 @@ def test_what_was_found_is_not_found_again(database: Database, changes: ChangeRe
 def test_the_day_is_that_of_the_operators_zone(database: Database, changes: ChangeRepo) -> None:
     [delivery] = sent_deliveries(database, 1, send_at=datetime(2026, 3, 11, 1, 0, tzinfo=UTC))
     since = changes.look(None, BERLIN).until
-    MessageRepo(database).record_delivery(delivery, DeliveryNews(DeliveryStatus.DELIVERED))
+    MessageRepo(database).record_delivery(delivery, DeliveryReport(DeliveryStatus.DELIVERED))
 
     assert days(changes.look(since, ZoneInfo("America/New_York")), Source.DELIVERIES) == [date(2026, 3, 10)]
     assert days(changes.look(since, BERLIN), Source.DELIVERIES) == [date(2026, 3, 11)]
@@ -88,7 +88,7 @@ def test_a_transaction_that_commits_after_a_look_is_found_by_the_next(database: 
 
     with database.engine.begin() as open_for_long:
         open_for_long.execute(touch, {"id": slow})
-        MessageRepo(database).record_delivery(quick, DeliveryNews(DeliveryStatus.DELIVERED))
+        MessageRepo(database).record_delivery(quick, DeliveryReport(DeliveryStatus.DELIVERED))
         meanwhile = changes.look(since, BERLIN)
     afterwards = changes.look(meanwhile.until, BERLIN)
 

@@ -86,7 +86,7 @@ class PreviewRequest(Body):
     guest_id: UUID | None = Field(default=None, description="whose mail to show; else a made-up guest's")
 
 
-class SampleSendRequest(PreviewRequest):
+class SendTestRequest(PreviewRequest):
     """An email test goes to the caller's own address. A text needs the caller's number."""
 
     phone: Phone | None = None
@@ -229,7 +229,7 @@ class PreviewOut(BaseModel):
     segments: SegmentsOut | None = None
 
 
-class SampleSendOut(BaseModel):
+class SendTestOut(BaseModel):
     outcome: str = Field(description="sent, dry_run (no provider is configured), permanent, transient, unknown, ...")
     provider: str
     detail: str | None

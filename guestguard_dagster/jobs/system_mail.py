@@ -6,18 +6,18 @@ from guestguard_dagster.delivery.graceful_stop import run_until_stopped
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.jobs.queues import EVENT_QUEUE
 from guestguard_dagster.jobs.send_report import numbers
-from guestguard_dagster.operations.system_mail import mail_memos
+from guestguard_dagster.operations.system_mail import send_waiting_mail
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.senders import SendersResource
 
 
-@op(description="Hand off the memos that may leave now.")
-def hand_off_memos(context: OpExecutionContext, database: DatabaseResource, senders: SendersResource) -> None:
+@op(description="Hand off the mails that may leave now.")
+def hand_off_system_mail(context: OpExecutionContext, database: DatabaseResource, senders: SendersResource) -> None:
     with SendContext.open(database.get(), senders.get(), senders.settings(), run_id=context.run_id) as sending:
-        report = run_until_stopped(lambda stop: mail_memos(sending, stop))
+        report = run_until_stopped(lambda stop: send_waiting_mail(sending, stop))
     if report.blocked:
         context.log.warning(report.blocked)
-    context.add_output_metadata({**numbers("memos", report.outcomes), "memos that wait": report.left})
+    context.add_output_metadata({**numbers("mails", report.outcomes), "mails that wait": report.left})
 
 
 @job(
@@ -25,5 +25,5 @@ def hand_off_memos(context: OpExecutionContext, database: DatabaseResource, send
     tags=EVENT_QUEUE,
     description="Mails reports and alerts that are written and wait. Nobody gets one twice, however often it is run.",
 )
-def send_memos() -> None:
-    hand_off_memos()
+def send_system_mail() -> None:
+    hand_off_system_mail()

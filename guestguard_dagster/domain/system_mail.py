@@ -1,4 +1,4 @@
-"""Memos: mails of this service itself to operators and hosts. They belong to no message and to no notification."""
+"""System mail: from this service itself to operators and hosts. It belongs to no message and to no notification."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -8,21 +8,21 @@ _QUEUES = UUID("0b7a4f0e-4c1f-4e0b-8c3e-1f0f7a5f6f52")
 _MEMOS = UUID("f6a1c1d6-0a53-4a55-9f2d-0e4b3f1c7a08")
 
 
-class MemoKind(StrEnum):
+class SystemMailKind(StrEnum):
     REPORT = "report"
     ALERT = "alert"
 
     @property
     def queue_id(self) -> UUID:
-        """The queue of all memos of this kind."""
+        """The queue of all system mail of this kind."""
         return uuid5(_QUEUES, self.value)
 
 
 @dataclass(frozen=True, slots=True)
-class Memo:
+class SystemMail:
     """One mail to one person. Nobody gets two with the same `occasion`, which names what it is about for good."""
 
-    kind: MemoKind
+    kind: SystemMailKind
     occasion: str
     address: str = field(repr=False)
     name: str

@@ -9,17 +9,17 @@ from guestguard_dagster.delivery.composing import from_name
 from guestguard_dagster.domain.events import User
 from guestguard_dagster.domain.messages import Message, MessageAudience, MessageChannel
 from guestguard_dagster.domain.suppressions import for_sending_number
-from guestguard_dagster.previews.previews import SAMPLE_GUEST, SampleRefused, Words, render_sample, send_sample
+from guestguard_dagster.previews.previews import PREVIEW_GUEST, PreviewRefused, Words, render_preview, send_test
 from guestguard_dagster.rendering.mail import RenderedMail
 from guestguard_dagster.rendering.sms import TextTooLong, sms_segments
 from guestguard_dagster.storage.errors import GuestNotFound, MessageNotFound
 from guestguard_dagster.web.access import Editor, EventAccess, Room
-from guestguard_dagster.web.api.message_shapes import (
+from guestguard_dagster.web.api.message_schemas import (
     PreviewOut,
     PreviewRequest,
-    SampleSendOut,
-    SampleSendRequest,
     SegmentsOut,
+    SendTestOut,
+    SendTestRequest,
 )
 from guestguard_dagster.web.idempotency import IdempotentRoute
 from guestguard_dagster.web.limits import sends_at_once, writes
@@ -46,7 +46,7 @@ def preview_message(
 
 
 @router.post("/test-send", responses=problems(403, 404, 409), dependencies=[Depends(writes), Depends(sends_at_once)])
-def send_test_of_text(access: Editor, services: Room, wish: SampleSendRequest) -> SampleSendOut:
+def send_test_of_text(access: Editor, services: Room, wish: SendTestRequest) -> SendTestOut:
     """Send a text as it is being written to oneself."""
     return _send_test(services, access, wish, None)
 
@@ -55,10 +55,10 @@ def send_test_of_text(access: Editor, services: Room, wish: SampleSendRequest) -
     "/{message_id}/test-send", responses=problems(403, 404, 409), dependencies=[Depends(writes), Depends(sends_at_once)]
 )
 def send_test_of_message(
-    access: Editor, services: Room, message_id: MessageId, wish: SampleSendRequest | None = None
-) -> SampleSendOut:
+    access: Editor, services: Room, message_id: MessageId, wish: SendTestRequest | None = None
+) -> SendTestOut:
     """Send a saved message, with changes that are not saved yet, to oneself."""
-    return _send_test(services, access, wish or SampleSendRequest(), _message(services, access, message_id))
+    return _send_test(services, access, wish or SendTestRequest(), _message(services, access, message_id))
 
 
 def _preview(services: Services, access: EventAccess, wish: PreviewRequest, saved: Message | None) -> PreviewOut:
@@ -72,15 +72,13 @@ def _preview(services: Services, access: EventAccess, wish: PreviewRequest, save
     )
 
 
-def _send_test(
-    services: Services, access: EventAccess, wish: SampleSendRequest, saved: Message | None
-) -> SampleSendOut:
+def _send_test(services: Services, access: EventAccess, wish: SendTestRequest, saved: Message | None) -> SendTestOut:
     words = _words(wish, saved)
     rendered = _rendered(services, access, words, _guest_name(services, access, wish))
     me, host = access.caller.user, services.events.host_of(access.event.id)
     to = _own_address(services, words.channel, me, wish)
     try:
-        outcome = send_sample(
+        outcome = send_test(
             rendered,
             to=to,
             to_name=me.name,
@@ -90,9 +88,9 @@ def _send_test(
             rates=services.rates,
             breakers=services.breakers,
         )
-    except SampleRefused as problem:
+    except PreviewRefused as problem:
         raise ApiProblem(503, "provider_unavailable", str(problem), headers={"Retry-After": "60"}) from None
-    return SampleSendOut(
+    return SendTestOut(
         outcome=outcome.outcome,
         provider=services.senders.for_channel(words.channel).provider,
         detail=outcome.detail,
@@ -100,7 +98,7 @@ def _send_test(
     )
 
 
-def _own_address(services: Services, channel: MessageChannel, me: User, wish: SampleSendRequest) -> str:
+def _own_address(services: Services, channel: MessageChannel, me: User, wish: SendTestRequest) -> str:
     if channel is MessageChannel.EMAIL:
         address, scopes = me.email, []
     elif wish.phone is None:
@@ -126,7 +124,7 @@ def _words(wish: PreviewRequest, saved: Message | None) -> Words:
 def _rendered(services: Services, access: EventAccess, words: Words, guest_name: str) -> RenderedMail | str:
     host = services.events.host_of(access.event.id)
     try:
-        return render_sample(words, access.event, host, services.settings, guest_name=guest_name)
+        return render_preview(words, access.event, host, services.settings, guest_name=guest_name)
     except TextTooLong as problem:
         errors = [FieldProblem(field="body", message=str(problem), line=1)]
         raise ApiProblem(422, "template_refused", str(problem), errors=errors) from None
@@ -134,7 +132,7 @@ def _rendered(services: Services, access: EventAccess, words: Words, guest_name:
 
 def _guest_name(services: Services, access: EventAccess, wish: PreviewRequest) -> str:
     if wish.guest_id is None:
-        return SAMPLE_GUEST
+        return PREVIEW_GUEST
     guest = services.guests.get(wish.guest_id)
     if guest.event_id != access.event.id:
         raise GuestNotFound(wish.guest_id)

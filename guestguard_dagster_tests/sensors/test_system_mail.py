@@ -1,9 +1,9 @@
-"""The sensor for memos asks when something may leave, and only then."""
+"""The sensor for system mail asks when something may leave, and only then."""
 
 from dagster import DagsterInstance, DagsterRunStatus, SensorResult
 from dagster._core.test_utils import create_run_for_test  # no public way to write a run that never ran
 
-from guestguard_dagster.domain.memos import Memo, MemoKind
+from guestguard_dagster.domain.system_mail import SystemMail, SystemMailKind
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.operations.system_mail import post
 from guestguard_dagster.storage.providers.breakers import BreakerRepo
@@ -12,14 +12,17 @@ from guestguard_dagster_tests.sensors.ticks import tick
 
 def write(database: Database) -> None:
     with database.transaction() as connection:
-        post(connection, [Memo(MemoKind.ALERT, "check:x", "ops@example.com", "Olga", "Alert", "Look.", "<p>Look.</p>")])
+        post(
+            connection,
+            [SystemMail(SystemMailKind.ALERT, "check:x", "ops@example.com", "Olga", "Alert", "Look.", "<p>Look.</p>")],
+        )
 
 
 def asks(instance: DagsterInstance) -> bool:
-    return isinstance(tick(instance, "memos"), SensorResult)
+    return isinstance(tick(instance, "system_mail"), SensorResult)
 
 
-def test_a_run_is_asked_for_when_a_memo_waits(instance: DagsterInstance, database: Database) -> None:
+def test_a_run_is_asked_for_when_system_mail_waits(instance: DagsterInstance, database: Database) -> None:
     assert not asks(instance)
 
     write(database)
@@ -29,7 +32,7 @@ def test_a_run_is_asked_for_when_a_memo_waits(instance: DagsterInstance, databas
 
 def test_one_run_at_a_time(instance: DagsterInstance, database: Database) -> None:
     write(database)
-    create_run_for_test(instance, job_name="send_memos", status=DagsterRunStatus.STARTED)
+    create_run_for_test(instance, job_name="send_system_mail", status=DagsterRunStatus.STARTED)
 
     assert not asks(instance)
 
