@@ -136,8 +136,8 @@ def _daemon(database: Database) -> Finding:
     if age is None:
         return _error("daemon", f"Dagster's daemon has never ticked on this database; {what_to_do}")
     if age > _TICKS_WITHIN:
-        return _error("daemon", f"Dagster's daemon has not ticked for {_words(age)}; {what_to_do}")
-    return _ok("daemon", f"Dagster's daemon ticked {_words(age)} ago")
+        return _error("daemon", f"Dagster's daemon has not ticked for {_span(age)}; {what_to_do}")
+    return _ok("daemon", f"Dagster's daemon ticked {_span(age)} ago")
 
 
 def _queue(database: Database) -> Finding:
@@ -146,7 +146,7 @@ def _queue(database: Database) -> Finding:
         return _ok("queue", "nothing is late")
     return _error(
         "queue",
-        f"{overdue.found} messages or notifications are more than {_words(LATE)} late; look at Dagster's Runs page: are "
+        f"{overdue.found} messages or notifications are more than {_span(LATE)} late; look at Dagster's Runs page: are "
         "runs queued, or do they fail?",
     )
 
@@ -208,9 +208,7 @@ def _position_in_ledger(database: Database) -> Finding:
         return _error("ledger", sentence)
     age = database.now() - position.verified_at
     if age > _TICKS_WITHIN:
-        return _warning(
-            "ledger", f"the ledger was last looked at {_words(age)} ago; check that NATS runs, and NATS_URL"
-        )
+        return _warning("ledger", f"the ledger was last looked at {_span(age)} ago; check that NATS runs, and NATS_URL")
     return _ok("ledger", "whatever the ledger says has left is known to the database")
 
 
@@ -237,7 +235,7 @@ def _error(name: str, sentence: str) -> Finding:
     return Finding(name, Level.ERROR, sentence)
 
 
-def _words(age: timedelta) -> str:
+def _span(age: timedelta) -> str:
     seconds = round(age.total_seconds())
     if seconds < 120:
         return f"{seconds} seconds"
