@@ -4,56 +4,28 @@ The same code screens recipients for the preflight and for the hand-off.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from guestguard_dagster.clock import boot_seconds
+from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.deliveries import DeliveryStatus, SkipReason
 from guestguard_dagster.domain.events import Event, User
-from guestguard_dagster.domain.messages import MessageAudience, MessageChannel
+from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.phones import to_e164
 from guestguard_dagster.domain.placeholders import TemplateRefused
 from guestguard_dagster.domain.suppressions import EVERY_HOST, for_host, for_sending_number
 from guestguard_dagster.rendering.facts import EventFacts
-from guestguard_dagster.rendering.links import rsvp_link, unsubscribe_url
 from guestguard_dagster.rendering.mail import MailTemplate, rsvp_button_label
 from guestguard_dagster.rendering.shell import Branding
 from guestguard_dagster.rendering.sms import TextTemplate, TextTooLong
 from guestguard_dagster.senders.base import Mail, Text
-from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.deliveries.recipient_facts import RecipientFacts
 from guestguard_dagster.storage.deliveries.recording import Refusal
 from guestguard_dagster.storage.messages.contexts import MessageContext
 
-if TYPE_CHECKING:
-    from guestguard_dagster.delivery.send_context import SendContext
-
-
 _CONTEXTS_HOLD_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class LinkMaker:
-    """The links that a mail carries. `secret` signs the unsubscribe link."""
-
-    rsvp_prefix: str
-    public_base_url: str
-    secret: str = field(repr=False)
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> "LinkMaker":
-        return cls(settings.rsvp_link_prefix, settings.public_base_url, settings.require_secret_key())
-
-    def rsvp(self, facts: RecipientFacts) -> str:
-        return rsvp_link(self.rsvp_prefix, facts.rsvp_token)
-
-    def event(self, event_id: UUID) -> str:
-        """The host's page of an event."""
-        return f"{self.public_base_url.rstrip('/')}/manage/{event_id}/communications"
-
-    def unsubscribe(self, guest_id: UUID, event_id: UUID) -> str:
-        return unsubscribe_url(self.public_base_url, self.secret, guest_id, event_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +104,7 @@ class MessageComposer:
     Messages and events are read once a second: the commit before a hand-off refuses what may no longer leave.
     """
 
-    def __init__(self, sending: "SendContext") -> None:
+    def __init__(self, sending: SendContext) -> None:
         self._sending = sending
         self._compiled: dict[UUID, _Compiled] = {}
         self._contexts: dict[UUID, MessageContext] = {}
@@ -321,7 +293,6 @@ def _reason_to_skip_all(context: MessageContext) -> SkipReason | None:
 def _reason_to_skip(facts: RecipientFacts, context: MessageContext) -> SkipReason | None:
     if facts.removed:
         return SkipReason.GUEST_REMOVED
-    audience = context.message.audience
-    if audience is not MessageAudience.EVERYONE and facts.rsvp_status != audience.value:
+    if not context.message.audience.includes(facts.rsvp_status):
         return SkipReason.NOT_IN_AUDIENCE
     return None

@@ -10,9 +10,9 @@ from uuid import UUID
 from guestguard_dagster.domain.days import Days
 from guestguard_dagster.domain.deliveries import RetryFilter
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.deliveries.retries import RetryGroup, RetryRepo
 from guestguard_dagster.storage.errors import MessageNotFound, Refused
 from guestguard_dagster.storage.messages.repo import MessageRepo
+from guestguard_dagster.storage.messages.retries import RetryGroup, RetryRepo
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,10 @@ class MessageAudience(StrEnum):
     DECLINED = "declined"
     MAYBE = "maybe"
 
+    def includes(self, rsvp_status: str) -> bool:
+        """Whether a guest with this answer is meant."""
+        return self is MessageAudience.EVERYONE or rsvp_status == self.value
+
 
 class MessageChannel(StrEnum):
     EMAIL = "email"

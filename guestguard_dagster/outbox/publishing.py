@@ -13,7 +13,7 @@ from datetime import timedelta
 from guestguard_dagster.domain.callbacks import ProviderEvent
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database, DatabaseFailed
-from guestguard_dagster.storage.notifications.outbox import OutboxRepo
+from guestguard_dagster.storage.outbox import OutboxRepo
 from guestguard_dagster.streams.access import NatsAccess
 from guestguard_dagster.streams.declaration import StreamDeclaration
 from guestguard_dagster.streams.errors import StreamFailed

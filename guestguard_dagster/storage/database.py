@@ -22,6 +22,13 @@ _CONNECT_TIMEOUT_SECONDS = 10
 # 25P03 and 25P04 end the connection of a process that was frozen in a transaction.
 _CONNECTION_ENDED = ("08", "57P", "25P03", "25P04")
 
+# Which database answers: another one after a failover, and after a restore into a new one, also behind a pooler that
+# keeps the client's connection.
+DATABASE_IDENTITY = """(
+    SELECT CAST(pg_postmaster_start_time() AS text) || ' ' || CAST(oid AS text)
+    FROM pg_database WHERE datname = current_database()
+)"""
+
 
 class DatabaseUrlInvalid(ValueError):
     """DATABASE_URL is not a PostgreSQL address. The text never carries the URL itself."""

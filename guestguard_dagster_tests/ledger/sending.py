@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Row, text
 from guestguard_dagster.delivery.ledger import LedgerGuard
 from guestguard_dagster.domain.ledger import LedgerEntry
 from guestguard_dagster.domain.messages import Message
-from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.ledger.position import BATCH_MAY_LEAVE, DATABASE_IDENTITY, NOTHING_IS_STOPPED
+from guestguard_dagster.storage.conditions import BATCH_MAY_LEAVE, NOTHING_IS_STOPPED
+from guestguard_dagster.storage.database import DATABASE_IDENTITY, Database
 from guestguard_dagster.streams.ledger import Ledger
 
 BATCH_SIZE = 5

@@ -17,7 +17,7 @@ from guestguard_dagster.local.ports import free_port
 from guestguard_dagster.outbox.publishing import publish_waiting
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.notifications.outbox import OutboxRepo
+from guestguard_dagster.storage.outbox import OutboxRepo
 from guestguard_dagster.storage.people.guests import GuestRepo
 from guestguard_dagster.streams.access import NatsAccess
 from guestguard_dagster.streams.declaration import StreamDeclaration

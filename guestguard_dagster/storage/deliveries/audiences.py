@@ -11,6 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from guestguard_dagster.storage.conditions import G, M, as_sql, is_being_sent, is_in_audience
 from guestguard_dagster.storage.database import Database, sql
 from guestguard_dagster.storage.deliveries.recipient_facts import GUEST, RecipientFacts, facts
 from guestguard_dagster.storage.deliveries.recording import Refusal, refuse
@@ -47,11 +48,11 @@ class AudienceRepo:
         with self._database.transaction() as connection:
             rows = connection.execute(
                 sql(
-                    """
+                    f"""
                     SELECT id, CASE WHEN audience_frozen_at IS NULL THEN 'unfrozen'
                         WHEN preflighted_at IS NULL THEN 'unchecked' ELSE 'ready' END AS stage
-                    FROM guestguard.scheduled_messages
-                    WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'sending' AND held_at IS NULL
+                    FROM guestguard.scheduled_messages m
+                    WHERE id = ANY(CAST(:ids AS uuid[])) AND {as_sql(is_being_sent(M))}
                     """
                 ),
                 {"ids": list(message_ids)},
@@ -121,8 +122,8 @@ def _lock(connection: Connection, message_ids: Sequence[UUID], condition: str) -
     return list(
         connection.execute(
             sql(
-                "SELECT id FROM guestguard.scheduled_messages "
-                f"WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'sending' AND held_at IS NULL AND {condition} "
+                "SELECT id FROM guestguard.scheduled_messages m "
+                f"WHERE id = ANY(CAST(:ids AS uuid[])) AND {as_sql(is_being_sent(M))} AND {condition} "
                 "ORDER BY id FOR NO KEY UPDATE SKIP LOCKED"
             ),
             {"ids": list(message_ids)},
@@ -131,7 +132,7 @@ def _lock(connection: Connection, message_ids: Sequence[UUID], condition: str) -
 
 
 # Whoever has a row already, because a ledger said that the mail had left, keeps it.
-_FREEZE = """
+_FREEZE = f"""
     WITH chosen AS MATERIALIZED (
         SELECT m.id AS message_id, m.channel, g.event_id, g.id AS guest_id, size,
             row_number() OVER (PARTITION BY m.id ORDER BY g.id) - 1 AS place
@@ -139,8 +140,7 @@ _FREEZE = """
         CROSS JOIN LATERAL (SELECT CASE m.channel WHEN 'email' THEN :email_size ELSE :sms_size END) AS s (size)
         CROSS JOIN LATERAL (
             SELECT g.id, g.event_id FROM guestguard.guests g
-            WHERE g.event_id = m.event_id AND g.removed_at IS NULL
-              AND (m.audience = 'everyone' OR g.rsvp_status = m.audience)
+            WHERE g.event_id = m.event_id AND {as_sql(is_in_audience(G, M.c.audience))}
               AND (m.frozen_through IS NULL OR g.id > m.frozen_through)
             ORDER BY g.id LIMIT :chunk
         ) g

@@ -13,9 +13,18 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
-from guestguard_dagster.storage.database import Database, sql
+from guestguard_dagster.storage.conditions import (
+    BATCH_MAY_LEAVE,
+    E,
+    G,
+    M,
+    as_sql,
+    event_allows,
+    is_being_sent,
+    is_in_audience,
+)
+from guestguard_dagster.storage.database import DATABASE_IDENTITY, Database, sql
 from guestguard_dagster.storage.deliveries.recipient_facts import GUEST, RecipientFacts, facts
-from guestguard_dagster.storage.ledger.position import BATCH_MAY_LEAVE, DATABASE_IDENTITY
 
 # Of batches that are formed before it is known who sends them: small enough for every provider, and a sender takes
 # what it is given.
@@ -94,15 +103,13 @@ _REPEATABLE = (
 )
 
 # What a message and its guests have to be for a batch to leave: asked by the very commit that lets it leave.
-_MAY_LEAVE = """
+_MAY_LEAVE = f"""
     (b.message_id IS NULL OR EXISTS (
         SELECT FROM guestguard.scheduled_messages m JOIN guestguard.events e ON e.id = m.event_id
-        WHERE m.id = b.message_id AND m.status = 'sending' AND m.held_at IS NULL
-          AND (e.cancelled_at IS NULL OR m.survives_event_cancel)
+        WHERE m.id = b.message_id AND {as_sql(is_being_sent(M))} AND {as_sql(event_allows(M, E))}
           AND NOT EXISTS (
             SELECT FROM guestguard.message_deliveries d JOIN guestguard.guests g ON g.id = d.guest_id
-            WHERE d.batch_id = b.id AND d.status = 'pending'
-              AND (g.removed_at IS NOT NULL OR (m.audience <> 'everyone' AND g.rsvp_status <> m.audience))
+            WHERE d.batch_id = b.id AND d.status = 'pending' AND NOT {as_sql(is_in_audience(G, M.c.audience))}
           )
     ))
 """

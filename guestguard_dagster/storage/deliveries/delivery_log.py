@@ -10,10 +10,9 @@ from sqlalchemy import and_, select
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.messages import MessageAudience, MessageChannel, MessageKind
 from guestguard_dagster.domain.notifications import NotificationType
+from guestguard_dagster.storage.conditions import guest_address, guest_is_suppressed, is_in_audience
 from guestguard_dagster.storage.database import Database, sql
 from guestguard_dagster.storage.deliveries.recording import live_status
-from guestguard_dagster.storage.people.guests import audience_condition
-from guestguard_dagster.storage.people.suppressions import guest_address, guest_is_suppressed
 from guestguard_dagster.storage.tables.deliveries import delivery_batches
 from guestguard_dagster.storage.tables.deliveries import message_deliveries as deliveries
 from guestguard_dagster.storage.tables.messages import scheduled_messages as messages
@@ -206,7 +205,7 @@ class FollowUpRepo:
         suppressed = and_(address.is_not(None), guest_is_suppressed(channel, sending_number=sending_number))
         audience_guests = (
             select(guests.c.id, guests.c.name)
-            .where(guests.c.event_id == event_id, audience_condition(audience))
+            .where(guests.c.event_id == event_id, is_in_audience(guests, audience))
             .order_by(guests.c.name, guests.c.id)
             .limit(limit)
         )

@@ -8,17 +8,8 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from guestguard_dagster.domain.ledger import LedgerEntry, LedgerMark
-from guestguard_dagster.domain.system_mail import SystemMailKind
-from guestguard_dagster.storage.database import Database, sql
-
-# For the statements that mark a batch `b` as about to leave, and for the claim, where there is no batch. While the
-# database is behind its ledger nothing leaves but mail that was written since then, to operators, about just that.
-NOTHING_IS_STOPPED = "NOT EXISTS (SELECT FROM guestguard.ledger_position WHERE behind_since IS NOT NULL)"
-BATCH_MAY_LEAVE = f"""NOT EXISTS (
-    SELECT FROM guestguard.ledger_position p
-    WHERE p.behind_since IS NOT NULL
-      AND NOT (b.queue_id = '{SystemMailKind.ALERT.queue_id}' AND b.created_at > p.behind_since)
-)"""
+from guestguard_dagster.storage.conditions import NOTHING_IS_STOPPED
+from guestguard_dagster.storage.database import DATABASE_IDENTITY, Database, sql
 
 # As Position has them.
 POSITION = "stream, stream_created_at, sequence, verified_at, complete_from, behind_since, unknown_batches"
@@ -26,13 +17,6 @@ POSITION = "stream, stream_created_at, sequence, verified_at, complete_from, beh
 # Why a delivery is `unknown` after a restore.
 LEFT_BEFORE_RESTORE = "left_before_restore"
 MAY_HAVE_LEFT = "may_have_left_before_restore"
-
-# Which database answers: another one after a failover, and after a restore into a new one, also behind a pooler that
-# keeps the client's connection.
-DATABASE_IDENTITY = """(
-    SELECT CAST(pg_postmaster_start_time() AS text) || ' ' || CAST(oid AS text)
-    FROM pg_database WHERE datname = current_database()
-)"""
 
 # After NATS has lost what was in it, so much is written into it again.
 _WRITTEN_AGAIN = timedelta(days=1)

@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from guestguard_dagster.domain.departures import Departure
 from guestguard_dagster.domain.messages import CancelReason, MessageChannel, MessageKind, MessageStatus
-from guestguard_dagster.storage.ledger.position import NOTHING_IS_STOPPED
+from guestguard_dagster.storage.conditions import NOTHING_IS_STOPPED, comes_too_late, event_allows, is_being_sent
 from guestguard_dagster.storage.messages.departures import find_departures
 from guestguard_dagster.storage.messages.writing import NOT_WAITING, among, array_of, edited, locked
 from guestguard_dagster.storage.rows import MESSAGE_COLUMNS
@@ -56,7 +56,7 @@ def unfinished(*, limit: int, channels: Collection[MessageChannel]) -> Select[tu
     """The ids of `sending` messages that no live run works on and that wait for nothing, the earliest first."""
     query = (
         select(messages.c.id)
-        .where(messages.c.status == MessageStatus.SENDING, messages.c.held_at.is_(None))
+        .where(is_being_sent(messages))
         .where(or_(messages.c.not_before.is_(None), messages.c.not_before <= func.now()))
         .order_by(messages.c.send_at, messages.c.id)
         .limit(limit)
@@ -100,7 +100,7 @@ def find_late(connection: Connection, message_ids: Collection[UUID] | None) -> l
     overdue = and_(messages.c.status == MessageStatus.SCHEDULED, messages.c.send_at <= func.now())
     if message_ids is not None:
         overdue = and_(overdue, among(message_ids))
-    came_too_late = exists().where(events.c.id == messages.c.event_id, _came_too_late())
+    came_too_late = exists().where(events.c.id == messages.c.event_id, comes_too_late(messages, events))
     found = find_departures(connection, and_(overdue, or_(_IS_REMINDER, came_too_late)))
     return [(each, reason) for each in found.values() if (reason := each.too_late_at(each.read_at))]
 
@@ -146,14 +146,9 @@ def _is_due(row: FromClause) -> ColumnElement[bool]:
 
 def _may_leave() -> ColumnElement[bool]:
     """Not held, the event not cancelled (or the message survives that), and not too late for the event."""
-    event_allows = exists().where(
+    event_allows_it = exists().where(
         events.c.id == messages.c.event_id,
-        or_(events.c.cancelled_at.is_(None), messages.c.survives_event_cancel),
-        ~_came_too_late(),
+        event_allows(messages, events),
+        ~comes_too_late(messages, events),
     )
-    return and_(messages.c.held_at.is_(None), event_allows)
-
-
-def _came_too_late() -> ColumnElement[bool]:
-    """The event has started, and the message was meant to leave before that."""
-    return and_(messages.c.send_at < events.c.starts_at, events.c.starts_at <= func.clock_timestamp())
+    return and_(messages.c.held_at.is_(None), event_allows_it)

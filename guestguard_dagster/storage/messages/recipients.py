@@ -17,9 +17,8 @@ from guestguard_dagster.domain.deliveries import (
 )
 from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.domain.messages import MessageAudience, MessageChannel
+from guestguard_dagster.storage.conditions import guest_address, guest_is_suppressed, is_in_audience
 from guestguard_dagster.storage.deliveries.recording import live_status
-from guestguard_dagster.storage.people.guests import audience_condition
-from guestguard_dagster.storage.people.suppressions import guest_address, guest_is_suppressed
 from guestguard_dagster.storage.tables.deliveries import delivery_batches
 from guestguard_dagster.storage.tables.deliveries import message_deliveries as deliveries
 from guestguard_dagster.storage.tables.people import guests
@@ -97,5 +96,5 @@ def count(
         func.count().label("total"),
         func.count().filter(address.is_(None)).label("without_address"),
         func.count().filter(suppressed).label("suppressed"),
-    ).where(guests.c.event_id == event_id, audience_condition(audience))
+    ).where(guests.c.event_id == event_id, is_in_audience(guests, audience))
     return RecipientCount(**connection.execute(query).one()._asdict())

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from guestguard_dagster.domain.addresses import email_as_kept, email_key
 from guestguard_dagster.domain.events import Event, Guest, GuestDraft, RsvpStatus
 from guestguard_dagster.domain.messages import MessageAudience
 from guestguard_dagster.domain.phones import to_e164
+from guestguard_dagster.storage.conditions import is_in_audience
 from guestguard_dagster.storage.database import Database, database_now, sql
 from guestguard_dagster.storage.errors import GuestNotFound
 from guestguard_dagster.storage.locks import lock_event, share_events
@@ -30,14 +31,6 @@ class Answer:
     status: RsvpStatus
     responded_at: datetime
     plus_ones: int | None
-
-
-def audience_condition(audience: MessageAudience) -> ColumnElement[bool]:
-    """The rows of guests that an audience means: not removed, and with the RSVP that the audience names."""
-    present = guests.c.removed_at.is_(None)
-    if audience is MessageAudience.EVERYONE:
-        return present
-    return and_(present, guests.c.rsvp_status == RsvpStatus(audience))
 
 
 class GuestRepo:
@@ -92,7 +85,7 @@ class GuestRepo:
         limit: int = 100,
     ) -> list[Guest]:
         """The next `limit` present guests behind the guest `after`, by the time they were added."""
-        query = select(*GUEST_COLUMNS).where(guests.c.event_id == event_id, audience_condition(audience))
+        query = select(*GUEST_COLUMNS).where(guests.c.event_id == event_id, is_in_audience(guests, audience))
         place = (guests.c.created_at, guests.c.id)
         with self._database.transaction() as connection:
             rows = connection.execute(page_behind(query, place, after=after, limit=limit))

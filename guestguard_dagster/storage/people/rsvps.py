@@ -10,7 +10,7 @@ from guestguard_dagster.domain.events import Event, Guest, RsvpStatus, User
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.storage.database import Database, database_now
 from guestguard_dagster.storage.errors import EventCancelled, Refused
-from guestguard_dagster.storage.notifications.outbox import put_in_outbox
+from guestguard_dagster.storage.outbox import put_in_outbox
 from guestguard_dagster.storage.people.guests import Answer, record_answers
 from guestguard_dagster.storage.rows import (
     EVENT_COLUMNS,

@@ -1,48 +1,24 @@
-"""Suppressions: addresses that are not to be written to, and the one condition that asks for them."""
+"""Suppressions: addresses that are not to be written to."""
 
 from collections.abc import Collection
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, and_, bindparam, cast, column, exists, func, literal, or_, select, update
+from sqlalchemy import Text, bindparam, column, func, literal, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from guestguard_dagster.domain.addresses import email_key
-from guestguard_dagster.domain.events import CollaboratorRole
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.phones import to_e164
-from guestguard_dagster.domain.suppressions import EVERY_HOST, Suppression, for_sending_number
+from guestguard_dagster.domain.suppressions import EVERY_HOST, Suppression
+from guestguard_dagster.storage.conditions import is_active_suppression
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.paging import page_behind
 from guestguard_dagster.storage.rows import SUPPRESSION_COLUMNS, suppression_from
-from guestguard_dagster.storage.tables.people import event_collaborators, guests, suppressions
+from guestguard_dagster.storage.tables.people import suppressions
 
 
 class NotAPhoneNumber(ValueError):
     """The address of an SMS suppression cannot be read as an international phone number. It is not repeated here."""
-
-
-def guest_address(channel: MessageChannel) -> ColumnElement[Any]:
-    """The column of guests by which this channel reaches them."""
-    return guests.c.email if channel is MessageChannel.EMAIL else guests.c.phone
-
-
-def guest_is_suppressed(channel: MessageChannel, *, sending_number: str | None = None) -> ColumnElement[bool]:
-    """Whether a row of guests is suppressed: for every host, for its event's owner, or for this sending number."""
-    owner_scope = (
-        select(literal("host:") + cast(event_collaborators.c.user_id, Text))
-        .where(
-            event_collaborators.c.event_id == guests.c.event_id,
-            event_collaborators.c.role == CollaboratorRole.OWNER,
-        )
-        .correlate(guests)
-        .scalar_subquery()
-    )
-    scopes = [suppressions.c.scope == EVERY_HOST, suppressions.c.scope == owner_scope]
-    if sending_number is not None:
-        scopes.append(suppressions.c.scope == for_sending_number(sending_number))
-    # Guests' addresses are canonical in all but case, and letters beyond ASCII are in lower case already.
-    return exists().where(_is_active(channel, func.lower(guest_address(channel))), or_(*scopes)).correlate(guests)
 
 
 class SuppressionRepo:
@@ -75,7 +51,7 @@ class SuppressionRepo:
         """Let the address be written to again, as far as this scope goes; False when it was not suppressed."""
         statement = (
             update(suppressions)
-            .where(_is_active(channel, literal(_key(channel, address))), suppressions.c.scope == scope)
+            .where(is_active_suppression(channel, literal(_key(channel, address))), suppressions.c.scope == scope)
             .values(lifted_at=func.clock_timestamp())
         )
         with self._database.transaction() as connection:
@@ -120,16 +96,12 @@ class SuppressionRepo:
             return [suppression_from(row) for row in rows]
 
 
-def _is_active(channel: MessageChannel | ColumnElement[Any], key: ColumnElement[Any]) -> ColumnElement[bool]:
-    return and_(suppressions.c.channel == channel, suppressions.c.address == key, suppressions.c.lifted_at.is_(None))
-
-
 _given = func.unnest(bindparam("keys", type_=ARRAY(Text))).table_valued(column("key", Text)).render_derived()
 
 # Built once: every group of hand-offs asks for it, and building it costs more than running it.
 _SCOPES = (
     select(_given.c.key, func.array_agg(suppressions.c.scope))
-    .join_from(_given, suppressions, _is_active(bindparam("channel", type_=Text), _given.c.key))
+    .join_from(_given, suppressions, is_active_suppression(bindparam("channel", type_=Text), _given.c.key))
     .group_by(_given.c.key)
 )
 

@@ -9,11 +9,11 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from guestguard_dagster.domain.days import Days
 from guestguard_dagster.domain.deliveries import DeliveryStatus, RetryFilter
 from guestguard_dagster.domain.departures import RetryObstacle
-from guestguard_dagster.domain.messages import MessageAudience, MessageChannel, MessageKind, MessageStatus
+from guestguard_dagster.domain.messages import MessageChannel, MessageKind, MessageStatus
+from guestguard_dagster.storage.conditions import guest_address, guest_is_suppressed, is_in_audience
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.deliveries.recording import may_be_retried
 from guestguard_dagster.storage.messages.departures import read_departures
-from guestguard_dagster.storage.people.suppressions import guest_address, guest_is_suppressed
 from guestguard_dagster.storage.tables.deliveries import message_deliveries as deliveries
 from guestguard_dagster.storage.tables.messages import scheduled_messages as messages
 from guestguard_dagster.storage.tables.people import events, guests
@@ -105,7 +105,6 @@ class RetryRepo:
 
 
 def _would_leave(sending_number: str | None) -> ColumnElement[bool]:
-    is_meant = or_(messages.c.audience == MessageAudience.EVERYONE, messages.c.audience == guests.c.rsvp_status)
     reachable = [
         and_(
             messages.c.channel == channel,
@@ -114,4 +113,4 @@ def _would_leave(sending_number: str | None) -> ColumnElement[bool]:
         )
         for channel in MessageChannel
     ]
-    return and_(guests.c.removed_at.is_(None), is_meant, or_(*reachable))
+    return and_(is_in_audience(guests, messages.c.audience), or_(*reachable))
