@@ -16,8 +16,10 @@ from sqlalchemy import Connection
 from guestguard_dagster.clock import boot_seconds
 from guestguard_dagster.delivery.composing import Composed, Composer
 from guestguard_dagster.delivery.send_context import SendContext
+from guestguard_dagster.delivery.settling import draw_jitter, settle, weigh
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.ledger import LedgerEntry
+from guestguard_dagster.domain.outcomes import Outcome
 from guestguard_dagster.senders.base import HandOff, Mail, Sender, Text
 from guestguard_dagster.storage.database import DatabaseFailed
 from guestguard_dagster.storage.deliveries import recording
@@ -122,6 +124,34 @@ def ledger_entries(
         for ready in wave
         if ready.batch.id in marked.instants
     ]
+
+
+def waves_of(ready: Sequence[Ready], size: int) -> list[list[Ready]]:
+    """In their order, as many batches to one commit as carry no more than `size` recipients together."""
+    waves: list[list[Ready]] = []
+    room = 0
+    for each in ready:
+        if len(each.items) > room or not waves:
+            waves.append([])
+            room = size
+        waves[-1].append(each)
+        room -= len(each.items)
+    return waves
+
+
+def answers_of(ready: Ready, outcomes: Mapping[int, Outcome | None], *, repeatable: bool) -> BatchAnswers:
+    """What the provider's outcomes, by delivery, mean for the members of this batch."""
+    recipients = [facts for facts, _ in ready.items.values()]
+    weighed = weigh(recipients, [outcomes[facts.delivery_id] for facts in recipients])
+    jitter = draw_jitter()
+    return BatchAnswers(
+        ready.batch,
+        tuple(
+            settle(facts, outcome, repeatable=repeatable, jitter=jitter)
+            for facts, outcome in zip(recipients, weighed, strict=True)
+        ),
+        {facts.delivery_id: item.address for facts, item in ready.items.values()},
+    )
 
 
 def write_answers(connection: Connection, sending: SendContext, answered: Answered) -> None:

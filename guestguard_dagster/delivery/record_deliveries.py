@@ -13,4 +13,4 @@ def record_deliveries(sending: SendContext, message_ids: Sequence[UUID]) -> int:
     Returns how many deliveries that were.
     """
     accounts = {sender.account for sender in (sending.senders.email, sending.senders.sms) if sender.repeatable}
-    return sending.batches.end_interrupted(message_ids, accounts=accounts, within=REPEAT_WITHIN)
+    return sending.interrupted.end(message_ids, accounts=accounts, within=REPEAT_WITHIN)

@@ -11,6 +11,7 @@ from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.deliveries.audiences import AudienceRepo
 from guestguard_dagster.storage.deliveries.batches import BatchRepo
+from guestguard_dagster.storage.deliveries.interrupted import InterruptedRepo
 from guestguard_dagster.storage.messages.contexts import ContextRepo
 from guestguard_dagster.storage.messages.progress import ProgressRepo
 from guestguard_dagster.storage.messages.repo import MessageRepo
@@ -41,6 +42,7 @@ class SendContext:
     run_requests: RunRequestRepo
     audiences: AudienceRepo
     batches: BatchRepo
+    interrupted: InterruptedRepo
     breakers: BreakerRepo
     contexts: ContextRepo
     dead_letters: DeadLetterRepo
@@ -74,6 +76,7 @@ class SendContext:
             run_requests=RunRequestRepo(database),
             audiences=AudienceRepo(database),
             batches=BatchRepo(database),
+            interrupted=InterruptedRepo(database),
             breakers=BreakerRepo(database),
             contexts=ContextRepo(database),
             dead_letters=DeadLetterRepo(database),

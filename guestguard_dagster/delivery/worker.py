@@ -23,21 +23,24 @@ from guestguard_dagster.delivery.hand_off import (
     Answered,
     BatchAnswers,
     Ready,
+    answers_of,
     ledger_entries,
     make_ready,
+    waves_of,
     write_answers,
 )
 from guestguard_dagster.delivery.leasing import REPEAT_WITHIN, LeaseClock
 from guestguard_dagster.delivery.provider_gate import Blocked, ProviderGate, batch_size_of
 from guestguard_dagster.delivery.send_context import SendContext
-from guestguard_dagster.delivery.settling import draw_jitter, settle, settle_repeat, weigh
+from guestguard_dagster.delivery.settling import draw_jitter, settle_repeat
 from guestguard_dagster.domain.addresses import email_key
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.domain.suppressions import EVERY_HOST, SuppressionReason, for_sending_number
 from guestguard_dagster.senders.base import HandOff
 from guestguard_dagster.storage.deliveries import recording
-from guestguard_dagster.storage.deliveries.batches import Batch, BatchStale, Lease, Marked, RepeatableBatch
+from guestguard_dagster.storage.deliveries.batches import Batch, BatchStale, Lease, Marked
+from guestguard_dagster.storage.deliveries.interrupted import RepeatableBatch
 
 log = logging.getLogger(__name__)
 
@@ -134,11 +137,11 @@ class Worker:
             return
         account = self._sender.account if self._sender.repeatable else None
         accounts = [account] if account is not None else []
-        settled = self._sending.batches.end_interrupted(queue_ids, accounts=accounts, within=REPEAT_WITHIN)
+        settled = self._sending.interrupted.end(queue_ids, accounts=accounts, within=REPEAT_WITHIN)
         self.outcomes[OutcomeClass.UNKNOWN] += settled
         while account is not None and not self._stop.is_set() and self._gate.is_open():
             clock = LeaseClock(self._stop, self._sending.lease_time)
-            repeatable = self._sending.batches.lease_repeatable(
+            repeatable = self._sending.interrupted.lease_repeatable(
                 queue_ids, account=account, within=REPEAT_WITHIN, duration=self._sending.lease_time
             )
             if repeatable is None:
@@ -228,7 +231,7 @@ class Worker:
             self.leave(stopped)
             ready, stopped = self._make_ready(replace(lease, batches=tuple(each.batch for each in ready)))
         self.leave(stopped)
-        waves = _waves(ready, self._largest_batch)
+        waves = waves_of(ready, self._largest_batch)
         while waves:
             self._await_answers()
             if self._has_lost_turn or self._stop.is_set() or not all(map(self._holds, waves[0])):
@@ -330,25 +333,12 @@ class Worker:
                 has_turn = (not answers and not outcomes) or self._gate.await_turn(requests=1, recipients=0)
                 answered = self._sender.hand_off(request, clock.permit) if has_turn else [None] * len(request.members)
                 outcomes.update(zip(request.members, answered, strict=True))
-            answers.append(self._settle(ready, outcomes))
+            answers.append(answers_of(ready, outcomes, repeatable=self._sender.repeatable))
         return self._answered(token, answers, recorded=recorded)
 
     def _answered(self, token: UUID, answers: Iterable[BatchAnswers], *, recorded: bool = False) -> Answered:
         account = self._sender.account
         return Answered(token, self._sender.provider, account, tuple(answers), boot_seconds(), recorded=recorded)
-
-    def _settle(self, ready: Ready, outcomes: dict[int, Outcome | None]) -> BatchAnswers:
-        recipients = [facts for facts, _ in ready.items.values()]
-        weighed = weigh(recipients, [outcomes[facts.delivery_id] for facts in recipients])
-        jitter = draw_jitter()
-        return BatchAnswers(
-            ready.batch,
-            tuple(
-                settle(facts, outcome, repeatable=self._sender.repeatable, jitter=jitter)
-                for facts, outcome in zip(recipients, weighed, strict=True)
-            ),
-            {facts.delivery_id: item.address for facts, item in ready.items.values()},
-        )
 
     def _repeat(self, repeatable: RepeatableBatch, clock: LeaseClock) -> None:
         self.flush()
@@ -399,16 +389,3 @@ class Worker:
             self._sending.batches.release(token, [batch.id for batch in batches], marked_too=marked_too)
             if wakes:
                 self.wake({batch.queue_id for batch in batches})
-
-
-def _waves(ready: Sequence[Ready], size: int) -> list[list[Ready]]:
-    """In their order, as many batches to one commit as carry no more than `size` recipients together."""
-    waves: list[list[Ready]] = []
-    room = 0
-    for each in ready:
-        if len(each.items) > room or not waves:
-            waves.append([])
-            room = size
-        waves[-1].append(each)
-        room -= len(each.items)
-    return waves

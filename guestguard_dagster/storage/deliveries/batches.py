@@ -1,13 +1,15 @@
-"""Batches around a hand-off: formed, leased, marked `sending`, closed; and what becomes of one whose process died.
+"""Batches around a hand-off: formed, leased, marked `sending`, closed.
 
 A batch is deliveries of one queue (a message, or a kind of notification or system mail) that leave together. It is the
-only thing that is ever leased, for the minute around its hand-off. What its members become is in `recording`.
+only thing that is ever leased, for the minute around its hand-off. What its members become is in `recording`, what
+becomes of a hand-off whose process died in `interrupted`.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -73,15 +75,6 @@ class FixedRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class RepeatableBatch:
-    """A batch whose answer never came, leased for its repeat; its recipients are those still waiting for the answer."""
-
-    token: UUID
-    batch: Batch
-    request: FixedRequest
-
-
-@dataclass(frozen=True, slots=True)
 class OpenBatches:
     """What is left of one queue. `wake_in` is how long none of it can move."""
 
@@ -92,15 +85,10 @@ class OpenBatches:
 
 
 FACTS = facts(queue="b.queue_id")
-_BATCH = "b.id AS batch_id, b.key, b.queue_id, b.message_id"
+BATCH_COLUMNS = "b.id AS batch_id, b.key, b.queue_id, b.message_id"
 
 # nobody holds it: no lease, or one that ran out
-_FREE = "(b.lease_expires_at IS NULL OR b.lease_expires_at <= clock_timestamp())"
-
-_REPEATABLE = (
-    "b.body IS NOT NULL AND b.account = ANY(CAST(:accounts AS text[])) "
-    "AND b.handed_off_at > clock_timestamp() - CAST(:within AS interval)"
-)
+FREE = "(b.lease_expires_at IS NULL OR b.lease_expires_at <= clock_timestamp())"
 
 # What a message and its guests have to be for a batch to leave: asked by the very commit that lets it leave.
 _MAY_LEAVE = f"""
@@ -144,7 +132,7 @@ class BatchRepo:
                         FROM unnest(CAST(:ids AS uuid[])) WITH ORDINALITY AS queue (id, place)
                         CROSS JOIN LATERAL (
                             SELECT b.id FROM guestguard.delivery_batches b
-                            WHERE b.queue_id = queue.id AND b.state <> 'done' AND b.state <> 'sending' AND {_FREE}
+                            WHERE b.queue_id = queue.id AND b.state <> 'done' AND b.state <> 'sending' AND {FREE}
                               AND {BATCH_MAY_LEAVE}
                               AND (b.not_before IS NULL OR b.not_before <= clock_timestamp())
                             ORDER BY b.not_before NULLS LAST, b.id LIMIT {per_queue:d} FOR UPDATE SKIP LOCKED
@@ -156,7 +144,7 @@ class BatchRepo:
                         FROM picked WHERE b.id = picked.id
                         RETURNING b.id, b.key, b.queue_id, b.message_id
                     )
-                    SELECT {_BATCH}, {FACTS}
+                    SELECT {BATCH_COLUMNS}, {FACTS}
                     FROM leased b
                     LEFT JOIN guestguard.message_deliveries d ON d.batch_id = b.id AND d.status = 'pending' {GUEST}
                     ORDER BY b.id, d.id
@@ -164,7 +152,7 @@ class BatchRepo:
                 ),
                 {"ids": list(queue_ids), "token": token, "duration": duration},
             )
-            return Lease(token, _batches_from(rows.all()))
+            return Lease(token, batches_from(rows.all()))
 
     def mark_sending(
         self,
@@ -332,85 +320,18 @@ class BatchRepo:
             )
             return [OpenBatches(row.queue_id, row.pending, row.sending, max(row.wake_in, timedelta())) for row in rows]
 
-    # What becomes of a hand-off whose process died.
-
-    def lease_repeatable(
-        self, queue_ids: Sequence[UUID], *, account: str, within: timedelta, duration: timedelta
-    ) -> RepeatableBatch | None:
-        """Lease one batch of this account whose answer never came, first handed off less than `within` ago."""
-        token = uuid4()
-        with self._database.transaction() as connection:
-            rows = connection.execute(
-                sql(
-                    f"""
-                    WITH picked AS (
-                        SELECT b.id FROM guestguard.delivery_batches b
-                        WHERE b.queue_id = ANY(CAST(:queue_ids AS uuid[])) AND b.state <> 'done'
-                          AND b.state = 'sending' AND {_FREE} AND {_REPEATABLE}
-                        ORDER BY b.id LIMIT 1 FOR UPDATE SKIP LOCKED
-                    ), leased AS (
-                        UPDATE guestguard.delivery_batches b
-                        SET lease_token = :token, lease_expires_at = clock_timestamp() + :duration
-                        FROM picked WHERE b.id = picked.id
-                        RETURNING b.id, b.key, b.queue_id, b.message_id, b.endpoint, b.members, b.body
-                    )
-                    SELECT {_BATCH}, {FACTS}, b.endpoint, b.members, b.body
-                    FROM leased b
-                    LEFT JOIN guestguard.message_deliveries d ON d.batch_id = b.id AND d.status = 'pending' {GUEST}
-                    ORDER BY d.id
-                    """
-                ),
-                {
-                    "queue_ids": list(queue_ids),
-                    "accounts": [account],
-                    "within": within,
-                    "token": token,
-                    "duration": duration,
-                },
-            ).all()
-        if not rows:
-            return None
-        (batch,) = _batches_from([row[:-3] for row in rows])
-        endpoint, members, body = rows[0][-3:]
-        return RepeatableBatch(token, batch, FixedRequest(endpoint, tuple(members), body))
-
-    def end_interrupted(self, queue_ids: Sequence[UUID], *, accounts: Collection[str], within: timedelta) -> int:
-        """Batches that were `sending` when their lease ran out, and cannot be repeated, end: their open members become
-        `unknown`. Returns how many deliveries that were.
-
-        Only a fixed request of one of `accounts`, first handed off less than `within` ago, can be repeated.
-        """
-        with self._database.transaction() as connection:
-            return connection.execute(
-                sql(
-                    f"""
-                    WITH ended AS (
-                        UPDATE guestguard.delivery_batches b
-                        SET state = 'done', lease_token = NULL, lease_expires_at = NULL
-                        WHERE b.queue_id = ANY(CAST(:queue_ids AS uuid[])) AND b.state <> 'done'
-                          AND b.state = 'sending' AND {_FREE} AND ({_REPEATABLE}) IS NOT TRUE
-                        RETURNING b.id, b.provider, b.account, b.handed_off_at
-                    )
-                    UPDATE guestguard.message_deliveries d
-                    SET status = 'unknown', reason = 'hand_off_interrupted', outcome = 'unknown',
-                        provider = ended.provider, account = ended.account, attempted_at = ended.handed_off_at,
-                        settled_at = clock_timestamp(), updated_at = clock_timestamp()
-                    FROM ended WHERE d.batch_id = ended.id AND d.status = 'pending'
-                    """
-                ),
-                {"queue_ids": list(queue_ids), "accounts": list(accounts), "within": within},
-            ).rowcount
-
 
 def _array_of(numbers: Iterable[int]) -> str:
     """As PostgreSQL writes an array: arrays of several lengths cannot be one parameter."""
     return "{" + ",".join(map(str, numbers)) + "}"
 
 
-def _batches_from(rows: Iterable[Sequence[Any]]) -> tuple[Batch, ...]:
-    """Rows of _BATCH and FACTS, in the order of batches; one without a delivery is a batch without open members."""
+def batches_from(rows: Iterable[Sequence[Any]]) -> tuple[Batch, ...]:
+    """Rows of BATCH_COLUMNS and FACTS, in the order of batches; one without a delivery is a batch without members."""
     batches = []
-    for (batch_id, key, queue_id, message_id), members in groupby(rows, lambda row: row[:4]):
-        recipients = tuple(RecipientFacts._make(row[4:]) for row in members if row[4] is not None)
+    for _, group in groupby(rows, itemgetter(0)):
+        members = list(group)
+        recipients = tuple([RecipientFacts._make(row[4:]) for row in members if row[4] is not None])
+        batch_id, key, queue_id, message_id = members[0][:4]
         batches.append(Batch(batch_id, key, queue_id, message_id, recipients))
     return tuple(batches)

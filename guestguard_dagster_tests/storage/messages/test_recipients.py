@@ -20,6 +20,7 @@ from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.domain.messages import Message, MessageAudience, MessageChannel, MessageStatus
 from guestguard_dagster.domain.suppressions import SuppressionReason, for_host, for_sending_number
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.deliveries.interrupted import InterruptedRepo
 from guestguard_dagster.storage.errors import DeliveryNotFound, EventCancelled, MessageNotRetryable
 from guestguard_dagster.storage.messages.repo import MessageRepo
 from guestguard_dagster.storage.people.guests import GuestRepo
@@ -34,7 +35,6 @@ from guestguard_dagster_tests.factories import (
     set_columns,
 )
 from guestguard_dagster_tests.storage.handing_off import (
-    HandingOff,
     earlier_attempts,
     read_batch,
     read_delivery,
@@ -211,7 +211,7 @@ def test_news_of_a_hand_off_settle_the_delivery_and_no_repeat_waits_for_it(datab
         assert (row.provider_message_id, row.live) == ("m-1", news)
         assert row.handed_off_at >= now
         assert row.settled_at >= now
-        ended = HandingOff(database).batches.end_interrupted([message.id], accounts=[], within=TWO_HOURS)
+        ended = InterruptedRepo(database).end([message.id], accounts=[], within=TWO_HOURS)
         assert (ended, read_batch(database, row.batch_id).state) == (0, "done")
         assert read_delivery(database, delivery_id).status == news
 

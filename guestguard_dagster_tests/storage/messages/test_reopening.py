@@ -14,6 +14,7 @@ from guestguard_dagster.domain.messages import Message, MessageStatus
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.deliveries import recording
+from guestguard_dagster.storage.deliveries.interrupted import InterruptedRepo
 from guestguard_dagster.storage.deliveries.recording import Settlement
 from guestguard_dagster.storage.messages.repo import MessageRepo
 from guestguard_dagster_tests.crash.passing_time import let_leases_run_out
@@ -114,7 +115,7 @@ class TestReopening:
         lease = process.lease(message)
         process.mark(lease)
         let_leases_run_out(database)
-        assert process.batches.end_interrupted([message.id], accounts=[], within=A_MINUTE) == 1
+        assert InterruptedRepo(database).end([message.id], accounts=[], within=A_MINUTE) == 1
         [delivery_id] = ids_of(lease)
         set_columns(database, delivery_id, settled_at=database.now() - timedelta(hours=2))
         with database.transaction() as connection:
