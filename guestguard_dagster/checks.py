@@ -23,6 +23,7 @@ from guestguard_dagster.domain.days import Days
 from guestguard_dagster.partitions import ZONE
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.senders import SendersResource
+from guestguard_dagster.senders.registry import sending_number
 from guestguard_dagster.storage.operations.checks import Check, CheckRepo
 
 HARD_BOUNCES_BELOW = 0.05
@@ -80,7 +81,7 @@ def no_delivery_is_doubled(config: LookBack, database: DatabaseResource) -> Asse
 def no_suppressed_address_is_written_to(
     config: LookBack, database: DatabaseResource, senders: SendersResource
 ) -> AssetCheckResult:
-    number = senders.settings().twilio_from_number
+    number = sending_number(senders.settings())
     return _judged(
         CheckRepo(database.get()).written_to_despite_suppression(config.since(database), sending_number=number),
         "Apologise, and find out who wrote past the engine: every hand-off looks at suppressions first.",

@@ -5,7 +5,7 @@ Applying one twice, late, or in another order ends in the same state, and so doe
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -16,16 +16,13 @@ from guestguard_dagster.domain.callbacks import (
     CallbackContent,
     CalledDelivery,
     OptKeyword,
-    Provider,
     ProviderEvent,
     counts_for,
 )
 from guestguard_dagster.domain.deliveries import DeliveryReport
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.suppressions import EVERY_HOST, SuppressionReason, for_sending_number
-from guestguard_dagster.senders.resend import callbacks as resend_callbacks
-from guestguard_dagster.senders.ses import callbacks as ses_callbacks
-from guestguard_dagster.senders.twilio import callbacks as twilio_callbacks
+from guestguard_dagster.senders.registry import provider_named
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.errors import DeliveryNotFound
 from guestguard_dagster.storage.messages.repo import MessageRepo
@@ -41,17 +38,6 @@ logger = logging.getLogger(__name__)
 _FIRST_RETRY = timedelta(seconds=15)
 _GIVE_UP_AFTER = timedelta(days=1)
 _GROUP = 500
-
-_READERS: Mapping[Provider, Callable[[Mapping[str, Any]], CallbackContent]] = {
-    Provider.RESEND: resend_callbacks.read,
-    Provider.SES: ses_callbacks.read,
-    Provider.TWILIO: twilio_callbacks.read,
-}
-_CHANNELS: Mapping[Provider, MessageChannel] = {
-    Provider.RESEND: MessageChannel.EMAIL,
-    Provider.SES: MessageChannel.EMAIL,
-    Provider.TWILIO: MessageChannel.SMS,
-}
 
 
 class Applied(StrEnum):
@@ -103,7 +89,7 @@ class CallbackApplier:
 
     def apply(self, callback: StoredCallback) -> Applied:
         """Apply one callback, and write down that it was."""
-        applied = self._apply(callback.provider, _READERS[callback.provider](callback.payload))
+        applied = self._apply(callback.provider, _read(callback.provider, callback.payload))
         if applied is Applied.TOO_EARLY and callback.age < _GIVE_UP_AFTER:
             self._callbacks.try_again(callback.id, after=max(_FIRST_RETRY, callback.age / 2))
             return applied
@@ -125,9 +111,9 @@ class CallbackApplier:
             return Report(counts, str(problem))
         return Report(counts, None)
 
-    def _apply(self, provider: Provider, content: CallbackContent) -> Applied:
+    def _apply(self, provider: str, content: CallbackContent) -> Applied:
         if content.keyword is not None:
-            return self._apply_keyword(content.keyword)
+            return self._apply_keyword(provider, content.keyword)
         if content.update is None:
             return Applied.CHANGED_NOTHING
         if content.installation not in (None, self._installation.id):
@@ -156,30 +142,35 @@ class CallbackApplier:
             end_settled(self._messages, [delivery.message_id])
         return Applied.CHANGED_NOTHING if status is delivery.status else Applied.MOVED
 
-    def _suppress(self, provider: Provider, content: CallbackContent) -> None:
+    def _suppress(self, provider: str, content: CallbackContent) -> None:
         if content.suppress is None:
             return
+        channel = provider_named(provider).channel
         for address in content.addresses:
             try:
-                self._suppressions.add(
-                    _CHANNELS[provider], address, scope=EVERY_HOST, reason=content.suppress, source=provider
-                )
+                self._suppressions.add(channel, address, scope=EVERY_HOST, reason=content.suppress, source=provider)
             except NotAPhoneNumber:
                 logger.warning("a callback of %s names a number that is none; nothing is suppressed", provider)
 
-    def _apply_keyword(self, keyword: OptKeyword) -> Applied:
+    def _apply_keyword(self, provider: str, keyword: OptKeyword) -> Applied:
         """STOP suppresses, START lifts; in whatever order they are applied, the last word of the guest counts."""
         scope = for_sending_number(keyword.to_phone) if keyword.to_phone == self._sending_number else EVERY_HOST
         with self._callbacks.newest_in(keyword.thread) as payload:
-            last_word = twilio_callbacks.read(payload).keyword or keyword
+            last_word = _read(provider, payload).keyword or keyword
             if last_word.stops:
                 self._suppressions.add(
                     MessageChannel.SMS,
                     keyword.from_phone,
                     scope=scope,
                     reason=SuppressionReason.STOP,
-                    source=Provider.TWILIO,
+                    source=provider,
                 )
             else:
                 self._suppressions.lift(MessageChannel.SMS, keyword.from_phone, scope=scope)
         return Applied.OPTED_OUT if keyword.stops else Applied.OPTED_IN
+
+
+def _read(provider: str, payload: Mapping[str, Any]) -> CallbackContent:
+    """What a callback says. A provider that does not call back any more says nothing."""
+    read = provider_named(provider).read_callback
+    return read(payload) if read is not None else CallbackContent()

@@ -16,14 +16,6 @@ _ID_DIGITS = 19  # a number of so many may be beyond a bigint
 _AWAITING_ANSWER = frozenset({DeliveryStatus.SENDING, DeliveryStatus.UNKNOWN})
 
 
-class Provider(StrEnum):
-    """The providers that call back."""
-
-    RESEND = "resend"
-    SES = "ses"
-    TWILIO = "twilio"
-
-
 class ProviderEvent(StrEnum):
     """What is put on NATS about callbacks: that one was stored."""
 

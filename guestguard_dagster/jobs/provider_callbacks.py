@@ -9,6 +9,7 @@ from guestguard_dagster.jobs.queues import EVENT_QUEUE
 from guestguard_dagster.jobs.send_report import numbers
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.nats import NatsResource
+from guestguard_dagster.senders.registry import sending_number
 
 _NO_NATS = "NATS_URL is not set: what is stored is applied, nothing is waited for"
 
@@ -16,7 +17,7 @@ _NO_NATS = "NATS_URL is not set: what is stored is applied, nothing is waited fo
 @op(description="Move deliveries, suppress addresses, and settle what was unknown, by what providers called back with.")
 def apply_stored_callbacks(context: OpExecutionContext, database: DatabaseResource, nats: NatsResource) -> None:
     settings = nats.settings()
-    applier = CallbackApplier(database.get(), sending_number=settings.twilio_from_number)
+    applier = CallbackApplier(database.get(), sending_number=sending_number(settings))
     if settings.nats_url is None:
         counts, problem = applier.apply_waiting(), _NO_NATS
     else:
@@ -36,7 +37,7 @@ def apply_stored_callbacks(context: OpExecutionContext, database: DatabaseResour
 @job(
     executor_def=in_process_executor,
     tags=EVENT_QUEUE,
-    description="Applies callbacks of Resend, SES and Twilio: delivered, bounced, complained, STOP. Safe to repeat.",
+    description="Applies callbacks of providers: delivered, bounced, complained, STOP. Safe to repeat.",
 )
 def apply_provider_callbacks() -> None:
     apply_stored_callbacks()

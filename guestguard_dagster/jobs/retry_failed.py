@@ -32,6 +32,7 @@ from guestguard_dagster.jobs.send_tags import MESSAGE_TAG
 from guestguard_dagster.partitions import DAYS, days_of
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.senders import SendersResource
+from guestguard_dagster.senders.registry import sending_number
 
 _TAG = "guestguard.retry/"
 _YES = frozenset({"yes", "true", "1"})
@@ -132,7 +133,7 @@ def _plan(
         day,
         choice.which,
         message_ids=choice.message_ids,
-        sending_number=senders.settings().twilio_from_number,
+        sending_number=sending_number(senders.settings()),
     )
 
 

@@ -24,7 +24,7 @@ from guestguard_dagster.web.problems import SCHEMA_NAME, Problem, install
 from guestguard_dagster.web.public import rsvp, unsubscribe
 from guestguard_dagster.web.services import LocalSignIn, Services
 from guestguard_dagster.web.templating import STATIC_FOLDER, KeptFiles
-from guestguard_dagster.web.webhooks import resend, ses, twilio
+from guestguard_dagster.web.webhooks.routers import webhook_routers
 
 _THREADS_THAT_QUERY = 20
 
@@ -70,8 +70,8 @@ def create_app(
     for module in (health, sign_in, events, collaborators, guests, samples, messages, deliveries, notifications, host):
         app.include_router(module.router)
     app.include_router(rsvp.make_router(settings.rsvp_path))
-    for module in (unsubscribe, resend, ses, twilio, monitoring, reports):
-        app.include_router(module.router)
+    for router in (unsubscribe.router, *webhook_routers(), monitoring.router, reports.router):
+        app.include_router(router)
     app.mount("/static", KeptFiles(directory=STATIC_FOLDER), name="static")
     _publish_openapi(app)
 

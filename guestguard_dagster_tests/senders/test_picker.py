@@ -81,7 +81,7 @@ def test_with_half_of_twilio_texts_go_to_the_log_and_the_start_says_why(
 ) -> None:
     with caplog.at_level(logging.INFO):
         assert picked(**{**TWILIO, missing: None})[1] == "log"
-    assert f"Twilio cannot be used: {missing.upper()}" in caplog.text
+    assert f"twilio cannot be used: {missing.upper()}" in caplog.text
 
 
 def test_the_log_sender_takes_everything_and_sends_nothing(caplog: pytest.LogCaptureFixture) -> None:

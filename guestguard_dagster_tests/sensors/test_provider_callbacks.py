@@ -9,9 +9,10 @@ from dagster._core.test_utils import create_run_for_test  # no public way to wri
 from sqlalchemy import text
 
 from guestguard_dagster.definitions import build_defs
-from guestguard_dagster.domain.callbacks import Provider, ProviderEvent, tags_of
+from guestguard_dagster.domain.callbacks import ProviderEvent, tags_of
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.local.nats import NatsServer
+from guestguard_dagster.senders.resend.provider import RESEND
 from guestguard_dagster.settings import load_settings
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.operations.installation import InstallationRepo
@@ -37,7 +38,7 @@ def nats(monkeypatch: pytest.MonkeyPatch, nats_server: NatsServer) -> None:
 def _store(database: Database, delivery_id: int, *, ago: timedelta = timedelta()) -> None:
     tags = tags_of(delivery_id, InstallationRepo(database).id)
     event = {"type": "email.delivered", "data": {"email_id": "m", "tags": tags}}
-    CallbackRepo(database).store(Provider.RESEND, f"msg_{uuid4().hex}", event)
+    CallbackRepo(database).store(RESEND.name, f"msg_{uuid4().hex}", event)
     with database.transaction() as connection:
         connection.execute(
             text("UPDATE guestguard.provider_callbacks SET next_try_at = next_try_at - CAST(:ago AS interval)"),

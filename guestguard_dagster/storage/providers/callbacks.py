@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from guestguard_dagster.domain.callbacks import CalledDelivery, Provider
+from guestguard_dagster.domain.callbacks import CalledDelivery
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.storage.database import Database, sql
 from guestguard_dagster.storage.deliveries.recording import live_status
@@ -22,7 +22,7 @@ class StoredCallback:
     """`age` is how long ago it was stored. `payload` may hold addresses and texts: it never reaches a log."""
 
     id: int
-    provider: Provider
+    provider: str
     payload: Mapping[str, Any] = field(repr=False)
     received_at: datetime
     age: timedelta
@@ -32,9 +32,7 @@ class CallbackRepo:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def store(
-        self, provider: Provider, key: str, payload: Mapping[str, Any], *, thread: str | None = None
-    ) -> int | None:
+    def store(self, provider: str, key: str, payload: Mapping[str, Any], *, thread: str | None = None) -> int | None:
         """Keep a verified callback; returns its id, or None when it is known: providers repeat themselves.
 
         Of callbacks of one `thread` the newest counts, in whatever order they are applied.
@@ -61,10 +59,7 @@ class CallbackRepo:
                 ),
                 {"limit": limit},
             )
-            return [
-                StoredCallback(row.id, Provider(row.provider), row.payload or {}, row.received_at, row.age)
-                for row in rows
-            ]
+            return [StoredCallback(row.id, row.provider, row.payload or {}, row.received_at, row.age) for row in rows]
 
     def has_waiting(self, *, for_at_least: timedelta) -> bool:
         """Whether some callback could have been applied this long ago."""

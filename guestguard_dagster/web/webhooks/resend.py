@@ -6,7 +6,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
 
 from guestguard_dagster.clock import utc_now
-from guestguard_dagster.domain.callbacks import Provider
+from guestguard_dagster.senders.resend.provider import RESEND
 from guestguard_dagster.web.access import Room
 from guestguard_dagster.web.problems import ApiProblem, public_problems
 from guestguard_dagster.web.webhooks import svix
@@ -22,17 +22,17 @@ async def take_resend_event(request: Request, services: Room) -> Taken:
     """What became of a mail, as Resend tells it."""
     secret = services.settings.resend_webhook_secret
     if secret is None:
-        raise not_configured(Provider.RESEND, "RESEND_WEBHOOK_SECRET")
+        raise not_configured(RESEND, "RESEND_WEBHOOK_SECRET")
     body = await request.body()
     try:
         key = svix.signing_key(secret.get_secret_value())
         message_id = svix.verify(key, request.headers, body, now=utc_now())
     except svix.SignatureInvalid as problem:
-        raise refused(Provider.RESEND, problem) from None
+        raise refused(RESEND, problem) from None
     try:
         event = json.loads(body)
     except (ValueError, RecursionError):
         event = None
     if not isinstance(event, dict):
         raise ApiProblem(422, "invalid", "the event is not a JSON object")
-    return await run_sync(take, services, Provider.RESEND, message_id, event)
+    return await run_sync(take, services, RESEND, message_id, event)

@@ -7,7 +7,7 @@ from typing import Any
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
 
-from guestguard_dagster.domain.callbacks import Provider
+from guestguard_dagster.senders.ses.provider import SES
 from guestguard_dagster.web.access import Room
 from guestguard_dagster.web.problems import ApiProblem, public_problems
 from guestguard_dagster.web.services import Services
@@ -38,18 +38,18 @@ async def take_ses_event(request: Request, services: Room) -> Taken:
 
 def _take(services: Services, message: Mapping[str, Any]) -> Taken:
     if services.sns is None:
-        raise not_configured(Provider.SES, "SES_SNS_TOPIC_ARN")
+        raise not_configured(SES, "SES_SNS_TOPIC_ARN")
     try:
         services.sns.verify(message)
         if message["Type"] == "SubscriptionConfirmation":
             services.sns.confirm(message)
     except SignatureInvalid as problem:
-        raise refused(Provider.SES, problem) from None
+        raise refused(SES, problem) from None
     except SnsUnreachable as problem:
         raise ApiProblem(503, "sns_unreachable", str(problem), headers={"Retry-After": "60"}) from None
     if message["Type"] != "Notification":
         return Taken(new=True)
-    return take(services, Provider.SES, str(message.get("MessageId")), _event(message))
+    return take(services, SES, str(message.get("MessageId")), _event(message))
 
 
 def _event(message: Mapping[str, Any]) -> Mapping[str, Any]:

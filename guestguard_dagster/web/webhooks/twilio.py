@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 from twilio.request_validator import RequestValidator
 
-from guestguard_dagster.domain.callbacks import Provider
 from guestguard_dagster.senders.twilio.callbacks import CALLBACK_PATH, callback_key, read
+from guestguard_dagster.senders.twilio.provider import TWILIO
 from guestguard_dagster.web.access import Room
 from guestguard_dagster.web.forms import form_fields
 from guestguard_dagster.web.problems import ApiProblem, public_problems
@@ -43,15 +43,15 @@ async def take_twilio_callback(request: Request, services: Room) -> Response:
 def _take(services: Services, query: str, fields: Mapping[str, str], signature: str, tags: Mapping[str, str]) -> None:
     token = services.settings.twilio_auth_token
     if token is None:
-        raise not_configured(Provider.TWILIO, "TWILIO_AUTH_TOKEN")
+        raise not_configured(TWILIO, "TWILIO_AUTH_TOKEN")
     # What Twilio called and signed is the public address, whatever a proxy made of it on the way.
     called = services.settings.public_base_url.rstrip("/") + CALLBACK_PATH + (f"?{query}" if query else "")
     validator = RequestValidator(token.get_secret_value())  # type: ignore[no-untyped-call]
     if not validator.validate(called, dict(fields), signature):  # type: ignore[no-untyped-call]
-        raise refused(Provider.TWILIO, "the signature is not of the account's token for this address")
+        raise refused(TWILIO, "the signature is not of the account's token for this address")
     key = callback_key(fields)
     if key is None:
         raise ApiProblem(422, "invalid", "MessageSid and MessageStatus are missing")
     payload = {**tags, **fields}
     keyword = read(payload).keyword
-    take(services, Provider.TWILIO, key, payload, thread=keyword.thread if keyword else None)
+    take(services, TWILIO, key, payload, thread=keyword.thread if keyword else None)
