@@ -6,11 +6,12 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.local import env_file
+from guestguard_dagster.senders.registry import configured_provider
 from guestguard_dagster.settings import Settings, SettingsInvalid, load_settings
 
-# Each of these says by itself where mail goes; the others only add to them.
-_MAIL_DECIDERS = ("resend_api_key", "smtp_host", "ses_from_email")
+# The mail catcher is reached over SMTP: these would lead to it, and away from it.
 _SMTP_DETAILS = ("smtp_port", "smtp_username", "smtp_password", "smtp_tls")
 
 
@@ -34,7 +35,7 @@ class Plan:
 
     @property
     def starts_mail_catcher(self) -> bool:
-        return all(getattr(self.settings, name) is None for name in _MAIL_DECIDERS)
+        return configured_provider(MessageChannel.EMAIL, self.settings) is None
 
 
 def plan_from_settings(project: Path) -> Plan:

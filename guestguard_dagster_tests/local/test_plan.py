@@ -26,7 +26,7 @@ def test_without_settings_all_is_started_here(tmp_path: Path) -> None:
         ("NATS_URL=nats://nats.internal:4222", {"postgres", "mail"}),
         ("SMTP_HOST=smtp.example.com", {"postgres", "nats"}),
         ("RESEND_API_KEY=re_123", {"postgres", "nats"}),
-        ("SES_FROM_EMAIL=hello@example.com", {"postgres", "nats"}),
+        ("SES_REGION=eu-central-1", {"postgres", "nats"}),
     ],
 )
 @pytest.mark.parametrize("where", ["shell", "file"])
@@ -66,7 +66,7 @@ def test_the_shell_may_replace_what_services_wrote(tmp_path: Path, monkeypatch: 
 def test_a_mail_provider_chosen_now_outdoes_the_smtp_entries_of_services(tmp_path: Path) -> None:
     write_block(tmp_path / ".env", {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": "1025"})
     path = tmp_path / ".env"
-    path.write_text("SES_FROM_EMAIL=hello@example.com\n" + path.read_text())
+    path.write_text("SES_REGION=eu-central-1\n" + path.read_text())
     assert "SMTP_HOST" not in plan_from_settings(tmp_path).environ
 
 
