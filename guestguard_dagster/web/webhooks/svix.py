@@ -7,6 +7,7 @@ import hmac
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
+# Not resend.Webhooks.verify: it takes a signature of any version, and the body as text instead of the bytes received.
 _TOLERANCE = timedelta(minutes=5)
 _SECRET_PREFIX = "whsec_"  # noqa: S105 - how a secret begins
 _VERSION = "v1"
