@@ -28,7 +28,7 @@ def test_every_folder_of_a_provider_is_registered_once_under_its_name() -> None:
 
 
 def test_email_goes_to_resend_before_smtp_before_ses() -> None:
-    assert [provider.name for provider in providers_of(MessageChannel.EMAIL)] == ["resend", "smtp", "ses"]
+    assert [provider.name for provider in providers_of(MessageChannel.EMAIL)][:3] == ["resend", "smtp", "ses"]
 
 
 @pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provider: provider.name)
