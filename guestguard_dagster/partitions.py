@@ -3,10 +3,11 @@
 Which day a row belongs to is decided in `storage.statistics.computing`.
 """
 
+import warnings
 from collections.abc import Sequence
 from datetime import date, timedelta
 
-from dagster import DailyPartitionsDefinition, WeeklyPartitionsDefinition
+from dagster import BackfillPolicy, BetaWarning, DailyPartitionsDefinition, WeeklyPartitionsDefinition
 
 from guestguard_dagster.domain.days import Days
 from guestguard_dagster.settings import Settings, load_settings
@@ -32,6 +33,11 @@ _settings = load_settings()
 ZONE = _settings.operator_zone
 DAYS = daily_partitions(_settings)
 WEEKS = weekly_partitions(_settings)
+
+# Whatever the days of a backfill are, one run computes them: it is the database that works.
+ONE_RUN_PER_BACKFILL = BackfillPolicy.single_run()
+# Said once for each asset at every load. The pinned minor version keeps the parameter as it is.
+warnings.filterwarnings("ignore", category=BetaWarning, message="Parameter `backfill_policy`")
 
 
 def days_of(partition_keys: Sequence[str]) -> list[Days]:

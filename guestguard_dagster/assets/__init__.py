@@ -1,8 +1,16 @@
-"""Dagster assets: statistics and reports. They call plain Python, and show what came of it as metadata."""
+"""Dagster assets: the tables that statistics come from, statistics, and reports. `ASSETS` has all of them.
 
-import warnings
+They call plain Python and show the result as metadata. How something is counted belongs to `storage.statistics`, what
+a report says to `reporting`, and the checks to `checks`.
+"""
 
-from dagster import BetaWarning
+from dagster import AssetsDefinition, AssetSpec
 
-# Said once for each asset at every load. A backfill in one run is what we chose; the pinned minor version keeps it.
-warnings.filterwarnings("ignore", category=BetaWarning, message="Parameter `backfill_policy`")
+from guestguard_dagster.assets import delivery_stats, reports, sources
+
+ASSETS: tuple[AssetsDefinition | AssetSpec, ...] = (
+    *sources.SOURCES,
+    sources.PROMISES,
+    *delivery_stats.STATISTICS,
+    *reports.REPORTS,
+)

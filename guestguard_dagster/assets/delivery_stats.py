@@ -11,13 +11,12 @@ from dagster import (
     AssetKey,
     AssetsDefinition,
     AutomationCondition,
-    BackfillPolicy,
     FreshnessPolicy,
     asset,
 )
 
 from guestguard_dagster.assets.sources import source_key
-from guestguard_dagster.partitions import DAYS, ZONE
+from guestguard_dagster.partitions import DAYS, ONE_RUN_PER_BACKFILL, ZONE
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.storage.statistics.changes import Source
 
@@ -42,8 +41,7 @@ def _statistic(
         group_name="statistics",
         kinds={"postgres", "table"},
         partitions_def=DAYS,
-        # Whatever the days of a backfill are, one run computes them: it is the database that works.
-        backfill_policy=BackfillPolicy.single_run(),
+        backfill_policy=ONE_RUN_PER_BACKFILL,
         automation_condition=_WHEN_NEWS_COME,
         freshness_policy=FreshnessPolicy.time_window(fail_window=timedelta(hours=3), warn_window=timedelta(minutes=90)),
     )

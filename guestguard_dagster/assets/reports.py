@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from dagster import (
     AssetExecutionContext,
-    BackfillPolicy,
     Config,
     MetadataValue,
     TableColumn,
@@ -23,7 +22,7 @@ from guestguard_dagster.assets.delivery_stats import (
     message_delivery_stats,
     provider_health,
 )
-from guestguard_dagster.partitions import DAYS, WEEKS, days_of, week_of
+from guestguard_dagster.partitions import DAYS, ONE_RUN_PER_BACKFILL, WEEKS, days_of, week_of
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.senders import SendersResource
 
@@ -41,7 +40,7 @@ class Mailing(Config):
     group_name="reports",
     kinds={"postgres", "html"},
     partitions_def=DAYS,
-    backfill_policy=BackfillPolicy.single_run(),
+    backfill_policy=ONE_RUN_PER_BACKFILL,
     deps=[message_delivery_stats, daily_delivery_stats, provider_health],
     description="How the day's deliveries went, for operators: stored, and mailed to OPERATOR_EMAILS the day after.",
 )
@@ -60,7 +59,7 @@ def daily_delivery_report(
     group_name="reports",
     kinds={"postgres", "html"},
     partitions_def=WEEKS,
-    backfill_policy=BackfillPolicy.single_run(),
+    backfill_policy=ONE_RUN_PER_BACKFILL,
     deps=[message_delivery_stats, daily_delivery_stats, provider_health],
     description="How the week's deliveries went, for operators: stored, and mailed to OPERATOR_EMAILS on Monday.",
 )
@@ -80,7 +79,7 @@ def weekly_delivery_report(
     group_name="reports",
     kinds={"postgres", "html"},
     partitions_def=DAYS,
-    backfill_policy=BackfillPolicy.single_run(),
+    backfill_policy=ONE_RUN_PER_BACKFILL,
     deps=[message_delivery_stats, event_delivery_stats],
     description="For each event that was over on the day, how its messages went: stored, and mailed to its host.",
 )

@@ -7,6 +7,7 @@ from dagster import (
     DagsterInstance,
     DagsterRunStatus,
     In,
+    JobDefinition,
     Nothing,
     OpExecutionContext,
     Out,
@@ -16,37 +17,12 @@ from dagster import (
     op,
 )
 
-from guestguard_dagster.jobs.alerts import tell_operators
-from guestguard_dagster.jobs.dead_letters import DEAD_LETTER_JOBS
 from guestguard_dagster.jobs.delivery_checks import delivery_checks
-from guestguard_dagster.jobs.ledger import replay_ledger
-from guestguard_dagster.jobs.notifications import NOTIFICATION_JOBS
-from guestguard_dagster.jobs.provider_callbacks import apply_provider_callbacks
 from guestguard_dagster.jobs.queues import MAINTENANCE_QUEUE
-from guestguard_dagster.jobs.retry_failed import RETRY_JOBS
-from guestguard_dagster.jobs.send_scheduled import send_scheduled
-from guestguard_dagster.jobs.system_mail import send_system_mail
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.senders import SendersResource
 from guestguard_dagster.storage.database import Database
 
-# Their runs materialize nothing, so nothing of an asset's history goes with them.
-_JOBS_WITHOUT_ASSETS = [
-    delivery_checks.name,
-    *(
-        each.name
-        for each in (
-            send_scheduled,
-            *NOTIFICATION_JOBS.values(),
-            *DEAD_LETTER_JOBS,
-            replay_ledger,
-            apply_provider_callbacks,
-            send_system_mail,
-            tell_operators,
-            *RETRY_JOBS,
-        )
-    ),
-]
 _ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
 _RUNS_AT_ONCE = 100
 # More than a busy day has; what is left comes the next night.
@@ -102,9 +78,16 @@ def retention() -> None:
     delete_old_runs(delete_old_rows())
 
 
+def _jobs_without_assets() -> list[str]:
+    """The jobs whose runs materialize nothing: nothing of an asset's history goes with them."""
+    from guestguard_dagster.jobs import JOBS  # which has this job, too
+
+    return [each.name for each in JOBS if isinstance(each, JobDefinition) or each is delivery_checks]
+
+
 def _old_runs(instance: DagsterInstance, before: datetime) -> Iterator[str]:
     """The ended runs that began before then and materialized nothing, oldest first, up to _MOST_RUNS of each job."""
-    for job_name in _JOBS_WITHOUT_ASSETS:
+    for job_name in _jobs_without_assets():
         wanted = RunsFilter(job_name=job_name, statuses=_ENDED, created_before=before)
         for _ in range(_MOST_RUNS // _RUNS_AT_ONCE):
             # Each page is deleted before the next is read, so the next begins where this one ended.

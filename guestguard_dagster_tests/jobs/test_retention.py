@@ -94,3 +94,14 @@ def test_runless_news_of_sources_stay(instance: DagsterInstance, dagster_url: st
         assert sum(run_logs.delete_run_logs(dagster, timedelta(days=30))) == 0
 
     assert instance.get_latest_materialization_event(AssetKey("message_deliveries")) is not None
+
+
+def test_every_job_that_materializes_nothing_is_cleared_of_old_runs(
+    instance: DagsterInstance, dagster_url: str
+) -> None:
+    jobs = {job.name for job in build_defs().resolve_all_job_defs() if not job.name.startswith("__")}
+    runs = {job: write_run(instance, dagster_url, job, days_old=40) for job in jobs}
+
+    delete_what_is_old(instance)
+
+    assert {job for job, run_id in runs.items() if instance.has_run(run_id)} == {"report_on_day", "report_on_week"}
