@@ -1,4 +1,7 @@
-"""Asset checks: the promises of this service, looked up in its rows; a broken one shows which rows, and what to do."""
+"""Asset checks: the promises of this service, looked up in its rows; a broken one shows which rows, and what to do.
+
+`CHECKS` has all of them. The queries belong to `storage.operations.checks`; whom an alert reaches, to `jobs.alerts`.
+"""
 
 from collections import Counter
 from collections.abc import Mapping

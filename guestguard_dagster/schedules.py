@@ -1,4 +1,7 @@
-"""What happens at fixed times, on the operator's clock."""
+"""What happens at fixed times, on the operator's clock. `SCHEDULES` has all of them.
+
+What depends on rows or events rather than on the time of day belongs to `sensors`.
+"""
 
 from datetime import timedelta
 

@@ -1,1 +1,4 @@
-"""How this service itself is: its runs, alerts, checks, metrics, retention and system mail."""
+"""How this service itself is: its runs, alerts, checks, metrics, retention and system mail.
+
+Reports on deliveries, and the counts that they are made of, belong to `statistics`.
+"""

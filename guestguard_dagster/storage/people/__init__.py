@@ -1,1 +1,4 @@
-"""Hosts, events and guests: who they are, who may see whom, and who is not to be written to."""
+"""Hosts, events and guests: who they are, who may see whom, and who is not to be written to.
+
+What is written to them belongs to `messages`, `deliveries` and `notifications`.
+"""
