@@ -4,7 +4,6 @@ from uuid import UUID
 
 from dagster import (
     DagsterInstance,
-    DagsterRunStatus,
     DefaultSensorStatus,
     RunRequest,
     RunsFilter,
@@ -23,14 +22,14 @@ from guestguard_dagster.jobs.send_tags import send_tags
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.nats import NatsResource
 from guestguard_dagster.resources.senders import SendersResource
+from guestguard_dagster.sensors.live_runs import NOT_STARTED, UNFINISHED
 from guestguard_dagster.storage.messages.repo import MessageRepo
-from guestguard_dagster.storage.messages.run_requests import RunRequestRepo
+from guestguard_dagster.storage.messages.run_requests import LOOK_AHEAD, RunRequestRepo
 from guestguard_dagster.storage.operations.ticks import TickRepo
 from guestguard_dagster.storage.providers.breakers import BreakerRepo
 
 # A tick has a minute; this many take it some seconds.
 _MOST_MESSAGES_PER_TICK = 20_000
-_NOT_STARTED_YET = [DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING]
 
 
 @sensor(
@@ -60,7 +59,7 @@ def due_messages(
     blocked = blocked_channels(breakers, senders.get())
     due = request_runs(messages, requests, blocked, most=_MOST_MESSAGES_PER_TICK)
     if not due:
-        return SkipReason("no message is due within the next 90 seconds")
+        return SkipReason(f"no message is due within the next {LOOK_AHEAD.seconds} seconds")
     runs = group_into_runs(due, free_slots=SEND_SLOTS - running)
     context.log.info(f"asked for {len(runs)} runs for {len(due)} messages")
     return SensorResult(run_requests=[_request(run) for run in runs])
@@ -68,10 +67,8 @@ def due_messages(
 
 def _send_runs(instance: DagsterInstance) -> tuple[list[UUID], int]:
     """The messages of the send runs that have not started yet, and how many send runs there are in all."""
-    unfinished = instance.get_runs(
-        RunsFilter(job_name=send_scheduled.name, statuses=[*_NOT_STARTED_YET, DagsterRunStatus.STARTED])
-    )
-    waiting = [run for run in unfinished if run.status in _NOT_STARTED_YET]
+    unfinished = instance.get_runs(RunsFilter(job_name=send_scheduled.name, statuses=list(UNFINISHED)))
+    waiting = [run for run in unfinished if run.status in NOT_STARTED]
     return [message_id for run in waiting for message_id in requested_ids(run)], len(unfinished)
 
 

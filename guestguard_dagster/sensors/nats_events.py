@@ -6,11 +6,8 @@ from datetime import datetime, timedelta
 
 from dagster import (
     DagsterInstance,
-    DagsterRunStatus,
     DefaultSensorStatus,
-    RunRecord,
     RunRequest,
-    RunsFilter,
     SensorEvaluationContext,
     SensorResult,
     SkipReason,
@@ -25,6 +22,7 @@ from guestguard_dagster.jobs.notifications import NOTIFICATION_JOBS
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.nats import NatsResource
 from guestguard_dagster.resources.senders import SendersResource
+from guestguard_dagster.sensors.live_runs import has_live_run
 from guestguard_dagster.settings import SettingsInvalid
 from guestguard_dagster.storage.deliveries.batches import BatchRepo
 from guestguard_dagster.storage.operations.runs import RunRepo
@@ -33,13 +31,8 @@ from guestguard_dagster.streams.errors import StreamFailed
 from guestguard_dagster.streams.jetstream import Survey
 from guestguard_dagster.streams.messages import Backlog
 
-# Three heartbeats, which come every 15 seconds; a run that gave none yet may still be importing.
-_SILENCE = timedelta(seconds=45)
-_START_UP = timedelta(seconds=60)
 # Unacknowledged events come again when their time is over: a run for them alone is not asked for at once.
 _UNACKED_PAUSE = timedelta(seconds=30)
-_NOT_STARTED_YET = [DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING]
-_IN_FLIGHT = [*_NOT_STARTED_YET, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 _NOTHING = Backlog(pending=0, unacked=0)
 
 
@@ -84,23 +77,7 @@ def _survey(nats: NatsResource) -> tuple[Survey, str | None]:
 
 def _running(instance: DagsterInstance, runs: RunRepo) -> set[NotificationType]:
     """The types with a run that is queued, or that gives signs of life."""
-    running = set()
-    for kind, drain_job in NOTIFICATION_JOBS.items():
-        records = instance.get_run_records(RunsFilter(job_name=drain_job.name, statuses=_IN_FLIGHT))
-        if any(_is_alive(record, runs) for record in records):
-            running.add(kind)
-    return running
-
-
-def _is_alive(record: RunRecord, runs: RunRepo) -> bool:
-    if record.dagster_run.status in _NOT_STARTED_YET:
-        return True
-    run_id = record.dagster_run.run_id
-    beat = runs.heartbeats([run_id]).get(run_id)
-    if beat is not None:
-        return beat.age < _SILENCE
-    started = record.start_time or record.update_timestamp.timestamp()
-    return utc_now().timestamp() - started < _START_UP.total_seconds()
+    return {kind for kind, drain_job in NOTIFICATION_JOBS.items() if has_live_run(instance, runs, drain_job.name)}
 
 
 def _unfinished(database: DatabaseResource, senders: SendersResource) -> set[NotificationType]:

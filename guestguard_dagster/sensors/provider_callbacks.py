@@ -3,10 +3,8 @@
 from datetime import timedelta
 
 from dagster import (
-    DagsterRunStatus,
     DefaultSensorStatus,
     RunRequest,
-    RunsFilter,
     SensorEvaluationContext,
     SensorResult,
     SkipReason,
@@ -17,19 +15,14 @@ from guestguard_dagster.domain.callbacks import ProviderEvent
 from guestguard_dagster.jobs.provider_callbacks import apply_provider_callbacks
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.nats import NatsResource
+from guestguard_dagster.sensors.live_runs import has_live_run
 from guestguard_dagster.settings import SettingsInvalid
+from guestguard_dagster.storage.operations.runs import RunRepo
 from guestguard_dagster.storage.providers.callbacks import CallbackRepo
 from guestguard_dagster.streams.errors import StreamFailed
 
 # By then an announcement has led to a run, if it ever came.
 _SWEEP_AFTER = timedelta(seconds=15)
-_IN_FLIGHT = [
-    DagsterRunStatus.QUEUED,
-    DagsterRunStatus.NOT_STARTED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.STARTED,
-    DagsterRunStatus.CANCELING,
-]
 
 
 @sensor(
@@ -41,7 +34,7 @@ _IN_FLIGHT = [
 def provider_callbacks(
     context: SensorEvaluationContext, database: DatabaseResource, nats: NatsResource
 ) -> SensorResult | SkipReason:
-    if context.instance.get_runs(RunsFilter(job_name=apply_provider_callbacks.name, statuses=_IN_FLIGHT), limit=1):
+    if has_live_run(context.instance, RunRepo(database.get()), apply_provider_callbacks.name):
         return SkipReason("a run is at work on them")
     if _are_announced(nats) or CallbackRepo(database.get()).has_waiting(for_at_least=_SWEEP_AFTER):
         return SensorResult(run_requests=[RunRequest()])

@@ -1,6 +1,5 @@
 """Runs whose process is gone: Dagster would keep them STARTED, and their queue slot taken, for ever."""
 
-from collections.abc import Sequence
 from datetime import timedelta
 
 from dagster import (
@@ -8,7 +7,6 @@ from dagster import (
     DagsterRun,
     DagsterRunStatus,
     DefaultSensorStatus,
-    RunRecord,
     RunsFilter,
     RunStatusSensorContext,
     SensorEvaluationContext,
@@ -17,14 +15,13 @@ from dagster import (
     sensor,
 )
 
-from guestguard_dagster.clock import utc_now
 from guestguard_dagster.jobs.send_scheduled import TERMINATED, requested_ids, send_scheduled
 from guestguard_dagster.resources.database import DatabaseResource
+from guestguard_dagster.sensors.live_runs import STARTED, silent_runs
 from guestguard_dagster.storage.operations.runs import RunRepo
 
-# A heartbeat comes every 15 seconds; a process that has given none for this long is gone, or as good as gone.
+# Longer than the other sensors wait: a run that is reported as failed does not come back.
 _SILENCE = timedelta(seconds=120)
-# A process that never gave a sign of life may still be importing.
 _START_UP = timedelta(seconds=180)
 
 
@@ -34,10 +31,8 @@ _START_UP = timedelta(seconds=180)
     description="Reports runs whose process is gone as failed, which frees their slot. Their messages need no burial.",
 )
 def run_watch(context: SensorEvaluationContext, database: DatabaseResource) -> SkipReason:
-    records = context.instance.get_run_records(
-        RunsFilter(statuses=[DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING])
-    )
-    gone = _gone(records, RunRepo(database.get()))
+    records = context.instance.get_run_records(RunsFilter(statuses=list(STARTED)))
+    gone = silent_runs(records, RunRepo(database.get()), silence=_SILENCE, start_up=_START_UP)
     for run in gone:
         _report(context.instance, run)
     if gone:
@@ -61,18 +56,6 @@ def hold_terminated(context: RunStatusSensorContext, database: DatabaseResource)
         reason=TERMINATED.format(run_id=run.run_id),
         terminated_at=record.update_timestamp if record else None,
     )
-
-
-def _gone(records: Sequence[RunRecord], runs: RunRepo) -> list[DagsterRun]:
-    beats = runs.heartbeats([record.dagster_run.run_id for record in records])
-    gone = []
-    for record in records:
-        beat = beats.get(record.dagster_run.run_id)
-        started = record.start_time or record.update_timestamp.timestamp()
-        is_starting = utc_now().timestamp() - started < _START_UP.total_seconds()
-        if (beat is not None and beat.age > _SILENCE) or (beat is None and not is_starting):
-            gone.append(record.dagster_run)
-    return gone
 
 
 def _report(instance: DagsterInstance, run: DagsterRun) -> None:

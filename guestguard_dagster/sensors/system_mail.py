@@ -3,10 +3,8 @@
 from datetime import timedelta
 
 from dagster import (
-    DagsterRunStatus,
     DefaultSensorStatus,
     RunRequest,
-    RunsFilter,
     SensorEvaluationContext,
     SensorResult,
     SkipReason,
@@ -19,16 +17,10 @@ from guestguard_dagster.jobs.system_mail import send_system_mail
 from guestguard_dagster.operations.system_mail import SYSTEM_MAIL_QUEUES
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.senders import SendersResource
+from guestguard_dagster.sensors.live_runs import has_live_run
 from guestguard_dagster.storage.deliveries.batches import BatchRepo
+from guestguard_dagster.storage.operations.runs import RunRepo
 from guestguard_dagster.storage.providers.breakers import BreakerRepo
-
-_IN_FLIGHT = [
-    DagsterRunStatus.QUEUED,
-    DagsterRunStatus.NOT_STARTED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.STARTED,
-    DagsterRunStatus.CANCELING,
-]
 
 
 @sensor(
@@ -46,6 +38,6 @@ def system_mail(
     blocked = blocked_channels(BreakerRepo(database.get()), senders.get()).get(MessageChannel.EMAIL)
     if blocked is not None and not blocked.probe:
         return SkipReason(blocked.reason)
-    if context.instance.get_runs(RunsFilter(job_name=send_system_mail.name, statuses=_IN_FLIGHT), limit=1):
+    if has_live_run(context.instance, RunRepo(database.get()), send_system_mail.name):
         return SkipReason("a run is at work on them")
     return SensorResult(run_requests=[RunRequest()])

@@ -5,6 +5,7 @@ from dagster._core.test_utils import create_run_for_test  # no public way to wri
 
 from guestguard_dagster.domain.system_mail import SystemMail, SystemMailKind
 from guestguard_dagster.storage.database import Database
+from guestguard_dagster.storage.operations.runs import RunRepo
 from guestguard_dagster.storage.operations.system_mail import post
 from guestguard_dagster.storage.providers.breakers import BreakerRepo
 from guestguard_dagster_tests.sensors.ticks import tick
@@ -35,6 +36,16 @@ def test_one_run_at_a_time(instance: DagsterInstance, database: Database) -> Non
     create_run_for_test(instance, job_name="send_system_mail", status=DagsterRunStatus.STARTED)
 
     assert not asks(instance)
+
+
+def test_a_run_whose_process_is_gone_holds_nothing_up(instance: DagsterInstance, database: Database) -> None:
+    write(database)
+    dead = create_run_for_test(instance, job_name="send_system_mail", status=DagsterRunStatus.STARTED)
+    RunRepo(database).beat(dead.run_id, host="here", pid=1)
+    with database.transaction() as connection:
+        connection.exec_driver_sql("UPDATE guestguard.run_heartbeats SET beat_at = now() - interval '1 minute'")
+
+    assert asks(instance)
 
 
 def test_no_run_is_asked_for_while_the_provider_takes_nothing(instance: DagsterInstance, database: Database) -> None:
