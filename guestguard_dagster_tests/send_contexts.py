@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from guestguard_dagster.delivery.leasing import LEASE_TIME
 from guestguard_dagster.delivery.send_context import SendContext
+from guestguard_dagster.domain.deliveries import LEASE_TIME
 from guestguard_dagster.senders.picker import Senders, pick_senders
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database

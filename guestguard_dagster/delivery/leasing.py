@@ -6,7 +6,6 @@ from threading import Event
 from guestguard_dagster.clock import boot_seconds
 from guestguard_dagster.senders.base import LeaseLost, TimeIsUp
 
-LEASE_TIME = timedelta(seconds=60)
 # Idempotency keys live 24 hours at the provider; an hour is left for clocks and slow calls.
 REPEAT_WITHIN = timedelta(hours=23)
 # of the lease: room for clocks that run apart, and for the way to the provider

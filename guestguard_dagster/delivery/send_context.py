@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from guestguard_dagster.delivery.leasing import LEASE_TIME
 from guestguard_dagster.delivery.ledger import LedgerGuard
 from guestguard_dagster.delivery.links import LinkMaker
+from guestguard_dagster.domain.deliveries import LEASE_TIME
 from guestguard_dagster.senders.picker import Senders
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database

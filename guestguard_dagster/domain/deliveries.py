@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -41,6 +41,9 @@ class BatchState(StrEnum):
     SENDING = "sending"
     DONE = "done"
 
+
+# A batch is leased for so long around its hand-off. What comes of it is written down within that time.
+LEASE_TIME = timedelta(seconds=60)
 
 # That a delivery is `sending` is known by its batch.
 STORED_STATUSES = tuple(status for status in DeliveryStatus if status is not DeliveryStatus.SENDING)

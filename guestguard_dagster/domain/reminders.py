@@ -22,7 +22,7 @@ from guestguard_dagster.domain.messages import (
     MessageStatus,
 )
 
-_DAY_OF_TIME = time(9, 0)
+_DAY_OF_HOUR = 9
 _EARLY_START = time(11, 0)
 _BEFORE_EARLY_START = timedelta(hours=2)
 
@@ -125,7 +125,7 @@ def reminder_time(kind: MessageKind, starts_at: datetime, zone: ZoneInfo) -> dat
     local_start = starts_at.astimezone(zone)
     if local_start.time() < _EARLY_START:
         return starts_at.astimezone(UTC) - _BEFORE_EARLY_START
-    return instant_of(local_start.replace(hour=_DAY_OF_TIME.hour, minute=0, second=0, microsecond=0))
+    return instant_of(local_start.replace(hour=_DAY_OF_HOUR, minute=0, second=0, microsecond=0))
 
 
 def words_hold(kind: MessageKind, send_at: datetime, event: Event, at: datetime) -> bool:

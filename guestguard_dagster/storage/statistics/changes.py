@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
+from guestguard_dagster.domain.deliveries import LEASE_TIME
 from guestguard_dagster.storage.database import Database, sql
 
 
@@ -69,7 +70,7 @@ _CHANGED = {
         SELECT CAST(attempted_at AT TIME ZONE :zone AS date) AS day, count(*) AS rows
         FROM (
             SELECT attempted_at FROM guestguard.delivery_attempts
-            WHERE attempted_at >= CAST(:since AS timestamptz) - interval '1 minute' AND attempted_at < :until
+            WHERE attempted_at >= CAST(:since AS timestamptz) - CAST(:lease AS interval) AND attempted_at < :until
             UNION ALL
             SELECT attempted_at FROM guestguard.message_deliveries
             WHERE updated_at >= :since AND updated_at < :until AND attempted_at IS NOT NULL
@@ -98,7 +99,7 @@ class ChangeRepo:
 
 
 def _found(connection: Connection, since: datetime, until: datetime, zone: ZoneInfo) -> Sequence[Change]:
-    values = {"since": since, "until": until, "zone": zone.key}
+    values = {"since": since, "until": until, "zone": zone.key, "lease": LEASE_TIME}
     return [
         Change(source, row.day, row.rows)
         for source, query in _CHANGED.items()

@@ -5,14 +5,15 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import insert, text
 
-from guestguard_dagster.domain.deliveries import DeliveryReport, DeliveryStatus
+from guestguard_dagster.domain.deliveries import LEASE_TIME, DeliveryReport, DeliveryStatus
 from guestguard_dagster.domain.messages import MessageStatus
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.messages.repo import MessageRepo
 from guestguard_dagster.storage.statistics import changes as storage_of_changes
 from guestguard_dagster.storage.statistics.changes import Change, ChangeRepo, Changes, Source
+from guestguard_dagster.storage.tables.deliveries import delivery_attempts
 from guestguard_dagster_tests.factories import make_deliveries, make_event, make_guests, make_message
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -103,3 +104,24 @@ def test_a_message_that_begins_touches_its_day(database: Database, changes: Chan
     MessageRepo(database).claim_for_sending([message.id])
 
     assert changes.look(since, BERLIN).found == (Change(Source.MESSAGES, date(2026, 3, 10), 1),)
+
+
+def test_an_attempt_counts_though_it_is_written_down_as_late_as_its_lease_allows(
+    database: Database, changes: ChangeRepo
+) -> None:
+    [delivery] = sent_deliveries(database, 1)
+    since = changes.look(None, BERLIN).until
+    answered_at = since - LEASE_TIME + timedelta(seconds=1)
+    with database.transaction() as connection:
+        connection.execute(
+            insert(delivery_attempts).values(
+                delivery_id=delivery,
+                round=1,
+                provider="smtp",
+                account="smtp:mail.example.com",
+                outcome="sent",
+                attempted_at=answered_at,
+            )
+        )
+
+    assert days(changes.look(since, BERLIN), Source.ATTEMPTS) == [answered_at.astimezone(BERLIN).date()]
