@@ -86,7 +86,7 @@ def test_doctor_metrics_and_an_alert_say_it(instance: DagsterInstance, database:
     finding = next(each for each in examine(database, load_settings()).findings if each.name == "ledger")
     assert finding.level is Level.ERROR
     assert "has forgotten at least 4 batches" in finding.sentence
-    assert "guestguard_behind_ledger 1\n" in exposition(database, load_settings())
+    assert "guestguard_behind_ledger 1.0\n" in exposition(database, load_settings())
     tick(instance, "alerts")
     assert [alert.title for alert in AlertRepo(database).open()] == [
         "nothing is sent: the database is behind its ledger"
@@ -94,7 +94,7 @@ def test_doctor_metrics_and_an_alert_say_it(instance: DagsterInstance, database:
     assert _run(instance, {}).success
     tick(instance, "alerts")
     assert AlertRepo(database).open() == []
-    assert "guestguard_behind_ledger 0\n" in exposition(database, load_settings())
+    assert "guestguard_behind_ledger 0.0\n" in exposition(database, load_settings())
 
 
 def test_the_job_says_by_message_what_became_of_it(instance: DagsterInstance, forgotten: Message) -> None:
