@@ -24,6 +24,11 @@ class DeliveryStatus(StrEnum):
     UNKNOWN = "unknown"
 
     @property
+    def label(self) -> str:
+        """The name that people read."""
+        return _STATUS_LABELS[self]
+
+    @property
     def is_settled(self) -> bool:
         """Nothing more will be done about this row by itself."""
         return self not in UNSETTLED_STATUSES
@@ -31,6 +36,20 @@ class DeliveryStatus(StrEnum):
     def can_become(self, target: "DeliveryStatus") -> bool:
         """Whether news may move a row so. Only an explicit retry goes from a settled state back to `pending`."""
         return target in _DELIVERY_MOVES[self]
+
+
+_STATUS_LABELS: Mapping[DeliveryStatus, str] = {
+    DeliveryStatus.PENDING: "Waiting",
+    DeliveryStatus.SENDING: "Leaving now",
+    DeliveryStatus.SENT: "Handed to the provider",
+    DeliveryStatus.DELIVERED: "Delivered",
+    DeliveryStatus.BOUNCED: "Bounced",
+    DeliveryStatus.COMPLAINED: "Marked as spam",
+    DeliveryStatus.FAILED: "Failed",
+    DeliveryStatus.SUPPRESSED: "Unsubscribed or blocked",
+    DeliveryStatus.SKIPPED: "Left out",
+    DeliveryStatus.UNKNOWN: "Unknown",
+}
 
 
 class BatchState(StrEnum):

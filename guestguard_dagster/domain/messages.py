@@ -20,10 +20,32 @@ class MessageAudience(StrEnum):
         """Whether a guest with this answer is meant."""
         return self is MessageAudience.EVERYONE or rsvp_status == self.value
 
+    @property
+    def label(self) -> str:
+        """The name that people read."""
+        return _AUDIENCE_LABELS[self]
+
+
+_AUDIENCE_LABELS: Mapping[MessageAudience, str] = {
+    MessageAudience.EVERYONE: "Everyone",
+    MessageAudience.ATTENDING: "Attending",
+    MessageAudience.PENDING: "No answer yet",
+    MessageAudience.DECLINED: "Declined",
+    MessageAudience.MAYBE: "Maybe",
+}
+
 
 class MessageChannel(StrEnum):
     EMAIL = "email"
     SMS = "sms"
+
+    @property
+    def label(self) -> str:
+        """The name that people read."""
+        return _CHANNEL_LABELS[self]
+
+
+_CHANNEL_LABELS: Mapping[MessageChannel, str] = {MessageChannel.EMAIL: "Email", MessageChannel.SMS: "SMS"}
 
 
 class MessageKind(StrEnum):

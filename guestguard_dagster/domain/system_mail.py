@@ -13,6 +13,11 @@ class SystemMailKind(StrEnum):
     ALERT = "alert"
 
     @property
+    def label(self) -> str:
+        """The name that people read."""
+        return self.value.capitalize()
+
+    @property
     def queue_id(self) -> UUID:
         """The queue of all system mail of this kind."""
         return uuid5(_QUEUES, self.value)

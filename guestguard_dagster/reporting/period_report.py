@@ -7,6 +7,8 @@ from datetime import date, timedelta
 from guestguard_dagster.domain.days import Days
 from guestguard_dagster.domain.deliveries import HANDED_OFF_STATUSES, DeliveryStatus
 from guestguard_dagster.domain.messages import MessageChannel, MessageKind
+from guestguard_dagster.domain.notifications import NotificationType
+from guestguard_dagster.domain.system_mail import SystemMailKind
 from guestguard_dagster.reporting.charts import stacked_bars
 from guestguard_dagster.reporting.document import Card, Cell, Document, Section, Table
 from guestguard_dagster.reporting.outcomes import COLOURS, outcome_series
@@ -15,12 +17,8 @@ from guestguard_dagster.storage.statistics.report_facts import Failure, ReportFa
 
 _TREND_DAYS = 14
 _MOST_ROWS = 15
-_KIND_LABELS: Mapping[str, str] = {kind.value: kind.label for kind in MessageKind} | {
-    "confirmation": "RSVP confirmation",
-    "fraud_alert": "Fraud alert",
-    "invitation": "Invitation",
-    "report": "Report",
-    "alert": "Alert",
+_KIND_LABELS: Mapping[str, str] = {
+    kind.value: kind.label for kind in (*MessageKind, *NotificationType, *SystemMailKind)
 }
 
 

@@ -1,11 +1,15 @@
 """The hosts' pages as answers: who gets which, and under which policy."""
 
+import json
+import re
 from collections.abc import Callable
 
 import pytest
 from starlette.testclient import TestClient
 
+from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.events import CollaboratorRole, Event, User
+from guestguard_dagster.domain.messages import MessageAudience
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster_tests.factories import make_event, make_user
 from guestguard_dagster_tests.web.conftest import ClientOf
@@ -62,3 +66,14 @@ def test_a_name_with_markup_is_shown_and_not_run(client: TestClient, database: D
     answer = client.get(f"/manage/{event.id}/branding")
     assert "<script>alert" not in answer.text
     assert "&lt;script&gt;alert(1)" in answer.text
+
+
+def test_a_page_offers_every_audience_and_tells_its_scripts_the_same_names(client: TestClient, event: Event) -> None:
+    page = client.get(f"/manage/{event.id}/communications").text
+    written = re.search(r"data-labels='([^']*)'", page)
+    assert written
+    labels = json.loads(written[1])
+    assert labels["audiences"] == {audience.value: audience.label for audience in MessageAudience}
+    assert labels["outcomes"] == {status.value: status.label for status in DeliveryStatus}
+    for audience in MessageAudience:
+        assert f'<option value="{audience}">{audience.label}</option>' in page

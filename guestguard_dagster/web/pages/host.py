@@ -9,8 +9,9 @@ from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
 from starlette.responses import RedirectResponse, Response
 
+from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.events import CollaboratorRole, Event
-from guestguard_dagster.domain.messages import MessageChannel
+from guestguard_dagster.domain.messages import MessageAudience, MessageChannel
 from guestguard_dagster.domain.placeholders import Placeholder
 from guestguard_dagster.rendering.dates import format_date, format_zone
 from guestguard_dagster.rendering.shell import Branding
@@ -25,6 +26,20 @@ from guestguard_dagster.web.templating import page
 _POLICY = f"{PAGE_POLICY}; style-src 'self' 'unsafe-inline'"
 _MOST_EVENTS = 100
 _CHANNEL_NAMES = {MessageChannel.EMAIL: "email", MessageChannel.SMS: "SMS"}
+# in the order in which a host chooses among them
+_AUDIENCES = (
+    MessageAudience.EVERYONE,
+    MessageAudience.ATTENDING,
+    MessageAudience.PENDING,
+    MessageAudience.MAYBE,
+    MessageAudience.DECLINED,
+)
+# What the scripts of a page call what the API names.
+_LABELS = {
+    "audiences": {audience: audience.label for audience in _AUDIENCES},
+    "channels": {channel: channel.label for channel in MessageChannel},
+    "outcomes": {status: status.label for status in DeliveryStatus},
+}
 
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -139,6 +154,7 @@ def _event_page(slug: str, access: EventAccess, services: Services, **values: An
         zone=format_zone(event.starts_at, event.zone),
         tabs=TABS,
         tab=slug,
+        labels=_LABELS,
     )
 
 

@@ -9,6 +9,8 @@ export const messagesPath = `${eventPath}/messages`;
 export const clock = new Clock(facts.zone);
 export const mayEdit = facts.mayEdit === "yes";
 export const isOperator = facts.isOperator === "yes";
+/** What people read for what the API names: audiences, channels and outcomes. */
+export const labels = JSON.parse(facts.labels);
 
 // What placeholders say wherever a message is named; a guest's own stay as what they are.
 export const placeholderValues = {

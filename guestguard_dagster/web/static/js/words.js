@@ -1,16 +1,9 @@
 // The words for what the API names: states, outcomes, reasons, audiences.
 
-import { placeholderValues } from "./page_facts.js";
+import { labels, placeholderValues } from "./page_facts.js";
 
-export const AUDIENCES = {
-  everyone: "Everyone",
-  attending: "Attending",
-  pending: "No answer yet",
-  maybe: "Maybe",
-  declined: "Declined",
-};
-
-export const CHANNELS = { email: "Email", sms: "SMS" };
+export const AUDIENCES = labels.audiences;
+export const CHANNELS = labels.channels;
 
 const CANCEL_REASONS = {
   host: "Cancelled by a host",
@@ -19,19 +12,23 @@ const CANCEL_REASONS = {
   time_passed: "Expired: what it says was no longer true",
 };
 
-/** What each outcome of a recipient is called, and how it is coloured; in the order in which they are shown. */
-export const OUTCOMES = {
-  delivered: { label: "Delivered", tone: "good" },
-  sent: { label: "Handed to the provider", tone: "good" },
-  pending: { label: "Waiting", tone: "plain" },
-  sending: { label: "Leaving now", tone: "info" },
-  bounced: { label: "Bounced", tone: "danger" },
-  complained: { label: "Marked as spam", tone: "danger" },
-  failed: { label: "Failed", tone: "danger" },
-  unknown: { label: "Unknown", tone: "warn" },
-  suppressed: { label: "Unsubscribed or blocked", tone: "plain" },
-  skipped: { label: "Left out", tone: "plain" },
+// How each outcome of a recipient is coloured; in the order in which they are shown.
+const TONES = {
+  delivered: "good",
+  sent: "good",
+  pending: "plain",
+  sending: "info",
+  bounced: "danger",
+  complained: "danger",
+  failed: "danger",
+  unknown: "warn",
+  suppressed: "plain",
+  skipped: "plain",
 };
+
+/** What each outcome of a recipient is called, and how it is coloured. */
+export const OUTCOMES = Object.fromEntries(
+  Object.entries(TONES).map(([status, tone]) => [status, { label: labels.outcomes[status], tone }]));
 
 const REASONS = {
   guest_removed: "No longer on the guest list",
