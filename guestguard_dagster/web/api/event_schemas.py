@@ -11,13 +11,13 @@ from guestguard_dagster.domain.events import (
     CollaboratorRole,
     Event,
     EventDraft,
-    Guest,
     RsvpStatus,
 )
 from guestguard_dagster.domain.phones import is_region
 from guestguard_dagster.domain.plain_text import GUEST_NAME_LIMIT, clean_value
 from guestguard_dagster.rendering.shell import LOGO_URL_LIMIT, POSTAL_ADDRESS_LIMIT, Branding, is_logo_url
 from guestguard_dagster.web.api.values import (
+    Answer,
     Body,
     Email,
     EventName,
@@ -103,7 +103,7 @@ _NEVER_NULL = {"name", "venue", "starts_at", "timezone"}
 _DRAFT_FIELDS = tuple(NewEvent.model_fields)
 
 
-class EventOut(BaseModel):
+class EventOut(Answer):
     """An event and the caller's role on it. `updated_at` belongs into the next edit."""
 
     id: UUID
@@ -124,7 +124,7 @@ class EventOut(BaseModel):
 
     @classmethod
     def of(cls, event: Event, role: CollaboratorRole) -> "EventOut":
-        return cls(role=role, **{name: getattr(event, name) for name in cls.model_fields if name != "role"})
+        return cls.made_of(event, role=role)
 
 
 class EventPage(BaseModel):
@@ -199,7 +199,7 @@ class GuestEdit(Body):
     phone: Phone | None = None
 
 
-class GuestOut(BaseModel):
+class GuestOut(Answer):
     """A guest. The link to the RSVP page is the guest's secret, and is in their mails alone."""
 
     id: UUID
@@ -211,10 +211,6 @@ class GuestOut(BaseModel):
     responded_at: datetime | None
     removed_at: datetime | None
     created_at: datetime
-
-    @classmethod
-    def of(cls, guest: Guest) -> "GuestOut":
-        return cls(**{name: getattr(guest, name) for name in cls.model_fields})
 
 
 class GuestPage(BaseModel):

@@ -35,7 +35,9 @@ def list_guests(
 ) -> GuestPage:
     """The guests on the list, in the order they were added."""
     found = services.guests.list_by_event(access.event.id, audience=audience, after=after, limit=limit)
-    return GuestPage(items=[GuestOut.of(guest) for guest in found], next=found[-1].id if len(found) == limit else None)
+    return GuestPage(
+        items=[GuestOut.model_validate(guest) for guest in found], next=found[-1].id if len(found) == limit else None
+    )
 
 
 @router.post("", status_code=201, responses=problems(403, 404, 409), dependencies=[Depends(writes)])
@@ -46,7 +48,7 @@ def add_guest(access: Editor, services: Room, new: NewGuest) -> GuestOut:
     added = services.guests.add_new(access.event.id, [draft])
     if not added:
         raise ApiProblem(409, "guest_exists", "a guest with this email address is on the list already")
-    return GuestOut.of(added[0])
+    return GuestOut.model_validate(added[0])
 
 
 async def _posted_file(request: Request) -> bytes:
@@ -85,7 +87,7 @@ def correct_guest(access: Editor, services: Room, guest_id: GuestId, edit: Guest
         email=edit.email if "email" in given else guest.email,
         phone=edit.phone if "phone" in given else guest.phone,
     )
-    return GuestOut.of(corrected)
+    return GuestOut.model_validate(corrected)
 
 
 @router.delete("/{guest_id}", responses=problems(403, 404), dependencies=[Depends(writes)])
@@ -93,7 +95,7 @@ def remove_guest(access: Editor, services: Room, guest_id: GuestId) -> GuestOut:
     """Take a guest off the list. What was sent to them stays on record."""
     _guest(services, access, guest_id)
     services.guests.remove(guest_id)
-    return GuestOut.of(services.guests.get(guest_id))
+    return GuestOut.model_validate(services.guests.get(guest_id))
 
 
 @router.get("/{guest_id}/messages", responses=problems(403, 404))
@@ -108,7 +110,8 @@ def read_guest_history(
     _guest(services, access, guest_id)
     found = services.follow_up.sent_to_guest(guest_id, after=after, limit=limit)
     return SentPage(
-        items=[SentOut.of(sent) for sent in found], next=found[-1].delivery_id if len(found) == limit else None
+        items=[SentOut.model_validate(sent) for sent in found],
+        next=found[-1].delivery_id if len(found) == limit else None,
     )
 
 
@@ -117,7 +120,7 @@ def _imported(file: GuestFile, added: list[Guest]) -> ImportOut:
         imported=len(added),
         already_there=len(file.drafts) - len(added),
         ignored_columns=file.ignored_columns,
-        guests=[GuestOut.of(guest) for guest in added[:LARGEST_PAGE]],
+        guests=[GuestOut.model_validate(guest) for guest in added[:LARGEST_PAGE]],
     )
 
 

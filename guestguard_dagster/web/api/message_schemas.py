@@ -17,8 +17,8 @@ from guestguard_dagster.domain.messages import (
     MessageKind,
     MessageStatus,
 )
-from guestguard_dagster.storage.deliveries.delivery_log import DeliveryRecord, NamedGuest, Progress, SentToGuest
-from guestguard_dagster.web.api.values import Body, Instant, Phone, Subject, TemplateBody
+from guestguard_dagster.storage.deliveries.delivery_log import DeliveryRecord, Progress
+from guestguard_dagster.web.api.values import Answer, Body, Instant, Phone, Subject, TemplateBody
 
 
 class SendMode(StrEnum):
@@ -92,7 +92,7 @@ class SendTestRequest(PreviewRequest):
     phone: Phone | None = None
 
 
-class OutcomeCount(BaseModel):
+class OutcomeCount(Answer):
     status: DeliveryStatus
     reason: str | None
     retryable: bool
@@ -111,7 +111,7 @@ class RunLink(BaseModel):
     url: str | None
 
 
-class MessageOut(BaseModel):
+class MessageOut(Answer):
     """A message. `label` is its name for people; `version` grows with every edit and belongs into the next one."""
 
     id: UUID
@@ -143,37 +143,12 @@ class MessageOut(BaseModel):
 
     @classmethod
     def of(cls, message: Message, stats: DeliveryStats | None) -> "MessageOut":
-        counts = stats.counts if stats else ()
-        return cls(
-            id=message.id,
-            event_id=message.event_id,
-            kind=message.kind,
+        return cls.made_of(
+            message,
             label=message.kind.label,
-            channel=message.channel,
-            audience=message.audience,
-            subject=message.subject,
-            body=message.body,
-            status=message.status,
-            status_reason=message.status_reason,
-            send_at=message.send_at,
-            send_at_is_custom=message.send_at_is_custom,
-            survives_event_cancel=message.survives_event_cancel,
-            version=message.version,
             waits_until=message.not_before,
-            waiting_reason=message.waiting_reason,
-            held_at=message.held_at,
-            held_by=message.held_by,
-            held_reason=message.held_reason,
-            recipient_count=message.recipient_count,
-            outcomes=[
-                OutcomeCount(status=each.status, reason=each.reason, retryable=each.retryable, count=each.count)
-                for each in counts
-            ],
+            outcomes=stats.counts if stats else (),
             retryable=stats.retryable if stats else 0,
-            started_at=message.started_at,
-            finished_at=message.finished_at,
-            created_at=message.created_at,
-            updated_at=message.updated_at,
         )
 
 
@@ -189,13 +164,9 @@ class MessagePage(BaseModel):
     next: UUID | None = Field(description="the `after` of the next page; null when this is the last one")
 
 
-class UnreachableOut(BaseModel):
+class UnreachableOut(Answer):
     guest_id: UUID
     name: str
-
-    @classmethod
-    def of(cls, guest: NamedGuest) -> "UnreachableOut":
-        return cls(guest_id=guest.guest_id, name=guest.name)
 
 
 class RecipientCountOut(BaseModel):
@@ -212,7 +183,7 @@ class RecipientCountOut(BaseModel):
     provider: str = Field(description="what carries this channel; `log` when none is configured: nothing leaves then")
 
 
-class SegmentsOut(BaseModel):
+class SegmentsOut(Answer):
     encoding: str
     units: int
     segments: int
@@ -241,7 +212,7 @@ class RetryOut(BaseModel):
     message: MessageOut
 
 
-class DeliveryOut(BaseModel):
+class DeliveryOut(Answer):
     delivery_id: int
     guest_id: UUID
     guest_name: str
@@ -258,10 +229,6 @@ class DeliveryOut(BaseModel):
     handed_off_at: datetime | None
     settled_at: datetime | None
 
-    @classmethod
-    def of(cls, record: DeliveryRecord) -> "DeliveryOut":
-        return cls(**{name: getattr(record, name) for name in cls.model_fields})
-
 
 class DeliveryPage(BaseModel):
     items: list[DeliveryOut]
@@ -270,10 +237,10 @@ class DeliveryPage(BaseModel):
     @classmethod
     def of(cls, records: Sequence[DeliveryRecord], limit: int) -> "DeliveryPage":
         next_after = records[-1].delivery_id if len(records) == limit else None
-        return cls(items=[DeliveryOut.of(record) for record in records], next=next_after)
+        return cls(items=[DeliveryOut.model_validate(record) for record in records], next=next_after)
 
 
-class SentOut(BaseModel):
+class SentOut(Answer):
     """One delivery to a guest. `label` names the message or notification for people."""
 
     delivery_id: int
@@ -286,12 +253,6 @@ class SentOut(BaseModel):
     created_at: datetime
     handed_off_at: datetime | None
     settled_at: datetime | None
-
-    @classmethod
-    def of(cls, sent: SentToGuest) -> "SentOut":
-        named = sent.kind or sent.notification
-        label = named.label if named else "Mail"
-        return cls(label=label, **{name: getattr(sent, name) for name in cls.model_fields if name != "label"})
 
 
 class SentPage(BaseModel):

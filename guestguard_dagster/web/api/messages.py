@@ -113,8 +113,8 @@ def count_recipients(
         reachable=count.reachable,
         without_address=count.without_address,
         suppressed=count.suppressed,
-        guests_without_address=[UnreachableOut.of(guest) for guest in left_out.without_address],
-        suppressed_guests=[UnreachableOut.of(guest) for guest in left_out.suppressed],
+        guests_without_address=[UnreachableOut.model_validate(guest) for guest in left_out.without_address],
+        suppressed_guests=[UnreachableOut.model_validate(guest) for guest in left_out.suppressed],
         provider=services.senders.for_channel(channel).provider,
     )
 

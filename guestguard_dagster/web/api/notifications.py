@@ -11,13 +11,13 @@ from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.notifications import NotificationStatus, NotificationType
 from guestguard_dagster.storage.notifications.repo import Notification
 from guestguard_dagster.web.access import Editor, Room
-from guestguard_dagster.web.api.values import LARGEST_PAGE
+from guestguard_dagster.web.api.values import LARGEST_PAGE, Answer
 from guestguard_dagster.web.problems import problems
 
 router = APIRouter(prefix="/events/{event_id}/notifications", tags=["notifications"])
 
 
-class NotificationOut(BaseModel):
+class NotificationOut(Answer):
     """`status` is that of its mail; `duplicate` and `skipped` ones had none. `happened_at` is when NATS stored it."""
 
     id: UUID
@@ -35,19 +35,11 @@ class NotificationOut(BaseModel):
 
     @classmethod
     def of(cls, notification: Notification, guest_name: str | None) -> "NotificationOut":
-        return cls(
-            id=notification.id,
-            type=notification.type,
+        return cls.made_of(
+            notification,
             label=notification.type.label,
-            guest_id=notification.guest_id,
             guest_name=guest_name,
-            channel=notification.channel,
-            status=notification.status,
-            reason=notification.reason,
-            error=notification.error,
-            duplicate_of=notification.duplicate_of,
             happened_at=notification.published_at,
-            updated_at=notification.updated_at,
         )
 
 

@@ -147,5 +147,4 @@ def _message(services: Services, access: EventAccess, message_id: UUID) -> Messa
 
 
 def _segments(text: str) -> SegmentsOut:
-    count = sms_segments(text)
-    return SegmentsOut(encoding=count.encoding, units=count.units, segments=count.segments)
+    return SegmentsOut.model_validate(sms_segments(text))

@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -20,6 +20,18 @@ class Body(BaseModel):
     """What is sent to us: a field that is not known is a mistake, not something to ignore."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class Answer(BaseModel):
+    """What we answer with. It is made of an object of ours by the names of its fields: see `model_validate`."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    @classmethod
+    def made_of(cls, source: object, **others: object) -> Self:
+        """Of `source`, and of `others` for the fields that it does not have."""
+        names = cls.model_fields.keys() - others.keys()
+        return cls.model_validate({name: getattr(source, name) for name in names} | others)
 
 
 def _within_the_century(moment: datetime) -> datetime:
