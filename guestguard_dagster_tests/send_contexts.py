@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from guestguard_dagster.delivery.pace import NORMAL_PACE, Pace
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.deliveries import LEASE_TIME
 from guestguard_dagster.senders.picker import Senders, pick_senders
@@ -74,11 +75,15 @@ def twilio_settings(server: TwilioLoopback, **more: object) -> dict[str, object]
 
 @dataclass
 class SendContextOpener:
-    """Opens SendContexts as processes of their own would: each with its own connections to everything."""
+    """Opens SendContexts as processes of their own would: each with its own connections to everything.
+
+    `pace` is that of those opened from now on.
+    """
 
     database_url: str
     opened: ExitStack = field(default_factory=ExitStack)
     count: int = 0
+    pace: Pace = NORMAL_PACE
 
     def __call__(
         self,
@@ -97,7 +102,9 @@ class SendContextOpener:
         senders = senders or pick_senders(values)
         self.opened.callback(senders.close)
         return self.opened.enter_context(
-            SendContext.open(database, senders, values, run_id=f"run-{self.count}", lease_time=lease_time)
+            SendContext.open(
+                database, senders, values, run_id=f"run-{self.count}", lease_time=lease_time, pace=self.pace
+            )
         )
 
 

@@ -12,7 +12,6 @@ from guestguard_dagster.domain.departures import Departure
 from guestguard_dagster.domain.messages import MessageStatus
 from guestguard_dagster.storage.messages.run_requests import LOOK_AHEAD
 
-_LOOK_AGAIN = timedelta(seconds=5)
 _SHORTEST_WAIT = timedelta(milliseconds=20)
 
 
@@ -48,7 +47,7 @@ def claim(sending: SendContext, message_ids: Sequence[UUID], stop: Event) -> Cla
         if stop.is_set() or schedule.sending or schedule.first_due_in is None:
             break
         sending.run_requests.renew(schedule.waiting)
-        stop.wait(min(max(schedule.first_due_in, _SHORTEST_WAIT), _LOOK_AGAIN).total_seconds())
+        stop.wait(min(max(schedule.first_due_in, _SHORTEST_WAIT), sending.pace.look_again).total_seconds())
     return ClaimReport(schedule.sending, schedule.waiting, schedule.left, tuple(expired))
 
 

@@ -22,9 +22,7 @@ from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.delivery.worker import Worker
 from guestguard_dagster.domain.messages import MessageChannel
 
-_RENEW_EVERY = timedelta(seconds=15)
-# A run does not hold its slot for a longer wait: the messages are deferred, and asked for again.
-_LONGEST_STAY = timedelta(seconds=45)
+# of a run whose provider takes nothing
 _LONGEST_STAY_BLOCKED = timedelta(seconds=15)
 _LOOK_AGAIN = timedelta(seconds=2)
 _SHORTEST_REST = timedelta(milliseconds=50)
@@ -127,7 +125,7 @@ class _Dispatch:
             worker.recover([id for id, c in contexts.items() if c.message.channel is channel and c.may_leave_now])
 
     def _renew(self) -> None:
-        if boot_seconds() - self._renewed_at >= _RENEW_EVERY.total_seconds():
+        if boot_seconds() - self._renewed_at >= self._sending.pace.renew_every.total_seconds():
             self._renewed_at = boot_seconds()
             self._sending.run_requests.renew(self._all)
             for channel, worker in self._workers.items():
@@ -172,7 +170,7 @@ class _Dispatch:
         for message_id in set(mine) & self._open.keys() - waits.keys():
             del self._open[message_id]
         for message_id, wait in waits.items():
-            if wait > _LONGEST_STAY:
+            if wait > self._sending.pace.longest_stay:
                 self._defer(worker, [message_id], wait, "waiting to try again")
             else:
                 worker.wake([message_id])

@@ -139,7 +139,9 @@ def waves_of(ready: Sequence[Ready], size: int) -> list[list[Ready]]:
     return waves
 
 
-def answers_of(ready: Ready, outcomes: Mapping[int, Outcome | None], *, repeatable: bool) -> BatchAnswers:
+def answers_of(
+    ready: Ready, outcomes: Mapping[int, Outcome | None], *, repeatable: bool, first_backoff: timedelta
+) -> BatchAnswers:
     """What the provider's outcomes, by delivery, mean for the members of this batch."""
     recipients = [facts for facts, _ in ready.items.values()]
     weighed = weigh(recipients, [outcomes[facts.delivery_id] for facts in recipients])
@@ -147,7 +149,7 @@ def answers_of(ready: Ready, outcomes: Mapping[int, Outcome | None], *, repeatab
     return BatchAnswers(
         ready.batch,
         tuple(
-            settle(facts, outcome, repeatable=repeatable, jitter=jitter)
+            settle(facts, outcome, repeatable=repeatable, jitter=jitter, first_backoff=first_backoff)
             for facts, outcome in zip(recipients, weighed, strict=True)
         ),
         {facts.delivery_id: item.address for facts, item in ready.items.values()},

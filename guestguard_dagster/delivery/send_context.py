@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from guestguard_dagster.delivery.ledger import LedgerGuard
 from guestguard_dagster.delivery.links import LinkMaker
+from guestguard_dagster.delivery.pace import NORMAL_PACE, Pace
 from guestguard_dagster.domain.deliveries import LEASE_TIME
 from guestguard_dagster.senders.picker import Senders
 from guestguard_dagster.settings import Settings
@@ -39,6 +40,7 @@ class SendContext:
     links: LinkMaker
     run_id: str
     lease_time: timedelta
+    pace: Pace
     run_requests: RunRequestRepo
     audiences: AudienceRepo
     batches: BatchRepo
@@ -65,6 +67,7 @@ class SendContext:
         *,
         run_id: str,
         lease_time: timedelta = LEASE_TIME,
+        pace: Pace = NORMAL_PACE,
     ) -> "SendContext":
         ledger = Ledger.from_settings(settings)
         return cls(
@@ -73,6 +76,7 @@ class SendContext:
             links=LinkMaker.from_settings(settings),
             run_id=run_id,
             lease_time=lease_time,
+            pace=pace,
             run_requests=RunRequestRepo(database),
             audiences=AudienceRepo(database),
             batches=BatchRepo(database),

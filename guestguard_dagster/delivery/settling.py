@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from guestguard_dagster.delivery.pace import FIRST_BACKOFF
 from guestguard_dagster.domain.deliveries import DeliveryStatus, SkipReason
 from guestguard_dagster.domain.outcomes import Outcome, OutcomeClass
 from guestguard_dagster.storage.deliveries.recipient_facts import RecipientFacts
@@ -12,7 +13,6 @@ from guestguard_dagster.storage.deliveries.recording import Settlement
 
 # How long a recipient who is not taken now is tried again: a greylisting, a full mailbox, a policy.
 TRIED_FOR = timedelta(hours=6)
-_FIRST_BACKOFF = timedelta(seconds=5)
 _LONGEST_BACKOFF = timedelta(minutes=20)
 _LONGEST_WISH = timedelta(hours=1)
 
@@ -43,7 +43,14 @@ def weigh(recipients: Sequence[RecipientFacts], outcomes: Sequence[Outcome | Non
     ]
 
 
-def settle(facts: RecipientFacts, outcome: Outcome | None, *, repeatable: bool, jitter: float) -> Settlement:
+def settle(
+    facts: RecipientFacts,
+    outcome: Outcome | None,
+    *,
+    repeatable: bool,
+    jitter: float,
+    first_backoff: timedelta = FIRST_BACKOFF,
+) -> Settlement:
     """The delivery's next state after one hand-off; `outcome` is None when the mail certainly never left.
 
     `jitter` (see `draw_jitter`) is the same for a batch, so that those who wait equally long form one batch again.
@@ -78,23 +85,25 @@ def settle(facts: RecipientFacts, outcome: Outcome | None, *, repeatable: bool, 
         case OutcomeClass.TRANSIENT if facts.trying_for is not None and facts.trying_for >= TRIED_FOR:
             return to(DeliveryStatus.FAILED, "retries_exhausted", retryable=True, counts=True)
         case OutcomeClass.TRANSIENT:
-            wait = backoff(facts.attempts, wish=outcome.retry_after, jitter=jitter)
+            wait = backoff(facts.attempts, wish=outcome.retry_after, jitter=jitter, first=first_backoff)
             return to(DeliveryStatus.PENDING, "retry", counts=True, wait=wait)
         case OutcomeClass.UNKNOWN if repeatable and outcome.error_class not in _NEVER_REPEATED:
-            wait = backoff(facts.attempts, wish=outcome.retry_after, jitter=jitter)
+            wait = backoff(facts.attempts, wish=outcome.retry_after, jitter=jitter, first=first_backoff)
             return to(DeliveryStatus.SENDING, "answer_lost", counts=True, wait=wait)
         case OutcomeClass.UNKNOWN:
             return to(DeliveryStatus.UNKNOWN, "answer_lost")
 
 
-def settle_repeat(facts: RecipientFacts, outcome: Outcome | None, *, jitter: float) -> Settlement:
+def settle_repeat(
+    facts: RecipientFacts, outcome: Outcome | None, *, jitter: float, first_backoff: timedelta = FIRST_BACKOFF
+) -> Settlement:
     """The delivery's next state after a fixed request was repeated.
 
     Only an answer about this very request ends the doubt: being refused or turned away this time says nothing about
     the first time, so the same request is repeated again.
     """
     if outcome is not None and outcome.outcome in _ANSWERS_TO_A_REPEAT:
-        return settle(facts, outcome, repeatable=True, jitter=jitter)
+        return settle(facts, outcome, repeatable=True, jitter=jitter, first_backoff=first_backoff)
     return Settlement(
         facts.delivery_id,
         facts.round,
@@ -102,13 +111,15 @@ def settle_repeat(facts: RecipientFacts, outcome: Outcome | None, *, jitter: flo
         outcome,
         reason="answer_lost",
         counts=outcome is not None,
-        wait=backoff(facts.attempts, wish=outcome.retry_after if outcome else None, jitter=jitter),
+        wait=backoff(facts.attempts, wish=outcome.retry_after if outcome else None, jitter=jitter, first=first_backoff),
     )
 
 
-def backoff(attempts: int, *, wish: timedelta | None = None, jitter: float = 1.0) -> timedelta:
+def backoff(
+    attempts: int, *, wish: timedelta | None = None, jitter: float = 1.0, first: timedelta = FIRST_BACKOFF
+) -> timedelta:
     """How long to wait after `attempts` earlier tries: doubling, no less than the provider's wish."""
-    grown: timedelta = min(_FIRST_BACKOFF * 2 ** min(attempts, 20), _LONGEST_BACKOFF) * jitter
+    grown: timedelta = min(first * 2 ** min(attempts, 20), _LONGEST_BACKOFF) * jitter
     return max(grown, min(wish, _LONGEST_WISH)) if wish else grown
 
 

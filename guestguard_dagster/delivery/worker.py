@@ -45,8 +45,6 @@ from guestguard_dagster.storage.deliveries.interrupted import RepeatableBatch
 log = logging.getLogger(__name__)
 
 _QUEUES_PER_LEASE = 10
-# What was composed longer ago is composed anew, or given back.
-_FACTS_HOLD_SECONDS = 1.0
 # Where nothing limits the rate and nothing overlaps, so many full batches are leased and composed at once.
 _FULL_BATCHES_PER_LEASE = 4
 _MOST_BATCHES_PER_LEASE = 64
@@ -251,7 +249,7 @@ class Worker:
 
     def _holds(self, ready: Ready) -> bool:
         """Whether this batch may still leave as it was composed."""
-        if boot_seconds() - self._composed_at > _FACTS_HOLD_SECONDS:
+        if boot_seconds() - self._composed_at > self._sending.pace.facts_hold.total_seconds():
             return False
         return not self._suppressed or not any(
             email_key(item.address) in self._suppressed for _, item in ready.items.values()
@@ -333,21 +331,26 @@ class Worker:
                 has_turn = (not answers and not outcomes) or self._gate.await_turn(requests=1, recipients=0)
                 answered = self._sender.hand_off(request, clock.permit) if has_turn else [None] * len(request.members)
                 outcomes.update(zip(request.members, answered, strict=True))
-            answers.append(answers_of(ready, outcomes, repeatable=self._sender.repeatable))
+            answers.append(self._answers_of(ready, outcomes))
         return self._answered(token, answers, recorded=recorded)
 
     def _answered(self, token: UUID, answers: Iterable[BatchAnswers], *, recorded: bool = False) -> Answered:
         account = self._sender.account
         return Answered(token, self._sender.provider, account, tuple(answers), boot_seconds(), recorded=recorded)
 
+    def _answers_of(self, ready: Ready, outcomes: dict[int, Outcome | None]) -> BatchAnswers:
+        first_backoff = self._sending.pace.first_backoff
+        return answers_of(ready, outcomes, repeatable=self._sender.repeatable, first_backoff=first_backoff)
+
     def _repeat(self, repeatable: RepeatableBatch, clock: LeaseClock) -> None:
         self.flush()
         batch, fixed = repeatable.batch, repeatable.request
         request = HandOff(fixed.members, fixed.endpoint, zlib.decompress(fixed.body), key=batch.key)
         outcomes = dict(zip(fixed.members, self._sender.hand_off(request, clock.permit), strict=True))
-        jitter = draw_jitter()
+        jitter, first_backoff = draw_jitter(), self._sending.pace.first_backoff
         settlements = tuple(
-            settle_repeat(facts, outcomes[facts.delivery_id], jitter=jitter) for facts in batch.recipients
+            settle_repeat(facts, outcomes[facts.delivery_id], jitter=jitter, first_backoff=first_backoff)
+            for facts in batch.recipients
         )
         addresses = {facts.delivery_id: facts.email or "" for facts in batch.recipients}
         self._take_in(self._answered(repeatable.token, [BatchAnswers(batch, settlements, addresses)]))

@@ -1,13 +1,14 @@
 """How the engine is hurried in tests."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from guestguard_dagster.delivery import dispatch as dispatching
+from guestguard_dagster_tests.send_contexts import SendContextOpener
 
 
 @pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+def hasty(open_sending: SendContextOpener) -> None:
     """A run leaves whatever has to wait, however short, to the next run."""
-    monkeypatch.setattr(dispatching, "_LONGEST_STAY", timedelta(0))
+    open_sending.pace = replace(open_sending.pace, longest_stay=timedelta(0))

@@ -1,11 +1,12 @@
 """A fast sender leases several batches at once: what one of them brings, or a host does then, holds for the next."""
 
 import time
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from guestguard_dagster.delivery import worker
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.messages import Message, MessageStatus
 from guestguard_dagster.senders.smtp.sending import SmtpSender
@@ -84,11 +85,10 @@ def test_a_bounce_does_not_cost_the_other_batches_their_lease(
 
 
 def test_batches_leave_however_long_composing_takes(
-    sending: SendContext, database: Database, message: Message, watched: WatchedSmtp, monkeypatch: pytest.MonkeyPatch
+    sending: SendContext, database: Database, message: Message, watched: WatchedSmtp
 ) -> None:
-    monkeypatch.setattr(worker, "_FACTS_HOLD_SECONDS", 0.05)
     watched.prepared = lambda: time.sleep(0.1)
-    send(sending, [message.id])
+    send(replace(sending, pace=replace(sending.pace, facts_hold=timedelta(milliseconds=50))), [message.id])
     assert statuses_of(database, message) == {"sent": GUESTS}
 
 

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from threading import Barrier, Event
 
 import pytest
 
-from guestguard_dagster.delivery import claim as claiming
 from guestguard_dagster.delivery.claim import ClaimReport, claim
 from guestguard_dagster.delivery.dispatch import dispatch
 from guestguard_dagster.delivery.run_requests import request_runs
@@ -88,13 +88,11 @@ class TestUntilItsInstant:
         return make_message(database, event, send_in=A_MINUTE, asked_until=database.now() + A_MINUTE)
 
     @pytest.fixture
-    def run(
-        self, sending: SendContext, database: Database, message: Message, monkeypatch: pytest.MonkeyPatch
-    ) -> Iterator[Future[object]]:
+    def run(self, sending: SendContext, database: Database, message: Message) -> Iterator[Future[object]]:
         """It looks at its rows every 50 ms."""
-        monkeypatch.setattr(claiming, "_LOOK_AGAIN", timedelta(milliseconds=50))
+        watchful = replace(sending, pace=replace(sending.pace, look_again=timedelta(milliseconds=50)))
         with ThreadPoolExecutor(1) as pool:
-            future: Future[object] = pool.submit(send, sending, [message.id])
+            future: Future[object] = pool.submit(send, watchful, [message.id])
             wait_for_renewal(database, message)
             yield future
 

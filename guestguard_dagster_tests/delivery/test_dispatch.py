@@ -1,14 +1,13 @@
 """Hand-offs group by group: round-robin across messages, and one honest outcome for each recipient."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from threading import Event
 from typing import Any
 
 import pytest
 
-from guestguard_dagster.delivery import dispatch as dispatching
-from guestguard_dagster.delivery import settling
 from guestguard_dagster.delivery.dispatch import dispatch
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.delivery.settling import TRIED_FOR
@@ -72,9 +71,8 @@ class TestRoundRobin:
         database: Database,
         mail_server: SmtpLoopback,
         text_server: TwilioLoopback,
-        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(settling, "_FIRST_BACKOFF", A_MOMENT)
+        open_sending.pace = replace(open_sending.pace, first_backoff=A_MOMENT)
         sending = open_sending(smtp_settings(mail_server), twilio_settings(text_server, twilio_messages_per_second=4))
         event = make_event(database, **NEVER_QUIET)
         for number in range(12):
@@ -304,8 +302,8 @@ class TestRetries:
 
 class TestWaitingInTheRun:
     @pytest.fixture(autouse=True)
-    def short_waits(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(settling, "_FIRST_BACKOFF", A_MOMENT)
+    def short_waits(self, open_sending: SendContextOpener) -> None:
+        open_sending.pace = replace(open_sending.pace, first_backoff=A_MOMENT)
 
     def test_a_short_wait_is_waited_for_in_the_same_run(
         self, sending: SendContext, database: Database, mail_server: SmtpLoopback
@@ -321,9 +319,8 @@ class TestWaitingInTheRun:
         open_sending: SendContextOpener,
         database: Database,
         mail_server: SmtpLoopback,
-        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(dispatching, "_RENEW_EVERY", A_MOMENT)
+        open_sending.pace = replace(open_sending.pace, renew_every=A_MOMENT)
         sending = open_sending(smtp_settings(mail_server, smtp_mails_per_second=20))
         mail_server.faults.add(Fault(at="rcpt", do=FaultKind.REPLY, reply="450 4.2.1 mailbox busy"))
         message = a_message(database, 40)

@@ -1,12 +1,12 @@
 """Through Resend: whatever becomes of an answer, the very same request is repeated, and nobody gets two mails."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import select, text
 
-from guestguard_dagster.delivery import worker
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.domain.messages import Message, MessageAudience, MessageChannel, MessageStatus
@@ -81,12 +81,11 @@ class TestBatches:
         assert read_message(database, message.id).status is MessageStatus.SENT
 
     def test_batches_that_grow_old_while_the_provider_thinks_are_composed_anew_and_leave(
-        self, sending: SendContext, database: Database, resend: ResendLoopback, monkeypatch: pytest.MonkeyPatch
+        self, sending: SendContext, database: Database, resend: ResendLoopback
     ) -> None:
-        monkeypatch.setattr(worker, "_FACTS_HOLD_SECONDS", 0.1)
         resend.processing_seconds = 0.2
         message = a_message(database, 500)
-        send(sending, [message.id])
+        send(replace(sending, pace=replace(sending.pace, facts_hold=timedelta(milliseconds=100))), [message.id])
         assert everybody_has_one_mail(resend, 500)
         assert len(resend.requests) == 5
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from threading import Barrier, Event
 
 import pytest
 
-from guestguard_dagster.delivery import settling
 from guestguard_dagster.delivery.dispatch import dispatch
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.delivery.settling import TRIED_FOR
@@ -58,9 +58,9 @@ def test_two_processes_send_one_message_to_each_guest_once(
 
 
 def test_two_processes_share_a_message_through_resend_too(
-    open_sending: SendContextOpener, database: Database, resend: ResendLoopback, monkeypatch: pytest.MonkeyPatch
+    open_sending: SendContextOpener, database: Database, resend: ResendLoopback
 ) -> None:
-    monkeypatch.setattr(settling, "_FIRST_BACKOFF", timedelta(milliseconds=300))
+    open_sending.pace = replace(open_sending.pace, first_backoff=timedelta(milliseconds=300))
     resend.faults.add(Fault(at="/emails/batch", do=FaultKind.TAKE_THEN_DROP, times=2))
     message = a_message(database, 500)
     rooms = [open_sending(resend_settings(resend)) for _ in range(2)]
