@@ -65,11 +65,7 @@ def test_old_runs_go_and_young_ones_stay(instance: DagsterInstance, dagster_url:
     assert instance.all_logs(young) != []
 
 
-def test_the_history_of_assets_stays(
-    instance: DagsterInstance, dagster_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(run_logs, "CHUNK", 7)
-
+def test_the_history_of_assets_stays(instance: DagsterInstance, dagster_url: str) -> None:
     @asset
     def some_statistics() -> None: ...
 
@@ -77,6 +73,8 @@ def test_the_history_of_assets_stays(
     logged = len(instance.all_logs(run.run_id))
     age(dagster_url, run.run_id, 40)
 
+    with Database(dagster_url) as dagster:
+        assert sum(run_logs.delete_run_logs(dagster, timedelta(days=30), chunk=7)) > 7
     delete_what_is_old(instance)
 
     assert instance.get_latest_materialization_event(AssetKey("some_statistics")) is not None

@@ -74,8 +74,9 @@ _HEARTBEATS = """
 class RetentionRepo:
     """Each method deletes chunk by chunk, each in a transaction of its own, and yields how many rows each had."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, chunk: int = CHUNK) -> None:
         self._database = database
+        self._chunk = chunk
 
     def delete_attempts(self, older_than: timedelta) -> Iterator[int]:
         """From the first chunk on it is known that older attempts are missing."""
@@ -111,10 +112,10 @@ class RetentionRepo:
     def _chunks(self, change: str, before: datetime, **values: object) -> Iterator[int]:
         while True:
             with self._database.transaction() as connection:
-                rows = connection.execute(sql(change), {"before": before, "chunk": CHUNK, **values}).rowcount
+                rows = connection.execute(sql(change), {"before": before, "chunk": self._chunk, **values}).rowcount
             if rows:
                 yield rows
-            if rows < CHUNK:
+            if rows < self._chunk:
                 return
 
 

@@ -7,7 +7,7 @@ from guestguard_dagster.storage.database import Database, sql
 from guestguard_dagster.storage.operations.retention import CHUNK
 
 
-def delete_run_logs(dagster: Database, older_than: timedelta) -> Iterator[int]:
+def delete_run_logs(dagster: Database, older_than: timedelta, *, chunk: int = CHUNK) -> Iterator[int]:
     """Delete, chunk by chunk, log entries that tell of no asset and no check; yields how many each chunk had.
 
     Materializations stay for good: they are the assets' history. `dagster` is Dagster's own database.
@@ -38,7 +38,7 @@ def delete_run_logs(dagster: Database, older_than: timedelta) -> Iterator[int]:
                     SELECT (SELECT max(id) FROM looked_at) AS reached, (SELECT count(*) FROM deleted) AS deleted
                     """
                 ),
-                {"after": after, "last": last, "chunk": CHUNK},
+                {"after": after, "last": last, "chunk": chunk},
             ).one()
         after = row.reached or last
         yield row.deleted

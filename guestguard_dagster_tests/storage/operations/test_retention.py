@@ -10,7 +10,6 @@ from guestguard_dagster.domain.deliveries import BatchState, DeliveryStatus
 from guestguard_dagster.domain.messages import MessageStatus
 from guestguard_dagster.partitions import ZONE
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.operations import retention
 from guestguard_dagster.storage.operations.retention import Kept, RetentionRepo, kept_since
 from guestguard_dagster.storage.statistics.computing import StatsRepo
 from guestguard_dagster.storage.statistics.reading import StatsReader
@@ -24,9 +23,8 @@ A_DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def rows(database: Database, monkeypatch: pytest.MonkeyPatch) -> RetentionRepo:
-    monkeypatch.setattr(retention, "CHUNK", 10)
-    return RetentionRepo(database)
+def rows(database: Database) -> RetentionRepo:
+    return RetentionRepo(database, chunk=10)
 
 
 def count(database: Database, table: str, where: str = "true") -> int:
