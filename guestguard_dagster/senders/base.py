@@ -16,6 +16,10 @@ from guestguard_dagster.domain.outcomes import Outcome
 Permit = Callable[[], None]
 
 
+class SignatureInvalid(Exception):
+    """The callback was not signed by its provider, or is a replay; the text quotes nothing of it."""
+
+
 class LeaseLost(Exception):
     """The lease on these deliveries could have run out: whatever has not left yet must not leave from here."""
 

@@ -7,6 +7,7 @@ from fastapi import Request
 
 from guestguard_dagster.outbox.publishing import Publisher
 from guestguard_dagster.senders.picker import Senders, pick_senders
+from guestguard_dagster.senders.ses.sns import SnsTopic
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.deliveries.delivery_log import FollowUpRepo
@@ -25,7 +26,6 @@ from guestguard_dagster.storage.providers.breakers import BreakerRepo
 from guestguard_dagster.storage.providers.callbacks import CallbackRepo
 from guestguard_dagster.storage.providers.rates import RateRepo
 from guestguard_dagster.web.auth import BearerTokens, Sessions
-from guestguard_dagster.web.webhooks.sns import SnsTopic
 
 
 @dataclass(frozen=True)

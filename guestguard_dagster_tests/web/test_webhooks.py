@@ -18,6 +18,7 @@ from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.events import Event
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.local.nats import NatsServer
+from guestguard_dagster.senders.ses.sns import SnsTopic
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.operations.installation import InstallationRepo
@@ -27,7 +28,6 @@ from guestguard_dagster.streams.access import NatsAccess
 from guestguard_dagster.streams.declaration import StreamDeclaration
 from guestguard_dagster.streams.jetstream import JetStream
 from guestguard_dagster.web.app import create_app
-from guestguard_dagster.web.webhooks.sns import SnsTopic
 from guestguard_dagster_tests.factories import make_deliveries, make_guests, make_message
 from guestguard_dagster_tests.web.conftest import ADDRESS
 from guestguard_dagster_tests.web.signing import (
@@ -152,6 +152,7 @@ def test_what_resend_did_not_sign_is_refused(anonymous: TestClient, database: Da
         (body, {**signed, "svix-signature": "v1,AAAA"}),
         (body, {**signed, "svix-signature": signed["svix-signature"].replace("v1", "v2")}),
         (body, {**signed, "svix-timestamp": "now"}),
+        (body, {**signed, "svix-timestamp": "999999999999"}),
         (body, {"svix-id": "x"}),
     ]
     for content, headers in forgeries:

@@ -6,10 +6,11 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
 
 from guestguard_dagster.clock import utc_now
+from guestguard_dagster.senders.base import SignatureInvalid
+from guestguard_dagster.senders.resend import svix
 from guestguard_dagster.senders.resend.provider import RESEND
 from guestguard_dagster.web.access import Room
 from guestguard_dagster.web.problems import ApiProblem, public_problems
-from guestguard_dagster.web.webhooks import svix
 from guestguard_dagster.web.webhooks.receiving import Taken, not_configured, refused, take
 
 router = APIRouter(tags=["webhooks"])
@@ -27,7 +28,7 @@ async def take_resend_event(request: Request, services: Room) -> Taken:
     try:
         key = svix.signing_key(secret.get_secret_value())
         message_id = svix.verify(key, request.headers, body, now=utc_now())
-    except svix.SignatureInvalid as problem:
+    except SignatureInvalid as problem:
         raise refused(RESEND, problem) from None
     try:
         event = json.loads(body)

@@ -7,13 +7,13 @@ from typing import Any
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
 
+from guestguard_dagster.senders.base import SignatureInvalid
 from guestguard_dagster.senders.ses.provider import SES
+from guestguard_dagster.senders.ses.sns import SnsUnreachable
 from guestguard_dagster.web.access import Room
 from guestguard_dagster.web.problems import ApiProblem, public_problems
 from guestguard_dagster.web.services import Services
 from guestguard_dagster.web.webhooks.receiving import Taken, not_configured, refused, take
-from guestguard_dagster.web.webhooks.sns import SnsUnreachable
-from guestguard_dagster.web.webhooks.svix import SignatureInvalid
 
 router = APIRouter(tags=["webhooks"])
 

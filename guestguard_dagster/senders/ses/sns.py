@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from guestguard_dagster.clock import utc_now
+from guestguard_dagster.senders.base import SignatureInvalid
 from guestguard_dagster.senders.http_session import HTTP_TIMEOUTS, keep_alive_session
-from guestguard_dagster.web.webhooks.svix import SignatureInvalid
 
 _HOST = re.compile(r"sns\.[a-z0-9-]{3,30}\.amazonaws\.com(\.cn)?")
 _LARGEST_CERTIFICATE = 64 * 1024

@@ -7,14 +7,14 @@ import hmac
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
+from guestguard_dagster.senders.base import SignatureInvalid
+
 # Not resend.Webhooks.verify: it takes a signature of any version, and the body as text instead of the bytes received.
 _TOLERANCE = timedelta(minutes=5)
 _SECRET_PREFIX = "whsec_"  # noqa: S105 - how a secret begins
 _VERSION = "v1"
-
-
-class SignatureInvalid(Exception):
-    """The callback was not signed by its provider, or is a replay; the text quotes nothing of it."""
+# Of seconds since 1970: until the year 2286.
+_TIMESTAMP_DIGITS = 10
 
 
 def signing_key(secret: str) -> bytes:
@@ -29,7 +29,7 @@ def verify(key: bytes, headers: Mapping[str, str], body: bytes, *, now: datetime
     """The id of a message that was signed with this key within five minutes of `now`. Raises SignatureInvalid."""
     message_id = headers.get("svix-id", "")
     timestamp = headers.get("svix-timestamp", "")
-    if not message_id or not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) < 13):
+    if not message_id or not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= _TIMESTAMP_DIGITS):
         raise SignatureInvalid("the headers svix-id and svix-timestamp are missing")
     if abs(now - datetime.fromtimestamp(int(timestamp), UTC)) > _TOLERANCE:
         raise SignatureInvalid("the callback was signed too long ago, or in the future; check this machine's clock")
