@@ -25,7 +25,7 @@ from guestguard_dagster.assets.sources import PROMISES
 from guestguard_dagster.domain.days import Days
 from guestguard_dagster.partitions import ZONE
 from guestguard_dagster.resources.database import DatabaseResource
-from guestguard_dagster.resources.senders import SendersResource
+from guestguard_dagster.resources.settings import SettingsResource
 from guestguard_dagster.senders.registry import sending_number
 from guestguard_dagster.storage.operations.checks import Check, CheckRepo
 
@@ -82,9 +82,9 @@ def no_delivery_is_doubled(config: LookBack, database: DatabaseResource) -> Asse
     description="Nothing was handed off to an address that had been suppressed before, as far as that reaches.",
 )
 def no_suppressed_address_is_written_to(
-    config: LookBack, database: DatabaseResource, senders: SendersResource
+    config: LookBack, database: DatabaseResource, settings: SettingsResource
 ) -> AssetCheckResult:
-    number = sending_number(senders.settings())
+    number = sending_number(settings.get())
     return _judged(
         CheckRepo(database.get()).written_to_despite_suppression(config.since(database), sending_number=number),
         "Apologise, and find out who wrote past the engine: every hand-off looks at suppressions first.",
@@ -119,9 +119,9 @@ def no_dead_letter_waits(database: DatabaseResource) -> AssetCheckResult:
     description=f"Hard bounces are below {HARD_BOUNCES_BELOW:.0%} of a provider account's mail in {_RATES_OVER_DAYS} "
     "days, from a minimum volume on. Providers suspend accounts beyond that.",
 )
-def hard_bounces_are_rare(database: DatabaseResource, senders: SendersResource) -> AssetCheckResult:
+def hard_bounces_are_rare(database: DatabaseResource, settings: SettingsResource) -> AssetCheckResult:
     volumes, bounces, _ = _last_days(database)
-    rates = _rates(bounces, volumes, from_volume=senders.settings().rate_checks_from_volume)
+    rates = _rates(bounces, volumes, from_volume=settings.get().rate_checks_from_volume)
     worst = max(rates.values(), default=0.0)
     return AssetCheckResult(
         passed=worst < HARD_BOUNCES_BELOW,
@@ -136,9 +136,9 @@ def hard_bounces_are_rare(database: DatabaseResource, senders: SendersResource) 
     description=f"Complaints are below {COMPLAINTS_WARN_FROM:.1%} of a provider account's mail in {_RATES_OVER_DAYS} "
     f"days, from a minimum volume on; from {COMPLAINTS_FAIL_FROM:.1%} on mail providers block the sender.",
 )
-def complaints_are_rare(database: DatabaseResource, senders: SendersResource) -> AssetCheckResult:
+def complaints_are_rare(database: DatabaseResource, settings: SettingsResource) -> AssetCheckResult:
     volumes, _, complaints = _last_days(database)
-    rates = _rates(complaints, volumes, from_volume=senders.settings().rate_checks_from_volume)
+    rates = _rates(complaints, volumes, from_volume=settings.get().rate_checks_from_volume)
     worst = max(rates.values(), default=0.0)
     return AssetCheckResult(
         passed=worst < COMPLAINTS_WARN_FROM,

@@ -24,7 +24,7 @@ from guestguard_dagster.assets.delivery_stats import (
 )
 from guestguard_dagster.partitions import DAYS, ONE_RUN_PER_BACKFILL, WEEKS, days_of, week_of
 from guestguard_dagster.resources.database import DatabaseResource
-from guestguard_dagster.resources.senders import SendersResource
+from guestguard_dagster.resources.settings import SettingsResource
 
 if TYPE_CHECKING:
     from guestguard_dagster.reporting.publishing import Published
@@ -45,13 +45,13 @@ class Mailing(Config):
     description="How the day's deliveries went, for operators: stored, and mailed to OPERATOR_EMAILS the day after.",
 )
 def daily_delivery_report(
-    context: AssetExecutionContext, config: Mailing, database: DatabaseResource, senders: SendersResource
+    context: AssetExecutionContext, config: Mailing, database: DatabaseResource, settings: SettingsResource
 ) -> None:
     from guestguard_dagster.reporting.publishing import publish_period
     from guestguard_dagster.storage.statistics.reports import ReportKind
 
     for key, day in zip(context.partition_keys, days_of(context.partition_keys), strict=True):
-        published = publish_period(database.get(), senders.settings(), ReportKind.DAILY, day, mail=config.mail)
+        published = publish_period(database.get(), settings.get(), ReportKind.DAILY, day, mail=config.mail)
         context.add_asset_metadata(_metadata(published), partition_key=key)
 
 
@@ -64,14 +64,14 @@ def daily_delivery_report(
     description="How the week's deliveries went, for operators: stored, and mailed to OPERATOR_EMAILS on Monday.",
 )
 def weekly_delivery_report(
-    context: AssetExecutionContext, config: Mailing, database: DatabaseResource, senders: SendersResource
+    context: AssetExecutionContext, config: Mailing, database: DatabaseResource, settings: SettingsResource
 ) -> None:
     from guestguard_dagster.reporting.publishing import publish_period
     from guestguard_dagster.storage.statistics.reports import ReportKind
 
     for key in context.partition_keys:
         week = week_of(key)
-        published = publish_period(database.get(), senders.settings(), ReportKind.WEEKLY, week, mail=config.mail)
+        published = publish_period(database.get(), settings.get(), ReportKind.WEEKLY, week, mail=config.mail)
         context.add_asset_metadata(_metadata(published), partition_key=key)
 
 
@@ -84,12 +84,12 @@ def weekly_delivery_report(
     description="For each event that was over on the day, how its messages went: stored, and mailed to its host.",
 )
 def event_reports(
-    context: AssetExecutionContext, config: Mailing, database: DatabaseResource, senders: SendersResource
+    context: AssetExecutionContext, config: Mailing, database: DatabaseResource, settings: SettingsResource
 ) -> None:
     from guestguard_dagster.reporting.publishing import publish_events
 
     for key, day in zip(context.partition_keys, days_of(context.partition_keys), strict=True):
-        published = publish_events(database.get(), senders.settings(), day, mail=config.mail)
+        published = publish_events(database.get(), settings.get(), day, mail=config.mail)
         context.add_asset_metadata(_events_metadata(published), partition_key=key)
 
 

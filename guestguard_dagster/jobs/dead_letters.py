@@ -23,7 +23,6 @@ from dagster import (
 from pydantic import Field
 
 from guestguard_dagster.delivery.ledger import check
-from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.jobs.instants import instant
 from guestguard_dagster.jobs.queues import EVENT_QUEUE
@@ -32,6 +31,7 @@ from guestguard_dagster.notifications.intake import Rules, receive, replay
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.nats import NatsResource
 from guestguard_dagster.resources.senders import SendersResource
+from guestguard_dagster.resources.settings import SettingsResource
 from guestguard_dagster.storage.notifications.dead_letters import DeadLetter, DeadLetterRepo, Selection
 
 _MOST_ROWS = 500
@@ -92,11 +92,15 @@ def dismiss(context: OpExecutionContext, config: DeadLettersToChange, database: 
 
 @op(description="Try dead letters again; what can be used now leaves as mail within seconds.")
 def try_again(
-    context: OpExecutionContext, config: DeadLettersToChange, database: DatabaseResource, senders: SendersResource
+    context: OpExecutionContext,
+    config: DeadLettersToChange,
+    database: DatabaseResource,
+    senders: SendersResource,
+    settings: SettingsResource,
 ) -> None:
-    settings = senders.settings()
-    with SendContext.open(database.get(), senders.get(), settings, run_id=context.run_id) as sending:
-        used, kept = replay(sending, Rules.from_settings(settings), config.selection())
+    values = settings.get()
+    with senders.open_context(database, run_id=context.run_id) as sending:
+        used, kept = replay(sending, Rules.from_settings(values), config.selection())
     context.add_output_metadata({"replayed": len(used), "still dead": len(kept), "table": _table(kept)})
 
 
@@ -107,10 +111,11 @@ def read_again(
     database: DatabaseResource,
     senders: SendersResource,
     nats: NatsResource,
+    settings: SettingsResource,
 ) -> None:
-    settings = senders.settings()
+    values = settings.get()
     fates: Counter[str] = Counter()
-    with SendContext.open(database.get(), senders.get(), settings, run_id=context.run_id) as sending:
+    with senders.open_context(database, run_id=context.run_id) as sending:
         standing = check(sending.database, sending.ledger)
         if not standing.may_send:
             raise Failure(standing.sentence)
@@ -120,7 +125,7 @@ def read_again(
         for kind in NotificationType:
             subject = declaration.consumers[kind].subject
             mine = [arrival for arrival in arrivals if arrival.subject == subject]
-            received = receive(sending, Rules.from_settings(settings), kind, mine)
+            received = receive(sending, Rules.from_settings(values), kind, mine)
             fates += Counter({str(fate): count for fate, count in received.fates.items()})
             fates["refused"] += len(received.refused)
     context.add_output_metadata({"events": len(arrivals), **numbers("events", fates)})

@@ -11,7 +11,6 @@ from typing import Any
 from dagster import JobDefinition, OpDefinition, OpExecutionContext, in_process_executor, job, op
 
 from guestguard_dagster.delivery.graceful_stop import run_until_stopped
-from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.jobs.queues import EVENT_QUEUE
 from guestguard_dagster.jobs.send_report import numbers
@@ -21,19 +20,24 @@ from guestguard_dagster.notifications.sending import NotificationReport
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.nats import NatsResource
 from guestguard_dagster.resources.senders import SendersResource
+from guestguard_dagster.resources.settings import SettingsResource
 from guestguard_dagster.streams.errors import StreamFailed
 
 
 def _notification_op(kind: NotificationType) -> OpDefinition:
     @op(name=f"receive_and_send_{kind}", description="Receive group by group, each acknowledged once it is in rows.")
     def receive_and_send(
-        context: OpExecutionContext, database: DatabaseResource, senders: SendersResource, nats: NatsResource
+        context: OpExecutionContext,
+        database: DatabaseResource,
+        senders: SendersResource,
+        nats: NatsResource,
+        settings: SettingsResource,
     ) -> None:
-        settings = senders.settings()
-        linger = timedelta(seconds=settings.nats_linger_seconds)
+        values = settings.get()
+        linger = timedelta(seconds=values.nats_linger_seconds)
         with (
             nats.open() as stream,
-            SendContext.open(database.get(), senders.get(), settings, run_id=context.run_id) as sending,
+            senders.open_context(database, run_id=context.run_id) as sending,
         ):
             try:
                 drift = stream.survey().drift
@@ -41,7 +45,7 @@ def _notification_op(kind: NotificationType) -> OpDefinition:
                 drift = (str(problem),)
             for sentence in drift:
                 context.log.warning(sentence)
-            rules = Rules.from_settings(settings)
+            rules = Rules.from_settings(values)
             report = run_until_stopped(
                 lambda stop: notification_sending.receive_and_send(sending, stream, rules, kind, stop, linger=linger)
             )

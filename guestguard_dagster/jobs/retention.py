@@ -20,7 +20,7 @@ from dagster import (
 from guestguard_dagster.jobs.delivery_checks import delivery_checks
 from guestguard_dagster.jobs.queues import MAINTENANCE_QUEUE
 from guestguard_dagster.resources.database import DatabaseResource
-from guestguard_dagster.resources.senders import SendersResource
+from guestguard_dagster.resources.settings import SettingsResource
 from guestguard_dagster.storage.database import Database
 
 _ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
@@ -30,16 +30,16 @@ _MOST_RUNS = 20_000
 
 
 @op(out=Out(Nothing), description="Delete old attempts, and empty old requests to providers and their callbacks.")
-def delete_old_rows(context: OpExecutionContext, database: DatabaseResource, senders: SendersResource) -> None:
+def delete_old_rows(context: OpExecutionContext, database: DatabaseResource, settings: SettingsResource) -> None:
     from guestguard_dagster.storage.operations.idempotency import IdempotencyRepo
     from guestguard_dagster.storage.operations.retention import RetentionRepo
 
-    settings = senders.settings()
+    values = settings.get()
     rows = RetentionRepo(database.get())
-    bodies = timedelta(days=settings.keep_batch_bodies_days)
+    bodies = timedelta(days=values.keep_batch_bodies_days)
     context.add_output_metadata(
         {
-            "attempts deleted": sum(rows.delete_attempts(timedelta(days=settings.keep_attempts_days))),
+            "attempts deleted": sum(rows.delete_attempts(timedelta(days=values.keep_attempts_days))),
             "requests emptied": sum(rows.empty_batch_bodies(bodies)),
             "callbacks emptied": sum(rows.empty_callbacks(bodies)),
             "published events deleted": sum(rows.delete_published_events(bodies)),
@@ -52,12 +52,12 @@ def delete_old_rows(context: OpExecutionContext, database: DatabaseResource, sen
 @op(
     ins={"rows_deleted": In(Nothing)}, out=Out(Nothing), description="Delete old runs, and the logs of those that stay."
 )
-def delete_old_runs(context: OpExecutionContext, senders: SendersResource) -> None:
+def delete_old_runs(context: OpExecutionContext, settings: SettingsResource) -> None:
     from guestguard_dagster.storage.operations.run_logs import delete_run_logs
 
-    settings = senders.settings()
-    older_than = timedelta(days=settings.keep_run_logs_days)
-    with Database(settings.require_dagster_database_url(), application_name="guestguard-retention") as dagster:
+    values = settings.get()
+    older_than = timedelta(days=values.keep_run_logs_days)
+    with Database(values.require_dagster_database_url(), application_name="guestguard-retention") as dagster:
         before = dagster.now() - older_than
         runs = 0
         for run_id in _old_runs(context.instance, before):

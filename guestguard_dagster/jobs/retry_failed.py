@@ -31,7 +31,7 @@ from guestguard_dagster.jobs.queues import MAINTENANCE_QUEUE, QUEUE_TAG
 from guestguard_dagster.jobs.send_tags import MESSAGE_TAG
 from guestguard_dagster.partitions import DAYS, days_of
 from guestguard_dagster.resources.database import DatabaseResource
-from guestguard_dagster.resources.senders import SendersResource
+from guestguard_dagster.resources.settings import SettingsResource
 from guestguard_dagster.senders.registry import sending_number
 
 _TAG = "guestguard.retry/"
@@ -70,18 +70,18 @@ class _Choice:
 
 @op(description="Show which failed deliveries of this day would be sent again. Changes nothing.")
 def preview(
-    context: OpExecutionContext, config: RetryRequest, database: DatabaseResource, senders: SendersResource
+    context: OpExecutionContext, config: RetryRequest, database: DatabaseResource, settings: SettingsResource
 ) -> None:
-    plan = _plan(context, config, database, senders)
+    plan = _plan(context, config, database, settings)
     context.log.info(f"{plan.deliveries} failed deliveries could be tried again, {plan.leaving} of them would leave")
     context.add_output_metadata({**_plan_metadata(plan), "found": _table(plan)})
 
 
 @op(description="Open the failed, retryable deliveries of this day; the send job takes them up within a minute.")
 def reopen(
-    context: OpExecutionContext, config: RetryRequest, database: DatabaseResource, senders: SendersResource
+    context: OpExecutionContext, config: RetryRequest, database: DatabaseResource, settings: SettingsResource
 ) -> None:
-    plan = _plan(context, config, database, senders)
+    plan = _plan(context, config, database, settings)
     report = retry(database.get(), plan)
     for sentence in report.left.values():
         context.log.warning(sentence)
@@ -124,7 +124,7 @@ RETRY_JOBS = [retry_failed_deliveries, preview_retry_failed]
 
 
 def _plan(
-    context: OpExecutionContext, config: RetryRequest, database: DatabaseResource, senders: SendersResource
+    context: OpExecutionContext, config: RetryRequest, database: DatabaseResource, settings: SettingsResource
 ) -> RetryPlan:
     choice = _choice(config, context.run.tags)
     [day] = days_of([context.partition_key])
@@ -133,7 +133,7 @@ def _plan(
         day,
         choice.which,
         message_ids=choice.message_ids,
-        sending_number=sending_number(senders.settings()),
+        sending_number=sending_number(settings.get()),
     )
 
 

@@ -38,6 +38,7 @@ from guestguard_dagster.jobs.queues import SEND_QUEUE
 from guestguard_dagster.jobs.send_report import messages_table, numbers, outcomes_metadata
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.senders import SendersResource
+from guestguard_dagster.resources.settings import SettingsResource
 
 TERMINATED = "an operator terminated run {run_id}; resume the message, or re-execute the run, to send the rest"
 
@@ -61,7 +62,7 @@ def requested_ids(run: DagsterRun) -> list[UUID]:
 def _open_sending(
     context: OpExecutionContext, request: SendRequest, database: DatabaseResource, senders: SendersResource
 ) -> Iterator[SendContext]:
-    with SendContext.open(database.get(), senders.get(), senders.settings(), run_id=context.run_id) as sending:
+    with senders.open_context(database, run_id=context.run_id) as sending:
         sending.runs.record(context.run_id, request.ids(), repeats=_repeated_runs(context))
         try:
             yield sending
@@ -86,7 +87,11 @@ def _is_being_terminated(context: OpExecutionContext) -> bool:
 
 @op(out=Out(Nothing), description="Wait for the due instant, then take the messages; a host can edit until then.")
 def claim(
-    context: OpExecutionContext, config: SendRequest, database: DatabaseResource, senders: SendersResource
+    context: OpExecutionContext,
+    config: SendRequest,
+    database: DatabaseResource,
+    senders: SendersResource,
+    settings: SettingsResource,
 ) -> None:
     with _open_sending(context, config, database, senders) as sending:
         report = claim_step.claim(sending, config.ids(), Event())
@@ -100,7 +105,7 @@ def claim(
                 "waiting": len(report.waiting),
                 "expired": len(report.expired),
                 "left alone": len(report.left),
-                "messages": messages_table(sending, config.ids(), senders.settings().public_base_url),
+                "messages": messages_table(sending, config.ids(), settings.get().public_base_url),
             }
         )
 
@@ -179,14 +184,18 @@ def record_deliveries(
     description="End the messages with nothing left to do: sent, or failed when nothing could be sent.",
 )
 def mark_sent(
-    context: OpExecutionContext, config: SendRequest, database: DatabaseResource, senders: SendersResource
+    context: OpExecutionContext,
+    config: SendRequest,
+    database: DatabaseResource,
+    senders: SendersResource,
+    settings: SettingsResource,
 ) -> None:
     with _open_sending(context, config, database, senders) as sending:
         report = mark_sent_step.mark_sent(sending, config.ids())
         context.add_output_metadata(
             {
                 **outcomes_metadata(report),
-                "messages": messages_table(sending, config.ids(), senders.settings().public_base_url),
+                "messages": messages_table(sending, config.ids(), settings.get().public_base_url),
             }
         )
 

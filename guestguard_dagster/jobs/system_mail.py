@@ -3,7 +3,6 @@
 from dagster import OpExecutionContext, in_process_executor, job, op
 
 from guestguard_dagster.delivery.graceful_stop import run_until_stopped
-from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.jobs.queues import EVENT_QUEUE
 from guestguard_dagster.jobs.send_report import numbers
 from guestguard_dagster.operations.system_mail import send_waiting_mail
@@ -13,7 +12,7 @@ from guestguard_dagster.resources.senders import SendersResource
 
 @op(description="Hand off the mails that may leave now.")
 def hand_off_system_mail(context: OpExecutionContext, database: DatabaseResource, senders: SendersResource) -> None:
-    with SendContext.open(database.get(), senders.get(), senders.settings(), run_id=context.run_id) as sending:
+    with senders.open_context(database, run_id=context.run_id) as sending:
         report = run_until_stopped(lambda stop: send_waiting_mail(sending, stop))
     if report.blocked:
         context.log.warning(report.blocked)

@@ -10,6 +10,7 @@ from dagster import ConfigurableResource, EnvVar
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.nats import NatsResource
 from guestguard_dagster.resources.senders import SendersResource
+from guestguard_dagster.resources.settings import SettingsResource
 
 
 def production_resources() -> dict[str, ConfigurableResource[Any]]:
@@ -18,4 +19,5 @@ def production_resources() -> dict[str, ConfigurableResource[Any]]:
         "database": DatabaseResource(url=EnvVar("DATABASE_URL")),
         "senders": SendersResource(),
         "nats": NatsResource(),
+        "settings": SettingsResource(),
     }

@@ -3,8 +3,10 @@
 from dagster import ConfigurableResource, InitResourceContext
 from pydantic import PrivateAttr
 
+from guestguard_dagster.delivery.send_context import SendContext
+from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.senders.picker import Senders, announce, pick_senders
-from guestguard_dagster.settings import Settings, load_settings
+from guestguard_dagster.settings import load_settings
 
 
 class SendersResource(ConfigurableResource["SendersResource"]):
@@ -20,12 +22,13 @@ class SendersResource(ConfigurableResource["SendersResource"]):
         if self._senders is not None:
             self._senders.close()
 
-    def settings(self) -> Settings:
-        return load_settings()
-
     def get(self) -> Senders:
         if self._senders is None:
-            self._senders = pick_senders(self.settings())
+            self._senders = pick_senders(load_settings())
             if self._is_for_a_run:
                 announce(self._senders)
         return self._senders
+
+    def open_context(self, database: DatabaseResource, *, run_id: str) -> SendContext:
+        """What every step of a send needs, over these senders. Use it as a context manager."""
+        return SendContext.open(database.get(), self.get(), load_settings(), run_id=run_id)

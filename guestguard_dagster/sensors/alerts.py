@@ -21,7 +21,7 @@ from guestguard_dagster.clock import utc_now
 from guestguard_dagster.delivery.ledger import behind_sentence
 from guestguard_dagster.jobs.alerts import tell_operators
 from guestguard_dagster.resources.database import DatabaseResource
-from guestguard_dagster.resources.senders import SendersResource
+from guestguard_dagster.resources.settings import SettingsResource
 from guestguard_dagster.storage.ledger.position import LedgerRepo
 from guestguard_dagster.storage.operations.alerts import AlertRepo, NewAlert
 
@@ -39,9 +39,9 @@ _CHECK_KEYS = [key for check in CHECKS for key in check.check_keys]
     default_status=DefaultSensorStatus.RUNNING,
     description="Opens an alert for a job whose run failed and for a check that fails, and closes it when it is over.",
 )
-def alerts(context: SensorEvaluationContext, database: DatabaseResource, senders: SendersResource) -> SensorResult:
+def alerts(context: SensorEvaluationContext, database: DatabaseResource, settings: SettingsResource) -> SensorResult:
     repo = AlertRepo(database.get())
-    dagster_url = senders.settings().dagster_url
+    dagster_url = settings.get().dagster_url
     since = datetime.fromisoformat(context.cursor) if context.cursor else utc_now()
     ended, until = _ended_since(context.instance, since)
     verdicts = _verdicts(context.instance)
