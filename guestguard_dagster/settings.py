@@ -24,6 +24,9 @@ from guestguard_dagster.domain.local_time import zone_named
 SmtpTls = Literal["none", "starttls", "implicit"]
 JwtAlgorithm = Literal["HS256", "RS256", "ES256", "EdDSA"]
 
+# Whoever mentions the threshold takes it from here.
+FRAUD_ALERT_FROM_SCORE = 60
+
 # How other mail software spells the same choice.
 _TLS_SPELLINGS = {
     "true": "starttls",
@@ -70,7 +73,7 @@ class Settings(BaseModel):
     keep_ledger_days: int = Field(default=35, ge=1)
     nats_max_deliveries: int = Field(default=8, ge=1)
     nats_linger_seconds: float = Field(default=10, ge=0, le=300)
-    fraud_alert_from_score: float = 60
+    fraud_alert_from_score: float = FRAUD_ALERT_FROM_SCORE
     public_base_url: str = "http://localhost:8000"
     rsvp_path: str = "/rsvp/"
     guestguard_secret_key: SecretStr | None = None

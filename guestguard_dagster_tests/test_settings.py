@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
-from guestguard_dagster.settings import Settings, SettingsInvalid, load_settings
+from guestguard_dagster.settings import FRAUD_ALERT_FROM_SCORE, Settings, SettingsInvalid, load_settings
 
 
 @pytest.fixture
@@ -99,6 +99,13 @@ def test_given_settings_survive_the_way_through_a_childs_environment(env_file: P
     assert settings.as_environ() == {**environ, "SMTP_CA_FILE": str(env_file.parent / "ca.pem")}
     elsewhere = load_settings(environ=settings.as_environ(), env_file=env_file.parent / "other" / ".env")
     assert elsewhere == settings
+
+
+def test_what_people_read_names_the_threshold_of_fraud_alerts() -> None:
+    project = Path(__file__).parent.parent
+    assert Settings().fraud_alert_from_score == FRAUD_ALERT_FROM_SCORE
+    assert f"raise no alert. Default: {FRAUD_ALERT_FROM_SCORE}\n" in (project / ".env.example").read_text()
+    assert f"From score {FRAUD_ALERT_FROM_SCORE} up" in (project / "docs/events.md").read_text()
 
 
 def test_the_example_file_names_every_setting_and_explains_it() -> None:

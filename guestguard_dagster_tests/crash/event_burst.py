@@ -20,6 +20,7 @@ from sqlalchemy import text
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.local.nats import NatsServer, start_nats
 from guestguard_dagster.local.ports import start_on_free_port
+from guestguard_dagster.settings import FRAUD_ALERT_FROM_SCORE
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.streams.access import NatsAccess
 from guestguard_dagster.streams.declaration import StreamDeclaration
@@ -336,7 +337,7 @@ def _event(number: int, now: datetime) -> tuple[NotificationType, bytes, None]:
     }
     match kind:
         case NotificationType.FRAUD_ALERT:
-            content = about | {"score": 60 + number % 41, "risk": "high", "reasons": None}
+            content = about | {"score": FRAUD_ALERT_FROM_SCORE + number % 41, "risk": "high", "reasons": None}
         case NotificationType.INVITATION:
             content = about | {
                 "guest_email": _address(number),

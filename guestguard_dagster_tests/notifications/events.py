@@ -13,12 +13,13 @@ from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.notifications.intake import EventSource, Rules
 from guestguard_dagster.notifications.sending import NotificationReport, receive_and_send
+from guestguard_dagster.settings import FRAUD_ALERT_FROM_SCORE
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.tables.notifications import dead_letters, notifications
 from guestguard_dagster.streams.jetstream import JetStream
 from guestguard_dagster.streams.messages import StreamMessage
 
-RULES = Rules(max_deliveries=3, alert_from_score=60)
+RULES = Rules(max_deliveries=3, alert_from_score=FRAUD_ALERT_FROM_SCORE)
 
 
 def drain_once(

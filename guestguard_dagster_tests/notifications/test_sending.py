@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -19,7 +20,8 @@ from guestguard_dagster.domain.notifications import Arrival, NotificationType
 from guestguard_dagster.domain.suppressions import EVERY_HOST, for_host
 from guestguard_dagster.local.nats import NatsServer
 from guestguard_dagster.notifications import sending as notification_sending
-from guestguard_dagster.notifications.intake import Rules, receive, replay
+from guestguard_dagster.notifications.intake import receive, replay
+from guestguard_dagster.settings import FRAUD_ALERT_FROM_SCORE
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.notifications.dead_letters import DeadLetterRepo, Selection
 from guestguard_dagster.storage.notifications.repo import Fate
@@ -115,13 +117,13 @@ def test_only_the_newest_answer_is_kept_and_every_answer_is_confirmed(
     assert sorted(len(list(parse(mail.content).iter_attachments())) for mail in mail_server.accepted) == [0, 1]
 
 
-def test_a_suspicious_visit_is_told_to_the_host_from_score_60_up(
+def test_a_suspicious_visit_is_told_to_the_host_from_the_threshold_up(
     database: Database, sending: SendContext, stream: JetStream, mail_server: SmtpLoopback
 ) -> None:
     host = make_user(database, name="Robin", email="robin@example.com")
     event = make_event(database, owner=host)
     (guest,) = make_guests(database, event, name="Deniz")
-    for score in (59.9, 60, 87.5):
+    for score in (FRAUD_ALERT_FROM_SCORE - 0.1, FRAUD_ALERT_FROM_SCORE, 87.5):
         stream.publish(FRAUD, fraud_scored(guest, event, score=score, reasons=["new_device", "Came from far away"]))
     stream.publish(FRAUD, fraud_scored(None, event, score=99, reasons=None, risk=None))
 
@@ -315,7 +317,7 @@ def test_an_unknown_guest_is_waited_for_and_then_dead(
     stream.publish(RSVP, rsvp_confirmed(elsewhere, event))
     stream.publish(RSVP, rsvp_confirmed(elsewhere, uuid4()))
 
-    first = drain_once(sending, stream, rules=Rules(max_deliveries=4, alert_from_score=60), linger=timedelta(seconds=1))
+    first = drain_once(sending, stream, rules=replace(RULES, max_deliveries=4), linger=timedelta(seconds=1))
 
     assert first.events == {"unknown_guest": 12, "retried_later": 9, "dead_letter": 3}
     assert [letter.deliveries for letter in dead_letters_of(database)] == [4, 4, 4]
@@ -347,7 +349,7 @@ def test_dead_letters_are_replayed_once_what_they_lacked_is_there(
     event, guest_id = make_event(database), uuid4()
     stream.publish(RSVP, rsvp_confirmed(guest_id, event))
     stream.publish(RSVP, b"{}")
-    drain_once(sending, stream, rules=Rules(max_deliveries=1, alert_from_score=60))
+    drain_once(sending, stream, rules=replace(RULES, max_deliveries=1))
     unknown, broken = dead_letters_of(database)
 
     assert replay(sending, RULES, Selection())[0] == []
