@@ -224,7 +224,9 @@ def rsvp_confirmed(**options: Any) -> None:
 
 
 @publish.command("fraud-scored")
-@click.option("--score", type=float, help="From 0 to 100; the host is alerted from FRAUD_ALERT_FROM_SCORE up. Default: 87.")
+@click.option(
+    "--score", type=float, help="From 0 to 100; the host is alerted from FRAUD_ALERT_FROM_SCORE up. Default: 87."
+)
 @click.option("--risk", help="Default: high.")
 @click.option("--reason", "reasons", multiple=True, help="May be given several times.")
 @about_a_guest

@@ -10,10 +10,10 @@ from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.notifications import (
     Arrival,
     NotificationType,
-    PayloadRefused,
     read_payload,
     why_not_needed,
 )
+from guestguard_dagster.domain.payloads import PayloadRefused
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import DatabaseFailed, DatabaseUnavailable
 from guestguard_dagster.storage.notifications.dead_letters import DeadLetter, NewDeadLetter, Selection

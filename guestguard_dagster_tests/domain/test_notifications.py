@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.domain.notifications import (
+    AnyPayload,
     FraudScored,
     InvitationSend,
     NotificationStatus,
     NotificationType,
     NotNeeded,
-    Payload,
-    PayloadRefused,
     RsvpConfirmed,
     original_of,
     payload_from,
     read_payload,
     why_not_needed,
 )
+from guestguard_dagster.domain.payloads import PayloadRefused
 
 ID = "1b4e28ba-2fa1-41d2-883f-0016d3cca427"
 ANSWER: dict[str, Any] = {"rsvp_id": "r-1", "guest_id": ID, "event_id": ID, "response": "attending"}
@@ -208,7 +208,7 @@ def test_a_changed_answer_is_another_event(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("payload", [score(), invite(), answer()])
-def test_the_publishers_own_id_counts_for_ever(payload: Payload) -> None:
+def test_the_publishers_own_id_counts_for_ever(payload: AnyPayload) -> None:
     assert payload.identity("an id").window is None
     assert payload.identity("an id") != payload.identity("another id")
 

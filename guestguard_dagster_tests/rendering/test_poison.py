@@ -20,11 +20,11 @@ from guestguard_dagster.domain.notifications import (
     FraudScored,
     InvitationSend,
     NotificationType,
-    PayloadRefused,
     RsvpConfirmed,
     payload_from,
     read_payload,
 )
+from guestguard_dagster.domain.payloads import PayloadRefused
 from guestguard_dagster.domain.phones import to_e164
 from guestguard_dagster.domain.placeholders import TemplateRefused
 from guestguard_dagster.rendering.addresses import AddressInvalid

@@ -15,12 +15,12 @@ from guestguard_dagster.domain.events import Event, Guest, RsvpStatus, User
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.notifications import (
     Answered,
+    AnyPayload,
     Arrival,
     Identity,
     NotificationStatus,
     NotificationType,
     NotNeeded,
-    Payload,
     RsvpConfirmed,
     original_of,
     payload_from,
@@ -51,7 +51,7 @@ class Incoming:
     """An event as it was read, ready to be written down."""
 
     arrival: Arrival
-    payload: Payload
+    payload: AnyPayload
     identity: Identity
     not_needed: NotNeeded | None
 
@@ -73,7 +73,7 @@ class Notification:
     stream: str
     sequence: int
     published_at: datetime
-    payload: Payload = field(repr=False)
+    payload: AnyPayload = field(repr=False)
     created_at: datetime
     updated_at: datetime
 
@@ -83,7 +83,7 @@ class NotificationContext:
     """What the mail of one notification is made of, as known now. `read_at` is the database's clock."""
 
     delivery_id: int
-    payload: Payload = field(repr=False)
+    payload: AnyPayload = field(repr=False)
     published_at: datetime
     event: Event
     host: User
