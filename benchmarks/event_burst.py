@@ -10,8 +10,8 @@ import random
 import sys
 
 from benchmarks.stage import CACHE, Stage, open_stage
+from guestguard_dagster.notifications.registry import declare_stream
 from guestguard_dagster.settings import Settings
-from guestguard_dagster.streams.declaration import StreamDeclaration
 from guestguard_dagster_tests.crash.event_burst import Burst, BurstStage, Verdict, make_burst
 from guestguard_dagster_tests.crash.loopbacks import loopback
 from guestguard_dagster_tests.crash.providers import Access, Provider
@@ -38,7 +38,7 @@ def main() -> None:
 def _measure(
     stage: Stage, provider: Provider, events: int, kills: int, restarts: int, seed: int
 ) -> tuple[Burst, Verdict]:
-    declaration = StreamDeclaration.from_settings(Settings())
+    declaration = declare_stream(Settings())
     with stage.database("events") as (database, _), loopback(provider) as server:
         burst = make_burst(database, events, seed)
         access = Access(provider, server.port, logs_in=provider is Provider.SMTP)

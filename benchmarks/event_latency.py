@@ -23,19 +23,19 @@ from sqlalchemy import text
 from benchmarks.postfix import unpack_postfix
 from benchmarks.sending import through_smtp
 from benchmarks.stage import CACHE, SECRET_KEY, Stage, make_big_event, open_stage
-from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.local.folder import DataFolder
 from guestguard_dagster.local.nats import start_nats
 from guestguard_dagster.local.ports import start_on_free_port
-from guestguard_dagster.local.publish import find_party, payload_of
+from guestguard_dagster.local.publish import find_party
+from guestguard_dagster.notifications.registry import declare_stream
+from guestguard_dagster.notifications.types.confirmation import CONFIRMATION
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.streams.access import NatsAccess
-from guestguard_dagster.streams.declaration import StreamDeclaration
 from guestguard_dagster.streams.jetstream import JetStream
 from guestguard_dagster_tests.streams.events import go_time
 
-_KIND = NotificationType.CONFIRMATION
+_KIND = CONFIRMATION.type
 _TICKS_PER_SECOND = 20
 _PATIENCE_SECONDS = 300
 # longer than a run lingers, so that each event finds nothing running
@@ -78,7 +78,7 @@ def _steady(stage: Stage, rate: int, seconds: int) -> list[float]:
             run = stage.python("benchmarks.drain_run", environ | through_smtp(smtp_port))
             try:
                 _wait_until_ready(run)
-                with JetStream(NatsAccess.from_settings(settings), StreamDeclaration.from_settings(settings)) as stream:
+                with JetStream(NatsAccess.from_settings(settings), declare_stream(settings)) as stream:
                     stream.survey()
                     _publish_steadily(stream, str(event.id), guests, rate)
                 return _latencies(database, len(guests))
@@ -140,12 +140,12 @@ def _idle(project: Path | None, events: int) -> list[float]:
     settings = Settings.model_validate({name.lower(): value for name, value in running.environ.items()})
     with (
         Database(settings.require_database_url()) as database,
-        JetStream(NatsAccess.from_settings(settings), StreamDeclaration.from_settings(settings)) as stream,
+        JetStream(NatsAccess.from_settings(settings), declare_stream(settings)) as stream,
     ):
         party = find_party(database)
         sequences = []
         for _ in range(events):
-            payload = payload_of(_KIND, party) | {"rsvp_id": str(uuid4())}
+            payload = CONFIRMATION.sample(party) | {"rsvp_id": str(uuid4())}
             sequences.append(stream.publish(_KIND, json.dumps(payload).encode()).sequence)
             _wait_for(database, sequences[-1])
             time.sleep(_IDLE_SECONDS)

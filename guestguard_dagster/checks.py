@@ -23,6 +23,7 @@ from pydantic import Field
 from guestguard_dagster.assets.delivery_stats import provider_health
 from guestguard_dagster.assets.sources import PROMISES
 from guestguard_dagster.domain.days import Days
+from guestguard_dagster.notifications.registry import RECIPIENTS
 from guestguard_dagster.partitions import ZONE
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.settings import SettingsResource
@@ -85,8 +86,9 @@ def no_suppressed_address_is_written_to(
     config: LookBack, database: DatabaseResource, settings: SettingsResource
 ) -> AssetCheckResult:
     number = sending_number(settings.get())
+    since = config.since(database)
     return _judged(
-        CheckRepo(database.get()).written_to_despite_suppression(config.since(database), sending_number=number),
+        CheckRepo(database.get()).written_to_despite_suppression(since, RECIPIENTS, sending_number=number),
         "Apologise, and find out who wrote past the engine: every hand-off looks at suppressions first.",
     )
 

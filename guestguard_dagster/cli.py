@@ -2,13 +2,17 @@
 
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
+from uuid import UUID
 
 import click
+
+if TYPE_CHECKING:
+    from guestguard_dagster.notifications.definition import NotificationDefinition
 
 P = ParamSpec("P")
 
@@ -193,7 +197,23 @@ def export(dataset: str, first: datetime | None, last: datetime | None, form: st
     run_export(Path.cwd(), dataset, first=first, last=last, form=form, output=output)
 
 
-@cli.group()
+class PublishedEvents(click.Group):
+    """A command for each type of notification, made of its definition when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *_definitions()])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        definition = _definitions().get(cmd_name)
+        if definition is None:
+            return super().get_command(ctx, cmd_name)
+        callback = explains_errors(partial(_publish, definition))
+        return click.Command(
+            cmd_name, help=definition.summary, callback=callback, params=[*definition.publish_options, *_ABOUT_A_GUEST]
+        )
+
+
+@cli.group(cls=PublishedEvents)
 def publish() -> None:
     """Publish an event to NATS, as the Go services do, to see the mail that answers to it.
 
@@ -201,59 +221,31 @@ def publish() -> None:
     """
 
 
-def about_a_guest(command: Callable[P, None]) -> Callable[P, None]:
-    """The options that every published event has."""
-    for name, kind, what in (
-        ("--message-id", str, "The event's Nats-Msg-Id: the same one is the same event."),
-        ("--guest-id", click.UUID, "Another guest."),
-        ("--event-id", click.UUID, "Another event."),
-    ):
-        command = click.option(name, type=kind, help=what)(command)
-    return command
-
-
-@publish.command("rsvp-confirmed")
-@click.option("--response", type=click.Choice(["attending", "declined", "maybe"]), help="Default: attending.")
-@click.option("--plus-ones", type=click.IntRange(0, 1000), help="Default: 1.")
-@click.option("--rsvp-id", help="Default: a new one.")
-@about_a_guest
-@explains_errors
-def rsvp_confirmed(**options: Any) -> None:
-    """A guest has answered: the guest gets a confirmation."""
-    _publish("confirmation", options)
-
-
-@publish.command("fraud-scored")
-@click.option(
-    "--score", type=float, help="From 0 to 100; the host is alerted from FRAUD_ALERT_FROM_SCORE up. Default: 87."
+# the options that every published event has
+_ABOUT_A_GUEST = (
+    click.Option(["--event-id"], type=click.UUID, help="Another event."),
+    click.Option(["--guest-id"], type=click.UUID, help="Another guest."),
+    click.Option(["--message-id"], help="The event's Nats-Msg-Id: the same one is the same event."),
 )
-@click.option("--risk", help="Default: high.")
-@click.option("--reason", "reasons", multiple=True, help="May be given several times.")
-@about_a_guest
-@explains_errors
-def fraud_scored(**options: Any) -> None:
-    """A visit with a guest's link was scored: the host gets an alert."""
-    _publish("fraud_alert", options | {"reasons": list(options["reasons"]) or None})
 
 
-@publish.command("invitation-send")
-@click.option("--guest-email", help="An empty one means that the host delivers the invitation.")
-@click.option("--guest-name")
-@click.option("--event-name")
-@click.option("--link", help="Default: the guest's own RSVP link.")
-@about_a_guest
-@explains_errors
-def invitation_send(**options: Any) -> None:
-    """A host invites a guest: the guest gets the invitation."""
-    _publish("invitation", options)
+def _definitions() -> "Mapping[str, NotificationDefinition[Any]]":
+    from guestguard_dagster.notifications.registry import DEFINITIONS
+
+    return {definition.command: definition for definition in DEFINITIONS}
 
 
-def _publish(kind: str, options: dict[str, Any]) -> None:
-    from guestguard_dagster.domain.notifications import NotificationType
+def _publish(
+    definition: "NotificationDefinition[Any]",
+    *,
+    event_id: UUID | None,
+    guest_id: UUID | None,
+    message_id: str | None,
+    **fields: Any,
+) -> None:
     from guestguard_dagster.local.publish import run_publish
 
-    about = {name: options.pop(name) for name in ("event_id", "guest_id", "message_id")}
-    run_publish(Path.cwd(), NotificationType(kind), options, **about)
+    run_publish(Path.cwd(), definition, fields, event_id=event_id, guest_id=guest_id, message_id=message_id)
 
 
 def _requested(ports: dict[str, int | None]) -> dict[str, int]:

@@ -14,8 +14,9 @@ from guestguard_dagster.definitions import build_defs
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.events import Event
 from guestguard_dagster.domain.messages import Message, MessageChannel, MessageStatus
-from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.domain.suppressions import EVERY_HOST, for_host, for_sending_number
+from guestguard_dagster.notifications.types.confirmation import CONFIRMATION
+from guestguard_dagster.notifications.types.invitation import INVITATION
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.operations.checks import LATE, STUCK
 from guestguard_dagster.storage.people.events import EventRepo
@@ -202,7 +203,7 @@ def confirm(database: Database, message: Message, *, minutes_ago: int) -> None:
             text("SELECT guest_id FROM guestguard.message_deliveries WHERE message_id = :id ORDER BY id LIMIT 1"),
             {"id": message.id},
         ).scalar_one()
-    notification_id = make_notification(database, NotificationType.CONFIRMATION, message.event_id, guest_id)
+    notification_id = make_notification(database, CONFIRMATION.type, message.event_id, guest_id)
     with database.transaction() as connection:
         connection.execute(
             insert(message_deliveries).values(
@@ -258,7 +259,7 @@ def test_a_notification_that_nobody_sends_fails(database: Database, message: Mes
                 "UPDATE guestguard.message_deliveries SET status = 'pending', batch_id = formed.id "
                 "FROM formed WHERE message_id IS NULL"
             ),
-            {"queue": NotificationType.CONFIRMATION.queue_id},
+            {"queue": CONFIRMATION.type.queue_id},
         )
     assert not check("nothing_is_overdue").passed
 
@@ -326,7 +327,7 @@ def test_a_dead_letter_that_nobody_looked_at_warns(database: Database) -> None:
     with database.transaction() as connection:
         connection.execute(
             insert(dead_letters).values(
-                type=NotificationType.INVITATION,
+                type=INVITATION.type,
                 stream="GUESTGUARD",
                 subject="guestguard.invitation.send",
                 sequence=7,

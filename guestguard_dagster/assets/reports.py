@@ -47,11 +47,12 @@ class Mailing(Config):
 def daily_delivery_report(
     context: AssetExecutionContext, config: Mailing, database: DatabaseResource, settings: SettingsResource
 ) -> None:
+    from guestguard_dagster.notifications.registry import LABELS
     from guestguard_dagster.reporting.publishing import publish_period
     from guestguard_dagster.storage.statistics.reports import ReportKind
 
     for key, day in zip(context.partition_keys, days_of(context.partition_keys), strict=True):
-        published = publish_period(database.get(), settings.get(), ReportKind.DAILY, day, mail=config.mail)
+        published = publish_period(database.get(), settings.get(), ReportKind.DAILY, day, LABELS, mail=config.mail)
         context.add_asset_metadata(_metadata(published), partition_key=key)
 
 
@@ -66,12 +67,13 @@ def daily_delivery_report(
 def weekly_delivery_report(
     context: AssetExecutionContext, config: Mailing, database: DatabaseResource, settings: SettingsResource
 ) -> None:
+    from guestguard_dagster.notifications.registry import LABELS
     from guestguard_dagster.reporting.publishing import publish_period
     from guestguard_dagster.storage.statistics.reports import ReportKind
 
     for key in context.partition_keys:
         week = week_of(key)
-        published = publish_period(database.get(), settings.get(), ReportKind.WEEKLY, week, mail=config.mail)
+        published = publish_period(database.get(), settings.get(), ReportKind.WEEKLY, week, LABELS, mail=config.mail)
         context.add_asset_metadata(_metadata(published), partition_key=key)
 
 

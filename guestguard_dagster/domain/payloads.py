@@ -6,16 +6,42 @@ may be floats; unknown fields are ignored.
 
 import hashlib
 import json
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from guestguard_dagster.domain.addresses import email_as_kept
+from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.domain.plain_text import clean_value
 
 _NO_ID = UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Two events of a type with the same `key` are one, if no more than `window` lies between them; None: for ever."""
+
+    key: str
+    window: timedelta | None
+
+    def is_shared_by(self, mine: datetime, other: datetime) -> bool:
+        """Whether events with this key, stored at these instants, are the same event."""
+        return self.window is None or abs(mine - other) <= self.window
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a guest answered, and when (UTC)."""
+
+    at: datetime
+    response: RsvpStatus
+    plus_ones: int
+
+    def differs_from(self, other: "Answered") -> bool:
+        return (self.response, self.plus_ones) != (other.response, other.plus_ones)
 
 
 class PayloadRefused(ValueError):
@@ -80,6 +106,11 @@ def web_address(value: object) -> object:
     return address if is_web and address.isprintable() and " " not in address else None
 
 
+def go_time(moment: datetime) -> str:
+    """As Go writes it."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+
+
 GoTime = Annotated[AwareDatetime | None, BeforeValidator(_none_if_empty), AfterValidator(_instant)]
 KnownId = Annotated[UUID, AfterValidator(_known_id)]
 OptionalId = Annotated[UUID | None, BeforeValidator(_no_zero_id)]
@@ -89,6 +120,9 @@ class Payload(BaseModel):
     """What every payload has in common. Unknown fields are ignored, and no error quotes a value."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    guest_id: OptionalId = None
+    event_id: OptionalId = None
 
     @classmethod
     def read(cls, data: bytes) -> Self:
@@ -104,6 +138,17 @@ class Payload(BaseModel):
         except ValidationError as error:
             problems = {f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors(include_input=False)}
             raise PayloadRefused("; ".join(sorted(problems))) from None
+
+    def identity(self, message_id: str | None) -> Identity:
+        """What makes another event the same as this one; `message_id` is its Nats-Msg-Id."""
+        raise NotImplementedError
+
+    def answered(self, published_at: datetime) -> Answered | None:
+        """The guest's answer that it tells of, to be written down with it; None if it tells of none."""
+
+    def given_address(self) -> str:
+        """The guest's address, where the event gives one."""
+        return ""
 
     def digest(self) -> str:
         """The same for two payloads that say the same."""

@@ -23,11 +23,12 @@ from dagster import (
 from pydantic import Field
 
 from guestguard_dagster.delivery.ledger import check
-from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.jobs.instants import instant
 from guestguard_dagster.jobs.queues import EVENT_QUEUE
 from guestguard_dagster.jobs.send_report import numbers
-from guestguard_dagster.notifications.intake import Rules, receive, replay
+from guestguard_dagster.notifications.intake import receive, replay
+from guestguard_dagster.notifications.registry import TYPES
+from guestguard_dagster.notifications.rules import Rules
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.nats import NatsResource
 from guestguard_dagster.resources.senders import SendersResource
@@ -122,7 +123,7 @@ def read_again(
         with nats.open() as stream:
             declaration = stream.declaration
             arrivals = stream.read(config.first_sequence, config.last_sequence)
-        for kind in NotificationType:
+        for kind in TYPES:
             subject = declaration.consumers[kind].subject
             mine = [arrival for arrival in arrivals if arrival.subject == subject]
             received = receive(sending, Rules.from_settings(values), kind, mine)
@@ -168,7 +169,7 @@ def _table(letters: Sequence[DeadLetter]) -> TableMetadataValue:
         TableRecord(
             {
                 "id": letter.id,
-                "type": letter.type.value,
+                "type": str(letter.type),
                 "subject": letter.subject,
                 "sequence": letter.sequence,
                 "deliveries": letter.deliveries,

@@ -1,4 +1,4 @@
-"""The three jobs that answer to events on NATS: receive what is pending, and hand its mails off.
+"""The jobs that answer to events on NATS, one for each type: receive what is pending, and hand its mails off.
 
 One op each, because receiving and handing off go hand in hand: a mail leaves while the next events are fetched. It can
 be run at any time, twice at once, or again after any crash.
@@ -15,7 +15,9 @@ from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.jobs.queues import EVENT_QUEUE
 from guestguard_dagster.jobs.send_report import numbers
 from guestguard_dagster.notifications import sending as notification_sending
-from guestguard_dagster.notifications.intake import Rules
+from guestguard_dagster.notifications.definition import NotificationDefinition
+from guestguard_dagster.notifications.registry import DEFINITIONS
+from guestguard_dagster.notifications.rules import Rules
 from guestguard_dagster.notifications.sending import NotificationReport
 from guestguard_dagster.resources.database import DatabaseResource
 from guestguard_dagster.resources.nats import NatsResource
@@ -70,30 +72,18 @@ def _metadata(report: NotificationReport, drift: tuple[str, ...]) -> Mapping[str
     }
 
 
-def _notification_job(name: str, kind: NotificationType, description: str) -> JobDefinition:
-    receive_and_send = _notification_op(kind)
+def _notification_job(definition: NotificationDefinition[Any]) -> JobDefinition:
+    receive_and_send = _notification_op(definition.type)
 
-    @job(name=name, description=description, executor_def=in_process_executor, tags=EVENT_QUEUE)
+    @job(
+        name=definition.job, description=definition.job_description, executor_def=in_process_executor, tags=EVENT_QUEUE
+    )
     def notification_job() -> None:
         receive_and_send()
 
     return notification_job
 
 
-rsvp_confirmation = _notification_job(
-    "rsvp_confirmation",
-    NotificationType.CONFIRMATION,
-    "Confirms guests' answers to them, with a calendar file for those who attend. Safe to re-execute.",
-)
-fraud_alert = _notification_job(
-    "fraud_alert", NotificationType.FRAUD_ALERT, "Warns hosts of visits that look like fraud. Safe to re-execute."
-)
-invitation = _notification_job(
-    "invitation", NotificationType.INVITATION, "Sends the invitations that hosts ask for. Safe to re-execute."
-)
-
 NOTIFICATION_JOBS: Mapping[NotificationType, JobDefinition] = {
-    NotificationType.CONFIRMATION: rsvp_confirmation,
-    NotificationType.FRAUD_ALERT: fraud_alert,
-    NotificationType.INVITATION: invitation,
+    definition.type: _notification_job(definition) for definition in DEFINITIONS
 }

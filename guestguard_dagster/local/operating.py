@@ -8,6 +8,7 @@ from guestguard_dagster.domain.days import Days
 from guestguard_dagster.local.console import tell
 from guestguard_dagster.local.errors import LocalServiceError
 from guestguard_dagster.local.here import settings_here
+from guestguard_dagster.notifications.registry import declare_stream
 from guestguard_dagster.operations.health import Level, examine
 from guestguard_dagster.operations.ledger_replay import ReplayRefused, replay
 from guestguard_dagster.reporting.export import Dataset, ParquetMissing, as_csv, as_parquet
@@ -86,7 +87,7 @@ def run_doctor(project: Path) -> int:
     """
     settings = settings_here(project)
     with Database(settings.require_database_url(), application_name="guestguard-doctor") as database:
-        health = examine(database, settings, nats_too=True)
+        health = examine(database, settings, stream=declare_stream(settings))
     for finding in health.findings:
         sign, colour = _SIGNS[finding.level]
         tell(f"{sign} {finding.name.replace('_', ' ')}: {finding.sentence}", colour=colour)

@@ -5,44 +5,28 @@ What is not given comes from the newest event that has guests: after `guestguard
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from uuid import UUID, uuid4
+from typing import Any
+from uuid import UUID
 
 from sqlalchemy import text
 
-from guestguard_dagster.clock import utc_now
-from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.local.console import tell
 from guestguard_dagster.local.errors import LocalServiceError
 from guestguard_dagster.local.folder import DEFAULT_NAME, DataFolder
+from guestguard_dagster.notifications.definition import NotificationDefinition, Party
+from guestguard_dagster.notifications.registry import declare_stream
 from guestguard_dagster.settings import Settings, load_settings
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.streams.access import NatsAccess
-from guestguard_dagster.streams.declaration import StreamDeclaration
 from guestguard_dagster.streams.errors import StreamFailed
 from guestguard_dagster.streams.jetstream import JetStream
 from guestguard_dagster.streams.messages import Published
 
 
-@dataclass(frozen=True, slots=True)
-class Party:
-    """The guest and event that a published event is about."""
-
-    event_id: UUID
-    event_name: str
-    venue: str
-    starts_at: datetime
-    host_name: str
-    guest_id: UUID
-    guest_name: str
-    guest_email: str | None
-
-
 def run_publish(
     project: Path,
-    kind: NotificationType,
+    definition: NotificationDefinition[Any],
     given: Mapping[str, object],
     *,
     event_id: UUID | None,
@@ -53,12 +37,13 @@ def run_publish(
     settings = _settings(project)
     with Database(settings.require_database_url(), application_name="guestguard-publish") as database:
         party = find_party(database, event_id=event_id, guest_id=guest_id)
-    payload = payload_of(kind, party) | {name: value for name, value in given.items() if value is not None}
+    # what may be given several times is empty when it is not given
+    payload = definition.sample(party) | {name: value for name, value in given.items() if value not in (None, ())}
     try:
-        with JetStream(NatsAccess.from_settings(settings), StreamDeclaration.from_settings(settings)) as stream:
+        with JetStream(NatsAccess.from_settings(settings), declare_stream(settings)) as stream:
             stream.survey()
-            published = stream.publish(kind, json.dumps(payload).encode(), message_id=message_id)
-            subject = stream.declaration.consumers[kind].subject
+            published = stream.publish(definition.type, json.dumps(payload).encode(), message_id=message_id)
+            subject = stream.declaration.consumers[definition.type].subject
     except StreamFailed as problem:
         raise LocalServiceError(str(problem)) from None
     _show(published, subject, payload)
@@ -89,33 +74,6 @@ def find_party(database: Database, *, event_id: UUID | None = None, guest_id: UU
     return Party(**row._asdict())
 
 
-def payload_of(kind: NotificationType, party: Party) -> dict[str, object]:
-    """As the Go services write it."""
-    about: dict[str, object] = {"guest_id": str(party.guest_id), "event_id": str(party.event_id)}
-    match kind:
-        case NotificationType.CONFIRMATION:
-            return about | {
-                "rsvp_id": str(uuid4()),
-                "response": "attending",
-                "plus_ones": 1,
-                "risk_score": 4.2,
-                "submitted_at": _go_time(utc_now()),
-            }
-        case NotificationType.FRAUD_ALERT:
-            reasons = ["new_device", "The invitation was opened from three countries within an hour"]
-            return about | {"score": 87, "risk": "high", "reasons": reasons}
-        case NotificationType.INVITATION:
-            return about | {
-                "guest_email": party.guest_email,
-                "guest_name": party.guest_name,
-                "host_name": party.host_name,
-                "event_name": party.event_name,
-                "venue": party.venue,
-                "event_date": _go_time(party.starts_at),
-                "link": "",
-            }
-
-
 def _settings(project: Path) -> Settings:
     """The settings; for what they leave open, what runs in this folder."""
     settings = load_settings(env_file=project / ".env")
@@ -129,7 +87,3 @@ def _show(published: Published, subject: str, payload: Mapping[str, object]) -> 
     twice = " (the stream had it already)" if published.duplicate else ""
     tell(f"{subject}: sequence {published.sequence} of stream {published.stream}{twice}")
     tell(json.dumps(payload, indent=2, ensure_ascii=False))
-
-
-def _go_time(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f000Z")

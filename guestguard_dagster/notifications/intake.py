@@ -7,14 +7,10 @@ from datetime import timedelta
 from typing import Protocol
 
 from guestguard_dagster.delivery.send_context import SendContext
-from guestguard_dagster.domain.notifications import (
-    Arrival,
-    NotificationType,
-    read_payload,
-    why_not_needed,
-)
+from guestguard_dagster.domain.notifications import Arrival, NotificationType
 from guestguard_dagster.domain.payloads import PayloadRefused
-from guestguard_dagster.settings import Settings
+from guestguard_dagster.notifications.registry import TYPES, definition_of
+from guestguard_dagster.notifications.rules import Rules
 from guestguard_dagster.storage.database import DatabaseFailed, DatabaseUnavailable
 from guestguard_dagster.storage.notifications.dead_letters import DeadLetter, NewDeadLetter, Selection
 from guestguard_dagster.storage.notifications.repo import Fate, Incoming
@@ -42,19 +38,6 @@ class EventSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """After `max_deliveries`, an event that cannot be used is a dead letter; scores below `alert_from_score` are not
-    worth an alert."""
-
-    max_deliveries: int
-    alert_from_score: float
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> "Rules":
-        return cls(settings.nats_max_deliveries, settings.fraud_alert_from_score)
-
-
-@dataclass(frozen=True, slots=True)
 class Received:
     """What became of a group of events. Those in `refused` can never work; `unusable` ones may, later."""
 
@@ -66,17 +49,22 @@ class Received:
 
 def receive(sending: SendContext, rules: Rules, kind: NotificationType, arrivals: Sequence[Arrival]) -> Received:
     """Read these events and write them down. Indices are those of `arrivals`."""
+    definition = definition_of(kind)
     received = Received()
     readable: dict[int, Incoming] = {}
     for index, arrival in enumerate(arrivals):
         try:
-            payload = read_payload(kind, arrival.data)
+            payload = definition.payload.read(arrival.data)
         except PayloadRefused as problem:
             received.refused[index] = str(problem)
             continue
-        identity = payload.identity(arrival.message_id)
-        not_needed = why_not_needed(payload, alert_from_score=rules.alert_from_score)
-        readable[index] = Incoming(arrival, payload, identity, not_needed)
+        readable[index] = Incoming(
+            arrival,
+            payload,
+            payload.identity(arrival.message_id),
+            definition.why_not_needed(payload, rules),
+            needs_guest=definition.needs_guest,
+        )
     _record(sending, kind, readable, received)
     return received
 
@@ -108,8 +96,8 @@ def replay(sending: SendContext, rules: Rules, selection: Selection) -> tuple[li
     """Try dead letters again, the oldest thousand of the selection; returns those used now, and those that stay."""
     letters = sending.dead_letters.open(selection)
     used: list[DeadLetter] = []
-    for kind in NotificationType:
-        mine = [letter for letter in letters if letter.type is kind]
+    for kind in TYPES:
+        mine = [letter for letter in letters if letter.type == kind]
         received = receive(sending, rules, kind, [letter.arrival for letter in mine])
         used += [mine[index] for index in received.done]
         reasons = received.refused | received.unusable

@@ -17,7 +17,8 @@ from guestguard_dagster.delivery.worker import Worker
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.notifications.composing import NotificationComposer
-from guestguard_dagster.notifications.intake import EventSource, Rules, receive_from_stream
+from guestguard_dagster.notifications.intake import EventSource, receive_from_stream
+from guestguard_dagster.notifications.rules import Rules
 from guestguard_dagster.streams.errors import StreamFailed
 
 log = logging.getLogger(__name__)

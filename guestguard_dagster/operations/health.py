@@ -65,15 +65,13 @@ class Health:
         }
 
 
-def examine(database: Database, settings: Settings, *, nats_too: bool = False) -> Health:
-    """Ask everything that can be asked without calling a provider. Changes nothing but what `nats_too` makes of a NATS
-    without our stream: it is made.
-    """
+def examine(database: Database, settings: Settings, *, stream: StreamDeclaration | None = None) -> Health:
+    """Ask everything that can be asked without a provider; NATS about `stream` alone, which is made if missing."""
     findings = [*_of_database(database), *_of_providers(settings)]
     if all(finding.level is Level.OK for finding in findings[:2]):
         findings += _of_work(database, settings)
-    if nats_too:
-        findings.append(_nats(settings))
+    if stream is not None:
+        findings.append(_nats(settings, stream))
         if settings.nats_url is None:
             findings.append(_warning("ledger", NOT_KEPT))
     return Health(tuple(findings))
@@ -212,11 +210,11 @@ def _position_in_ledger(database: Database) -> Finding:
     return _ok("ledger", "whatever the ledger says has left is known to the database")
 
 
-def _nats(settings: Settings) -> Finding:
+def _nats(settings: Settings, declaration: StreamDeclaration) -> Finding:
     if settings.nats_url is None:
         return _warning("nats", "NATS_URL is not set: RSVPs, fraud scores and invitations do not become mail")
     try:
-        with JetStream(NatsAccess.from_settings(settings), StreamDeclaration.from_settings(settings)) as stream:
+        with JetStream(NatsAccess.from_settings(settings), declaration) as stream:
             drift = stream.survey().drift
     except (StreamFailed, SettingsInvalid) as problem:
         return _error("nats", str(problem))

@@ -45,11 +45,14 @@ def announce_callbacks(stream: JetStream, callback_ids: Sequence[int]) -> None:
 class Publisher:
     """The thread. Without NATS_URL nothing is published, and nothing is lost: everything lies in its table."""
 
-    def __init__(self, database: Database, settings: Settings) -> None:
-        """Raises SettingsInvalid where NATS is configured by half."""
+    def __init__(self, database: Database, settings: Settings, declaration: StreamDeclaration) -> None:
+        """`declaration` is of the stream that the outbox's events go to.
+
+        Raises SettingsInvalid where NATS is configured by half.
+        """
         self._outbox = OutboxRepo(database)
         self._access = NatsAccess.from_settings(settings) if settings.nats_url is not None else None
-        self._declaration = StreamDeclaration.from_settings(settings)
+        self._declaration = declaration
         self._callbacks_declaration = StreamDeclaration.of_callbacks(settings)
         self._callback_ids: deque[int] = deque(maxlen=_MOST_ANNOUNCED)
         self._news = threading.Event()

@@ -7,7 +7,6 @@ from datetime import date, timedelta
 from guestguard_dagster.domain.days import Days
 from guestguard_dagster.domain.deliveries import HANDED_OFF_STATUSES, DeliveryStatus
 from guestguard_dagster.domain.messages import MessageChannel, MessageKind
-from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.domain.system_mail import SystemMailKind
 from guestguard_dagster.reporting.charts import stacked_bars
 from guestguard_dagster.reporting.document import Card, Cell, Document, Section, Table
@@ -17,13 +16,19 @@ from guestguard_dagster.storage.statistics.report_facts import Failure, ReportFa
 
 _TREND_DAYS = 14
 _MOST_ROWS = 15
-_KIND_LABELS: Mapping[str, str] = {
-    kind.value: kind.label for kind in (*MessageKind, *NotificationType, *SystemMailKind)
-}
+_LABELS: Mapping[str, str] = {kind.value: kind.label for kind in (*MessageKind, *SystemMailKind)}
 
 
-def period_report(reader: StatsReader, facts: ReportFacts, days: Days, *, open_alerts: Sequence[str] = ()) -> Document:
+def period_report(
+    reader: StatsReader,
+    facts: ReportFacts,
+    days: Days,
+    notification_labels: Mapping[str, str],
+    *,
+    open_alerts: Sequence[str] = (),
+) -> Document:
     """One day makes a daily report, several one about all of them. Alerts that are open now are among its notices."""
+    labels = {**_LABELS, **notification_labels}
     title = "Daily delivery report" if len(days) == 1 else "Weekly delivery report"
     by_day = reader.outcomes_by_day(days.widened(max(_TREND_DAYS, len(days) * 2) - len(days)))
     total = _total(by_day, days)
@@ -41,10 +46,10 @@ def period_report(reader: StatsReader, facts: ReportFacts, days: Days, *, open_a
         notices=[*open_alerts, *_notices(total, failures, days)],
         sections=[
             _trend(by_day, days),
-            _by_kind(reader, days),
+            _by_kind(reader, days, labels),
             *_failed(failures),
             _providers(reader, days),
-            _largest(reader, days),
+            _largest(reader, days, labels),
         ],
         footer=footer,
     )
@@ -132,13 +137,13 @@ def _trend(by_day: Mapping[date, Outcomes], days: Days) -> Section:
     )
 
 
-def _by_kind(reader: StatsReader, days: Days) -> Section:
+def _by_kind(reader: StatsReader, days: Days, labels: Mapping[str, str]) -> Section:
     counted: dict[tuple[str, str], Counter[DeliveryStatus]] = {}
     for row in reader.daily(days):
         counted.setdefault((row.channel.value, row.kind), Counter())[row.outcome] += row.deliveries
     rows: list[list[Cell]] = [
         [
-            _KIND_LABELS.get(kind, kind),
+            labels.get(kind, kind),
             channel,
             outcomes.total(),
             _handed_off(outcomes),
@@ -180,11 +185,11 @@ def _providers(reader: StatsReader, days: Days) -> Section:
     return Section("Providers", table=Table(columns, rows))
 
 
-def _largest(reader: StatsReader, days: Days) -> Section:
+def _largest(reader: StatsReader, days: Days, labels: Mapping[str, str]) -> Section:
     rows: list[list[Cell]] = [
         [
             message.event_name or "(deleted)",
-            _KIND_LABELS.get(message.kind, message.kind),
+            labels.get(message.kind, message.kind),
             f"{message.send_at.astimezone(days.zone):%d %b %H:%M}",
             message.recipients,
             _handed_off(Counter(message.outcomes)),

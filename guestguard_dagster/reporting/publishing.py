@@ -1,6 +1,6 @@
 """Reports are stored for good, and mailed once: while they are news, and never again when they are written anew."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -40,10 +40,20 @@ class Published:
     not_mailed: str | None
 
 
-def publish_period(database: Database, settings: Settings, kind: ReportKind, days: Days, *, mail: bool) -> Published:
-    """The report on a day or a week, for operators."""
+def publish_period(
+    database: Database,
+    settings: Settings,
+    kind: ReportKind,
+    days: Days,
+    notification_labels: Mapping[str, str],
+    *,
+    mail: bool,
+) -> Published:
+    """The report on a day or a week, for operators; it names types of notifications by these labels."""
     alerts = [alert.title for alert in AlertRepo(database).open()]
-    document = period_report(StatsReader(database), ReportFacts(database), days, open_alerts=alerts)
+    document = period_report(
+        StatsReader(database), ReportFacts(database), days, notification_labels, open_alerts=alerts
+    )
     return _publish(
         database,
         settings,

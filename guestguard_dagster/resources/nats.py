@@ -2,6 +2,7 @@
 
 from dagster import ConfigurableResource
 
+from guestguard_dagster.notifications.registry import declare_stream
 from guestguard_dagster.settings import load_settings
 from guestguard_dagster.streams.access import NatsAccess
 from guestguard_dagster.streams.declaration import StreamDeclaration
@@ -15,7 +16,7 @@ class NatsResource(ConfigurableResource["NatsResource"]):
     def open(self) -> JetStream:
         """Use it as a context manager; it connects with its first call. Raises SettingsInvalid."""
         settings = load_settings()
-        return JetStream(NatsAccess.from_settings(settings), StreamDeclaration.from_settings(settings))
+        return JetStream(NatsAccess.from_settings(settings), declare_stream(settings))
 
     def open_ledger(self) -> Ledger:
         """Use it as a context manager. Without NATS it records nothing."""

@@ -82,7 +82,7 @@ def _running(instance: DagsterInstance, runs: RunRepo) -> set[NotificationType]:
 
 def _unfinished(database: DatabaseResource, senders: SendersResource) -> set[NotificationType]:
     """The types with a row that is free to leave now. While the provider takes nothing, one of them may probe."""
-    kinds = {kind.queue_id: kind for kind in NotificationType}
+    kinds = {kind.queue_id: kind for kind in NOTIFICATION_JOBS}
     free = [
         kinds[row.queue_id] for row in BatchRepo(database.get()).unsettled(list(kinds)) if row.wake_in <= timedelta()
     ]
@@ -106,4 +106,4 @@ def _read_cursor(cursor: str | None) -> dict[NotificationType, datetime]:
     """When a run was last asked for, by type."""
     known: Mapping[str, str] = json.loads(cursor) if cursor else {}
     long_ago = utc_now() - _UNACKED_PAUSE
-    return {kind: datetime.fromisoformat(known[kind]) if kind in known else long_ago for kind in NotificationType}
+    return {kind: datetime.fromisoformat(known[kind]) if kind in known else long_ago for kind in NOTIFICATION_JOBS}

@@ -1,12 +1,10 @@
-"""The one declaration of the stream and its durable consumers, by the names of the settings."""
+"""How streams and their durable consumers are declared: what is missing is made so."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 
 from guestguard_dagster.domain.callbacks import ProviderEvent
-from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.settings import Settings
 
 # Longer than a fetched group takes to be written down; what a dead process had is redelivered after it.
@@ -31,7 +29,7 @@ class StreamDeclaration:
     """A stream, kept in files, and one consumer for each type of event in it."""
 
     name: str
-    consumers: Mapping[StrEnum, ConsumerDeclaration]
+    consumers: Mapping[str, ConsumerDeclaration]
     description: str = "GuestGuard: what happened, and is to be answered by mail"
     # What is older is deleted; None: nothing is.
     keep: timedelta | None = None
@@ -43,24 +41,6 @@ class StreamDeclaration:
             settings.nats_consumer_provider_callback, settings.nats_subject_provider_callback
         )
         return cls(f"{settings.nats_stream}_CALLBACKS", {ProviderEvent.CALLBACK_STORED: consumer})
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> "StreamDeclaration":
-        """The stream of what is answered by mail: one consumer for each type of notification."""
-        return cls(
-            settings.nats_stream,
-            {
-                NotificationType.CONFIRMATION: ConsumerDeclaration(
-                    settings.nats_consumer_rsvp_confirmed, settings.nats_subject_rsvp_confirmed
-                ),
-                NotificationType.FRAUD_ALERT: ConsumerDeclaration(
-                    settings.nats_consumer_fraud_scored, settings.nats_subject_fraud_scored
-                ),
-                NotificationType.INVITATION: ConsumerDeclaration(
-                    settings.nats_consumer_invitation_send, settings.nats_subject_invitation_send
-                ),
-            },
-        )
 
     @property
     def subjects(self) -> list[str]:

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 from typing import TypeVar
 
 from guestguard_dagster.domain.notifications import Arrival
@@ -28,7 +27,7 @@ Result = TypeVar("Result")
 class Survey:
     """What each consumer has left, and how the server's setup differs from the declaration, in sentences."""
 
-    backlogs: Mapping[StrEnum, Backlog]
+    backlogs: Mapping[str, Backlog]
     drift: tuple[str, ...]
 
 
@@ -66,7 +65,7 @@ class JetStream:
         """Make what is missing of stream and consumers, and see how they stand."""
         return self._run(self._survey)
 
-    def fetch(self, kind: StrEnum, *, size: int, wait: timedelta) -> list[StreamMessage]:
+    def fetch(self, kind: str, *, size: int, wait: timedelta) -> list[StreamMessage]:
         """Up to `size` events of this type: at once if there are any, else the first ones within `wait`."""
         return self._run(lambda session: self._fetch(session, kind, size, wait))
 
@@ -91,11 +90,11 @@ class JetStream:
 
         self._run(tell)
 
-    def publish(self, kind: StrEnum, data: bytes, *, message_id: str | None = None) -> Published:
+    def publish(self, kind: str, data: bytes, *, message_id: str | None = None) -> Published:
         """Store one event, and wait until the stream has it."""
         return self.publish_many([(kind, data, message_id)])[0]
 
-    def publish_many(self, events: Sequence[tuple[StrEnum, bytes, str | None]]) -> list[Published]:
+    def publish_many(self, events: Sequence[tuple[str, bytes, str | None]]) -> list[Published]:
         """Store many events, in this order, without waiting for each before the next."""
 
         async def store(session: Session) -> list[Published]:
@@ -155,7 +154,7 @@ class JetStream:
             drift += differences
         return Survey(backlogs, tuple(drift))
 
-    async def _fetch(self, session: Session, kind: StrEnum, size: int, wait: timedelta) -> list[StreamMessage]:
+    async def _fetch(self, session: Session, kind: str, size: int, wait: timedelta) -> list[StreamMessage]:
         consumer = self.declaration.consumers[kind].name
         if consumer not in session.subscriptions:
             session.subscriptions[consumer] = await session.jetstream.pull_subscribe_bind(

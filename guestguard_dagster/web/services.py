@@ -5,6 +5,8 @@ from uuid import UUID
 
 from fastapi import Request
 
+from guestguard_dagster.notifications.registry import declare_stream
+from guestguard_dagster.notifications.types.confirmation import CONFIRMATION
 from guestguard_dagster.outbox.publishing import Publisher
 from guestguard_dagster.senders.picker import Senders, pick_senders
 from guestguard_dagster.senders.ses.sns import SnsTopic
@@ -82,9 +84,9 @@ class Services:
             installation=InstallationRepo(database),
             messages=MessageRepo(database),
             notifications=NotificationRepo(database),
-            publisher=Publisher(database, settings),
+            publisher=Publisher(database, settings, declare_stream(settings)),
             rates=RateRepo(database),
-            rsvps=RsvpRepo(database),
+            rsvps=RsvpRepo(database, CONFIRMATION.type),
             runs=RunRepo(database),
             sns=SnsTopic(settings.ses_sns_topic_arn) if settings.ses_sns_topic_arn else None,
             suppressions=SuppressionRepo(database),

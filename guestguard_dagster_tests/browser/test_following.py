@@ -13,7 +13,8 @@ from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.domain.messages import MessageStatus
-from guestguard_dagster.domain.notifications import Arrival, NotificationType, RsvpConfirmed
+from guestguard_dagster.domain.notifications import Arrival
+from guestguard_dagster.notifications.types.confirmation import CONFIRMATION, RsvpConfirmed
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.notifications.repo import Incoming, NotificationRepo
 from guestguard_dagster.storage.operations.runs import RunRepo
@@ -182,7 +183,7 @@ def test_mails_that_went_out_by_themselves_are_listed(page: Page, site: Site, da
     answer = RsvpConfirmed(rsvp_id="1", guest_id=guest.id, event_id=site.event.id, response=RsvpStatus.ATTENDING)
     arrival = Arrival("RSVPS", "rsvp.confirmed", 1, database.now(), deliveries=1, message_id=None, data=b"")
     incoming = Incoming(arrival, answer, answer.identity(None), None)
-    NotificationRepo(database).record(NotificationType.CONFIRMATION, [incoming])
+    NotificationRepo(database).record(CONFIRMATION.type, [incoming])
     page.goto(site.page("communications"))
     show_box(page, "Notifications")
     expect(page.get_by_role("row").filter(has_text="Gina Guest")).to_contain_text("Waiting")

@@ -20,6 +20,10 @@ from sqlalchemy import text
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.local.nats import NatsServer, start_nats
 from guestguard_dagster.local.ports import start_on_free_port
+from guestguard_dagster.notifications.registry import TYPES
+from guestguard_dagster.notifications.types.confirmation import CONFIRMATION
+from guestguard_dagster.notifications.types.fraud_alert import FRAUD_ALERT
+from guestguard_dagster.notifications.types.invitation import INVITATION
 from guestguard_dagster.settings import FRAUD_ALERT_FROM_SCORE
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.streams.access import NatsAccess
@@ -91,7 +95,7 @@ def make_burst(database: Database, count: int, seed: int) -> Burst:
     events = [_event(number, now) for number in range(1, count - malformed - duplicates + 1)]
     addresses = frozenset(_address(number) for number in range(1, len(events) + 1))
     doubled = choose.sample(events, duplicates)
-    nonsense = [(choose.choice(list(NotificationType)), _nonsense(number), None) for number in range(malformed)]
+    nonsense = [(choose.choice(list(TYPES)), _nonsense(number), None) for number in range(malformed)]
     everything = [*events, *doubled, *nonsense]
     choose.shuffle(everything)
     return Burst(everything, addresses, duplicates, malformed)
@@ -126,7 +130,7 @@ class BurstStage:
             work.nats.stop()
 
     def unsettled(self) -> int:
-        queues = [kind.queue_id for kind in NotificationType]
+        queues = [kind.queue_id for kind in TYPES]
         query = text(
             "SELECT count(*) FROM guestguard.message_deliveries d "
             "JOIN guestguard.delivery_batches b ON b.id = d.batch_id "
@@ -205,7 +209,7 @@ class _Work:
             while not self._is_done():
                 if time.monotonic() - started > patience:
                     raise AssertionError(f"not done after {patience:.0f} seconds, {self._mails():,} mails")
-                for kind in NotificationType:
+                for kind in TYPES:
                     self._keep_one_at_work(kind)
                 mails = self._mails()
                 if self._restart_at and mails >= self._restart_at[0]:
@@ -246,8 +250,8 @@ class _Work:
     def _kill_one_inside_its_hand_off(self) -> bool:
         """A drain of confirmations dies at a point inside a hand-off; False when it found too little to hand off."""
         point = _INSIDE_HAND_OFFS[self.kills % len(_INSIDE_HAND_OFFS)]
-        self._workers.pop(NotificationType.CONFIRMATION).kill()
-        victim = self._start(NotificationType.CONFIRMATION, Stop(point, passes=self._random.randrange(3)))
+        self._workers.pop(CONFIRMATION.type).kill()
+        victim = self._start(CONFIRMATION.type, Stop(point, passes=self._random.randrange(3)))
         try:
             victim.wait_at_gate()
         except EOFError:
@@ -279,14 +283,12 @@ class _Work:
 
 
 def _kind(number: int) -> NotificationType:
-    return {0: NotificationType.FRAUD_ALERT, 1: NotificationType.INVITATION}.get(
-        number % 10, NotificationType.CONFIRMATION
-    )
+    return {0: FRAUD_ALERT.type, 1: INVITATION.type}.get(number % 10, CONFIRMATION.type)
 
 
 def _address(number: int) -> str:
     kind = _kind(number)
-    return f"host-{number}@example.com" if kind is NotificationType.FRAUD_ALERT else f"guest-{number}@example.com"
+    return f"host-{number}@example.com" if kind is FRAUD_ALERT.type else f"guest-{number}@example.com"
 
 
 def _uuid(what: str, number: int) -> UUID:
@@ -296,7 +298,7 @@ def _uuid(what: str, number: int) -> UUID:
 
 def _party(number: int) -> int:
     """Which event a guest is invited to: a hundred guests share one; a fraud alert's event has a host of its own."""
-    return number if _kind(number) is NotificationType.FRAUD_ALERT else number // 100 * 100
+    return number if _kind(number) is FRAUD_ALERT.type else number // 100 * 100
 
 
 def _make_people(database: Database, count: int) -> None:
@@ -336,9 +338,9 @@ def _event(number: int, now: datetime) -> tuple[NotificationType, bytes, None]:
         "event_id": str(_uuid("event", _party(number))),
     }
     match kind:
-        case NotificationType.FRAUD_ALERT:
+        case FRAUD_ALERT.type:
             content = about | {"score": FRAUD_ALERT_FROM_SCORE + number % 41, "risk": "high", "reasons": None}
-        case NotificationType.INVITATION:
+        case INVITATION.type:
             content = about | {
                 "guest_email": _address(number),
                 "guest_name": f"Guest {number}",
@@ -348,7 +350,7 @@ def _event(number: int, now: datetime) -> tuple[NotificationType, bytes, None]:
                 "event_date": go_time(now + timedelta(days=10)),
                 "link": f"https://rsvp.example.com/i/{number}",
             }
-        case NotificationType.CONFIRMATION:
+        case CONFIRMATION.type:
             content = about | {
                 "rsvp_id": f"rsvp-{number}",
                 "response": _RESPONSES[number % len(_RESPONSES)],

@@ -25,7 +25,7 @@ from guestguard_dagster.delivery.record_deliveries import record_deliveries
 from guestguard_dagster.delivery.render import render
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.notifications import NotificationType
-from guestguard_dagster.notifications.intake import Rules
+from guestguard_dagster.notifications.rules import Rules
 from guestguard_dagster.notifications.sending import receive_and_send
 from guestguard_dagster.senders.picker import Senders
 from guestguard_dagster.settings import Settings

@@ -11,20 +11,13 @@ from hypothesis import strategies as st
 
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.events import RsvpStatus
-from guestguard_dagster.domain.notifications import (
-    AnyPayload,
-    FraudScored,
-    InvitationSend,
-    NotificationStatus,
-    NotificationType,
-    NotNeeded,
-    RsvpConfirmed,
-    original_of,
-    payload_from,
-    read_payload,
-    why_not_needed,
-)
-from guestguard_dagster.domain.payloads import PayloadRefused
+from guestguard_dagster.domain.notifications import NotificationStatus, NotificationType, original_of
+from guestguard_dagster.domain.payloads import Payload, PayloadRefused
+from guestguard_dagster.notifications.registry import TYPES, definition_of
+from guestguard_dagster.notifications.types.confirmation import CONFIRMATION, RsvpConfirmed
+from guestguard_dagster.notifications.types.fraud_alert import BELOW_THRESHOLD, FRAUD_ALERT, FraudScored
+from guestguard_dagster.notifications.types.invitation import HOST_MANAGED, INVITATION, InvitationSend
+from guestguard_dagster_tests.notifications.events import RULES
 
 ID = "1b4e28ba-2fa1-41d2-883f-0016d3cca427"
 ANSWER: dict[str, Any] = {"rsvp_id": "r-1", "guest_id": ID, "event_id": ID, "response": "attending"}
@@ -39,21 +32,15 @@ ANYTHING = st.recursive(
 
 
 def answer(**fields: Any) -> RsvpConfirmed:
-    payload = read_payload(NotificationType.CONFIRMATION, json.dumps(ANSWER | fields).encode())
-    assert isinstance(payload, RsvpConfirmed)
-    return payload
+    return CONFIRMATION.payload.read(json.dumps(ANSWER | fields).encode())
 
 
 def score(**fields: Any) -> FraudScored:
-    payload = read_payload(NotificationType.FRAUD_ALERT, json.dumps(SCORE | fields).encode())
-    assert isinstance(payload, FraudScored)
-    return payload
+    return FRAUD_ALERT.payload.read(json.dumps(SCORE | fields).encode())
 
 
 def invite(**fields: Any) -> InvitationSend:
-    payload = read_payload(NotificationType.INVITATION, json.dumps(INVITE | fields).encode())
-    assert isinstance(payload, InvitationSend)
-    return payload
+    return INVITATION.payload.read(json.dumps(INVITE | fields).encode())
 
 
 def test_an_answer_as_go_writes_it() -> None:
@@ -136,13 +123,13 @@ def test_a_refusal_quotes_no_value() -> None:
     assert "secret" not in str(caught.value)
 
 
-@given(st.binary() | ANYTHING.map(lambda content: json.dumps(content).encode()), st.sampled_from(NotificationType))
+@given(st.binary() | ANYTHING.map(lambda content: json.dumps(content).encode()), st.sampled_from(TYPES))
 def test_whatever_comes_is_read_or_refused(data: bytes, kind: NotificationType) -> None:
     try:
-        payload = read_payload(kind, data)
+        payload = definition_of(kind).payload.read(data)
     except PayloadRefused:
         return
-    assert payload.type is kind
+    assert isinstance(payload, definition_of(kind).payload)
 
 
 @given(
@@ -150,26 +137,24 @@ def test_whatever_comes_is_read_or_refused(data: bytes, kind: NotificationType) 
     st.dictionaries(st.sampled_from([*ANSWER, *SCORE, *INVITE, "plus_ones", "submitted_at", "reasons"]), ANYTHING),
 )
 def test_what_was_read_is_the_same_after_it_was_stored(usual: dict[str, Any], fields: dict[str, Any]) -> None:
-    kind = {id(ANSWER): NotificationType.CONFIRMATION, id(SCORE): NotificationType.FRAUD_ALERT}.get(
-        id(usual), NotificationType.INVITATION
-    )
+    kind = {id(ANSWER): CONFIRMATION.type, id(SCORE): FRAUD_ALERT.type}.get(id(usual), INVITATION.type)
     try:
-        payload = read_payload(kind, json.dumps(usual | fields).encode())
+        payload = definition_of(kind).payload.read(json.dumps(usual | fields).encode())
     except PayloadRefused:
         return
     stored = json.loads(json.dumps(payload.model_dump(mode="json")))
-    assert payload_from(kind, stored) == payload
+    assert definition_of(kind).payload.model_validate(stored) == payload
     assert "\\u0000" not in json.dumps(stored)
 
 
 def test_an_alert_is_for_scores_from_the_threshold_up() -> None:
-    assert why_not_needed(score(score=59.99), alert_from_score=60) is NotNeeded.BELOW_THRESHOLD
-    assert why_not_needed(score(score=60), alert_from_score=60) is None
+    assert FRAUD_ALERT.why_not_needed(score(score=RULES.alert_from_score - 0.01), RULES) == BELOW_THRESHOLD
+    assert FRAUD_ALERT.why_not_needed(score(score=RULES.alert_from_score), RULES) is None
 
 
 def test_an_invitation_without_an_address_is_the_hosts_business() -> None:
-    assert why_not_needed(invite(guest_email=""), alert_from_score=60) is NotNeeded.HOST_MANAGED
-    assert why_not_needed(invite(), alert_from_score=60) is None
+    assert INVITATION.why_not_needed(invite(guest_email=""), RULES) == HOST_MANAGED
+    assert INVITATION.why_not_needed(invite(), RULES) is None
     with pytest.raises(PayloadRefused, match="needed to write to a guest"):
         invite(guest_id=None)
 
@@ -180,7 +165,7 @@ MOMENTS = st.timedeltas(timedelta(), timedelta(days=7000)).map(lambda passed: da
 
 
 def test_the_order_of_fields_and_unknown_ones_do_not_make_another_event() -> None:
-    same = read_payload(NotificationType.FRAUD_ALERT, json.dumps(dict(reversed(SCORE.items())) | {"x": 1}).encode())
+    same = FRAUD_ALERT.payload.read(json.dumps(dict(reversed(SCORE.items())) | {"x": 1}).encode())
     assert same.identity(None) == score().identity(None)
 
 
@@ -208,7 +193,7 @@ def test_a_changed_answer_is_another_event(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("payload", [score(), invite(), answer()])
-def test_the_publishers_own_id_counts_for_ever(payload: AnyPayload) -> None:
+def test_the_publishers_own_id_counts_for_ever(payload: Payload) -> None:
     assert payload.identity("an id").window is None
     assert payload.identity("an id") != payload.identity("another id")
 
@@ -218,5 +203,5 @@ def test_a_notification_can_stand_as_any_delivery_stands() -> None:
 
 
 def test_every_type_has_a_queue_of_its_own_that_never_changes() -> None:
-    assert len({kind.queue_id for kind in NotificationType}) == len(NotificationType)
-    assert NotificationType.CONFIRMATION.queue_id == UUID("7cb89b0a-cfd3-589d-ac9a-52919fedb729")
+    assert len({kind.queue_id for kind in TYPES}) == len(TYPES)
+    assert CONFIRMATION.type.queue_id == UUID("7cb89b0a-cfd3-589d-ac9a-52919fedb729")

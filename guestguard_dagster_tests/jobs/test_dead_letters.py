@@ -9,11 +9,11 @@ import pytest
 from dagster import DagsterInstance, ExecuteInProcessResult
 
 from guestguard_dagster.definitions import build_defs
-from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.local.nats import NatsServer
+from guestguard_dagster.notifications.registry import declare_stream
+from guestguard_dagster.notifications.types.confirmation import CONFIRMATION
 from guestguard_dagster.settings import load_settings
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.streams.declaration import StreamDeclaration
 from guestguard_dagster.streams.jetstream import JetStream
 from guestguard_dagster_tests.dagster_rooms import environment
 from guestguard_dagster_tests.factories import make_event, make_guests
@@ -21,7 +21,7 @@ from guestguard_dagster_tests.loopback.smtp import SmtpLoopback
 from guestguard_dagster_tests.notifications.events import dead_letters_of, notifications_of
 from guestguard_dagster_tests.streams.events import connect, rsvp_confirmed, stream_settings
 
-RSVP = NotificationType.CONFIRMATION
+RSVP = CONFIRMATION.type
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def stream(
     with environment(monkeypatch, database_url, mail_server), monkeypatch.context() as patched:
         for name, value in (stream_settings() | nats).items():
             patched.setenv(name.upper(), value)
-        with connect(nats_server.url, StreamDeclaration.from_settings(load_settings())) as stream:
+        with connect(nats_server.url, declare_stream(load_settings())) as stream:
             stream.survey()
             yield stream
 

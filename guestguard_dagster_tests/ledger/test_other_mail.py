@@ -8,8 +8,10 @@ from sqlalchemy import text
 
 from guestguard_dagster.delivery.ledger import Verdict, check
 from guestguard_dagster.domain.ledger import LedgerGap
-from guestguard_dagster.domain.notifications import Arrival, NotificationStatus, NotificationType, read_payload
+from guestguard_dagster.domain.notifications import Arrival, NotificationStatus
 from guestguard_dagster.domain.system_mail import SystemMail, SystemMailKind
+from guestguard_dagster.notifications.registry import definition_of
+from guestguard_dagster.notifications.types.confirmation import CONFIRMATION
 from guestguard_dagster.operations.ledger_replay import replay
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.ledger.position import LEFT_BEFORE_RESTORE, MAY_HAVE_LEFT
@@ -21,7 +23,7 @@ from guestguard_dagster_tests.ledger.conftest import BackUp, Start
 from guestguard_dagster_tests.ledger.sending import Arrived
 from guestguard_dagster_tests.streams.events import rsvp_confirmed
 
-RSVP = NotificationType.CONFIRMATION
+RSVP = CONFIRMATION.type
 REPORT = SystemMail(
     SystemMailKind.REPORT, "report on 2026-03-01", "Ops@example.com", "Ops", "Report", "text", "<p>html</p>"
 )
@@ -32,7 +34,7 @@ def arrival(data: bytes, sequence: int, published_at: datetime) -> Arrival:
 
 
 def incoming(event: Arrival) -> Incoming:
-    payload = read_payload(RSVP, event.data)
+    payload = definition_of(RSVP).payload.read(event.data)
     return Incoming(event, payload, payload.identity(None), None)
 
 

@@ -12,9 +12,12 @@ from guestguard_dagster.cli import cli
 from guestguard_dagster.domain.events import Guest
 from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.local.nats import NatsServer
+from guestguard_dagster.notifications.registry import declare_stream
+from guestguard_dagster.notifications.types.confirmation import CONFIRMATION
+from guestguard_dagster.notifications.types.fraud_alert import FRAUD_ALERT
+from guestguard_dagster.notifications.types.invitation import INVITATION
 from guestguard_dagster.settings import load_settings
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.streams.declaration import StreamDeclaration
 from guestguard_dagster.streams.jetstream import JetStream
 from guestguard_dagster_tests.dagster_rooms import environment
 from guestguard_dagster_tests.factories import make_event, make_guests
@@ -30,7 +33,7 @@ def stream(
     with environment(monkeypatch, database_url, None), monkeypatch.context() as patched:
         for name, value in (stream_settings() | {"nats_url": nats_server.url}).items():
             patched.setenv(name.upper(), value)
-        with connect(nats_server.url, StreamDeclaration.from_settings(load_settings())) as stream:
+        with connect(nats_server.url, declare_stream(load_settings())) as stream:
             stream.survey()
             yield stream
 
@@ -47,17 +50,17 @@ def guest(database: Database) -> Guest:
     [
         (
             "rsvp-confirmed",
-            NotificationType.CONFIRMATION,
+            CONFIRMATION.type,
             ["--response", "maybe"],
             {"response": "maybe", "plus_ones": 1},
         ),
         (
             "fraud-scored",
-            NotificationType.FRAUD_ALERT,
+            FRAUD_ALERT.type,
             ["--score", "70", "--reason", "a"],
             {"score": 70, "reasons": ["a"]},
         ),
-        ("invitation-send", NotificationType.INVITATION, [], {"event_name": "The newest"}),
+        ("invitation-send", INVITATION.type, [], {"event_name": "The newest"}),
     ],
 )
 def test_what_is_not_given_comes_from_the_newest_event(

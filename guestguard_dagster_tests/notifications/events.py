@@ -11,8 +11,10 @@ from sqlalchemy import Row, select
 
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.notifications import NotificationType
-from guestguard_dagster.notifications.intake import EventSource, Rules
+from guestguard_dagster.notifications.intake import EventSource
+from guestguard_dagster.notifications.rules import Rules
 from guestguard_dagster.notifications.sending import NotificationReport, receive_and_send
+from guestguard_dagster.notifications.types.confirmation import CONFIRMATION
 from guestguard_dagster.settings import FRAUD_ALERT_FROM_SCORE
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.tables.notifications import dead_letters, notifications
@@ -25,7 +27,7 @@ RULES = Rules(max_deliveries=3, alert_from_score=FRAUD_ALERT_FROM_SCORE)
 def drain_once(
     sending: SendContext,
     source: EventSource,
-    kind: NotificationType = NotificationType.CONFIRMATION,
+    kind: NotificationType = CONFIRMATION.type,
     *,
     rules: Rules = RULES,
     linger: timedelta = timedelta(),

@@ -21,6 +21,9 @@ from guestguard_dagster.domain.suppressions import EVERY_HOST, for_host
 from guestguard_dagster.local.nats import NatsServer
 from guestguard_dagster.notifications import sending as notification_sending
 from guestguard_dagster.notifications.intake import receive, replay
+from guestguard_dagster.notifications.types.confirmation import CONFIRMATION
+from guestguard_dagster.notifications.types.fraud_alert import FRAUD_ALERT
+from guestguard_dagster.notifications.types.invitation import INVITATION
 from guestguard_dagster.settings import FRAUD_ALERT_FROM_SCORE
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.notifications.dead_letters import DeadLetterRepo, Selection
@@ -56,9 +59,9 @@ from guestguard_dagster_tests.streams.events import (
     rsvp_confirmed,
 )
 
-RSVP = NotificationType.CONFIRMATION
-FRAUD = NotificationType.FRAUD_ALERT
-INVITATION = NotificationType.INVITATION
+RSVP = CONFIRMATION.type
+FRAUD = FRAUD_ALERT.type
+INVITE = INVITATION.type
 
 
 @pytest.fixture
@@ -148,11 +151,11 @@ def test_an_invitation_goes_to_the_address_in_the_event(
 ) -> None:
     event = make_event(database, name="Our Wedding")
     guests = make_guests(database, event, 3)
-    stream.publish(INVITATION, invitation_send(guests[0], event))
-    stream.publish(INVITATION, invitation_send(guests[1], event, guest_email=""))
-    stream.publish(INVITATION, invitation_send(guests[2], event, link="javascript:x", event_date=GO_ZERO_TIME))
+    stream.publish(INVITE, invitation_send(guests[0], event))
+    stream.publish(INVITE, invitation_send(guests[1], event, guest_email=""))
+    stream.publish(INVITE, invitation_send(guests[2], event, link="javascript:x", event_date=GO_ZERO_TIME))
 
-    drain_once(sending, stream, INVITATION)
+    drain_once(sending, stream, INVITE)
 
     assert mail_server.recipients() == {guests[0].email: 1, guests[2].email: 1}
     assert [(row.status, row.reason) for row in notifications_of(database)] == [
@@ -229,7 +232,7 @@ def test_two_drains_at_once_send_one_mail_per_event(
     assert statuses_of(database) == {"sent": 60, "duplicate": 60}
 
 
-@pytest.mark.parametrize(("kind", "window"), [(FRAUD, timedelta(hours=1)), (INVITATION, timedelta(minutes=10))])
+@pytest.mark.parametrize(("kind", "window"), [(FRAUD, timedelta(hours=1)), (INVITE, timedelta(minutes=10))])
 def test_the_same_payload_is_one_event_within_its_window_of_jetstream_time(
     database: Database, sending: SendContext, kind: NotificationType, window: timedelta
 ) -> None:
@@ -260,9 +263,9 @@ def test_a_publishers_own_id_decides_where_there_is_one(database: Database, send
     event = make_event(database)
     (guest,) = make_guests(database, event)
     data, start = invitation_send(guest, event), datetime(2030, 1, 1, tzinfo=UTC)
-    assert _fate(sending, INVITATION, data, 1, start, message_id="a") is Fate.RECORDED
-    assert _fate(sending, INVITATION, data, 2, start, message_id="b") is Fate.RECORDED
-    assert _fate(sending, INVITATION, data, 3, start + timedelta(days=9), message_id="a") is Fate.DUPLICATE
+    assert _fate(sending, INVITE, data, 1, start, message_id="a") is Fate.RECORDED
+    assert _fate(sending, INVITE, data, 2, start, message_id="b") is Fate.RECORDED
+    assert _fate(sending, INVITE, data, 3, start + timedelta(days=9), message_id="a") is Fate.DUPLICATE
 
 
 def test_a_stream_that_was_made_anew_is_not_taken_for_the_old_one(database: Database, sending: SendContext) -> None:
@@ -297,8 +300,8 @@ def test_text_that_the_database_cannot_hold_is_cleaned_before(
 ) -> None:
     event = make_event(database)
     (guest,) = make_guests(database, event)
-    stream.publish(INVITATION, invitation_send(guest, event, guest_name="A\x00da \ud800\u202e", host_name=None))
-    drain_once(sending, stream, INVITATION)
+    stream.publish(INVITE, invitation_send(guest, event, guest_name="A\x00da \ud800\u202e", host_name=None))
+    drain_once(sending, stream, INVITE)
     assert statuses_of(database) == {"sent": 1}
     assert parse(mail_server.accepted[0].content)["To"] == f"Ada <{guest.email}>"
 
@@ -414,10 +417,10 @@ def test_an_unsubscribe_stops_invitations_and_spares_confirmations(
     suppress(MessageChannel.EMAIL, bounced.email or "", scope=EVERY_HOST, reason="hard_bounce", source="smtp")
     for each in (guest, bounced):
         stream.publish(RSVP, rsvp_confirmed(each, event))
-        stream.publish(INVITATION, invitation_send(each, event))
+        stream.publish(INVITE, invitation_send(each, event))
 
     drain_once(sending, stream)
-    drain_once(sending, stream, INVITATION)
+    drain_once(sending, stream, INVITE)
 
     assert [parse(mail.content)["Subject"] for mail in mail_server.accepted] == ["Your RSVP is confirmed"]
     assert mail_server.recipients() == {guest.email: 1}

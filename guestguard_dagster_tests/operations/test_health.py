@@ -9,8 +9,9 @@ from sqlalchemy import insert, text
 
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.domain.messages import MessageStatus
-from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.local.nats import NatsServer
+from guestguard_dagster.notifications.registry import declare_stream
+from guestguard_dagster.notifications.types.invitation import INVITATION
 from guestguard_dagster.operations.health import DUE_MESSAGES_SENSOR, Health, Level, examine
 from guestguard_dagster.senders.picker import pick_senders
 from guestguard_dagster.settings import Settings
@@ -136,7 +137,7 @@ def test_dead_letters_and_alerts_are_warnings(database: Database) -> None:
     with database.transaction() as connection:
         connection.execute(
             insert(dead_letters).values(
-                type=NotificationType.INVITATION,
+                type=INVITATION.type,
                 stream="S",
                 subject="s",
                 sequence=1,
@@ -158,8 +159,8 @@ def test_nats_is_asked_when_that_is_wanted(database: Database, nats_server: Nats
     settings = Settings(**SMTP, nats_url=SecretStr(nats_server.url), nats_stream="HEALTH")
     away = Settings(**SMTP, nats_url=SecretStr("nats://127.0.0.1:1"))
 
-    assert finding(examine(database, settings, nats_too=True), "nats")[0] is Level.OK
-    assert finding(examine(database, away, nats_too=True), "nats")[0] is Level.ERROR
+    assert finding(examine(database, settings, stream=declare_stream(settings)), "nats")[0] is Level.OK
+    assert finding(examine(database, away, stream=declare_stream(settings)), "nats")[0] is Level.ERROR
     assert not [each for each in health(database).findings if each.name == "nats"]
 
 

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guestguard_dagster.domain.events import Event, RsvpStatus, User
-from guestguard_dagster.domain.notifications import FraudScored, InvitationSend
+from guestguard_dagster.notifications.types.confirmation import ConfirmationMail
+from guestguard_dagster.notifications.types.fraud_alert import FraudAlertMail, FraudScored
+from guestguard_dagster.notifications.types.invitation import InvitationMail, InvitationSend
 from guestguard_dagster.rendering.calendar import calendar_file
 from guestguard_dagster.rendering.mail import RenderedMail
-from guestguard_dagster.rendering.notices import Confirmation, FraudAlert, Invitation
 from guestguard_dagster_tests.rendering.reading import ReadHtml
 
 START = datetime(2026, 12, 5, 17, 30, tzinfo=UTC)
@@ -37,7 +38,7 @@ NASTY = '<img src=x onerror=alert(1)>"\r\nBcc: x\u202e&\x00'
 
 
 def confirm(answer: RsvpStatus, *, plus_ones: int = 0, guest_name: str = "Amira", event: Event = EVENT) -> RenderedMail:
-    mail = Confirmation.compile(event, host_name="Robin")
+    mail = ConfirmationMail.compile(event, host_name="Robin")
     return mail.render(guest_name=guest_name, answer=answer, plus_ones=plus_ones, rsvp_link=LINK)
 
 
@@ -65,11 +66,11 @@ def test_a_confirmation_says_what_was_answered(answer: RsvpStatus, plus_ones: in
 def test_values_harm_nothing() -> None:
     event = replace(EVENT, name=NASTY, venue=NASTY)
     payload = FraudScored(event_id=UUID(int=1), score=87, risk=NASTY, reasons=(NASTY,))
-    alert = FraudAlert.compile(event, host_name=NASTY).render(
+    alert = FraudAlertMail.compile(event, host_name=NASTY).render(
         payload=payload, guest_name=NASTY, seen_at=START, event_link=LINK
     )
     invited = InvitationSend(event_name=NASTY, venue=NASTY, host_name=NASTY, guest_name=NASTY)
-    invitation = Invitation.compile(event, invited, host_name=NASTY).render(
+    invitation = InvitationMail.compile(event, invited, host_name=NASTY).render(
         guest_name=NASTY, link=LINK, unsubscribe_url="https://x.example/u"
     )
     for mail in (confirm(RsvpStatus.ATTENDING, guest_name=NASTY, event=event), alert, invitation):
@@ -82,7 +83,7 @@ def test_values_harm_nothing() -> None:
 
 def test_an_alert_says_score_risk_and_reasons() -> None:
     payload = FraudScored(event_id=UUID(int=1), score=120.6, risk="high", reasons=("new_device", "Came from afar"))
-    mail = FraudAlert.compile(EVENT, host_name="Robin").render(
+    mail = FraudAlertMail.compile(EVENT, host_name="Robin").render(
         payload=payload, guest_name="Deniz", seen_at=START, event_link=LINK
     )
     page = ReadHtml(mail.html)
@@ -101,7 +102,7 @@ def test_an_alert_says_score_risk_and_reasons() -> None:
 
 def test_an_invitation_says_what_the_payload_says() -> None:
     payload = InvitationSend(event_name="Our Wedding", venue="The Church", event_date=START + timedelta(days=1))
-    mail = Invitation.compile(EVENT, payload, host_name="Robin").render(
+    mail = InvitationMail.compile(EVENT, payload, host_name="Robin").render(
         guest_name="Eva", link=LINK, unsubscribe_url=None
     )
     page = ReadHtml(mail.html)
@@ -112,7 +113,7 @@ def test_an_invitation_says_what_the_payload_says() -> None:
 
 
 def test_an_invitation_without_a_date_names_none() -> None:
-    mail = Invitation.compile(EVENT, InvitationSend(), host_name="Robin").render(
+    mail = InvitationMail.compile(EVENT, InvitationSend(), host_name="Robin").render(
         guest_name="", link=LINK, unsubscribe_url=None
     )
     assert "2026" not in ReadHtml(mail.html).text

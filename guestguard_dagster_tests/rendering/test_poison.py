@@ -17,21 +17,19 @@ from guestguard_dagster.delivery.composing import from_name
 from guestguard_dagster.domain.events import Event, RsvpStatus, User
 from guestguard_dagster.domain.messages import MessageAudience
 from guestguard_dagster.domain.notifications import (
-    FraudScored,
-    InvitationSend,
     NotificationType,
-    RsvpConfirmed,
-    payload_from,
-    read_payload,
 )
 from guestguard_dagster.domain.payloads import PayloadRefused
 from guestguard_dagster.domain.phones import to_e164
 from guestguard_dagster.domain.placeholders import TemplateRefused
+from guestguard_dagster.notifications.registry import TYPES, definition_of
+from guestguard_dagster.notifications.types.confirmation import ConfirmationMail, RsvpConfirmed
+from guestguard_dagster.notifications.types.fraud_alert import FraudAlertMail, FraudScored
+from guestguard_dagster.notifications.types.invitation import INVITATION, InvitationMail, InvitationSend
 from guestguard_dagster.rendering.addresses import AddressInvalid
 from guestguard_dagster.rendering.calendar import CALENDAR_FILENAME, CALENDAR_TYPE, calendar_file
 from guestguard_dagster.rendering.facts import EventFacts
 from guestguard_dagster.rendering.mail import MailTemplate, RenderedMail, rsvp_button_label
-from guestguard_dagster.rendering.notices import Confirmation, FraudAlert, Invitation
 from guestguard_dagster.rendering.shell import Branding
 from guestguard_dagster.rendering.sms import TextTemplate, TextTooLong
 from guestguard_dagster.senders.base import Attachment, Mail
@@ -163,7 +161,7 @@ def compose_everything(
 ) -> None:
     facts = EventFacts.of(event, host_name=host.name)
     rendered = [
-        Confirmation.compile(event, host_name=host.name).render(
+        ConfirmationMail.compile(event, host_name=host.name).render(
             guest_name=guest_name, answer=RsvpStatus.ATTENDING, plus_ones=1, rsvp_link=LINK
         )
     ]
@@ -282,9 +280,9 @@ PAYLOAD_FIELDS = st.dictionaries(
 
 
 @settings(max_examples=150, deadline=None)
-@given(kind=st.sampled_from(NotificationType), fields=PAYLOAD_FIELDS, zone=ZONE, is_stored=st.booleans())
+@given(kind=st.sampled_from(TYPES), fields=PAYLOAD_FIELDS, zone=ZONE, is_stored=st.booleans())
 @example(
-    kind=NotificationType.INVITATION,
+    kind=INVITATION.type,
     fields={"event_date": "9999-12-31T23:00:00Z"},
     zone="Pacific/Kiritimati",
     is_stored=True,
@@ -297,23 +295,23 @@ def test_what_nats_brought_can_be_composed(
     whole = {"guest_id": known, "event_id": known} | usual | fields
     event, host = an_event(timezone=zone), User(UUID(int=8), "a..b@example.org", "Robin")
     if is_stored:
-        payload = accepted(lambda: payload_from(kind, whole))
+        payload = accepted(lambda: definition_of(kind).payload.model_validate(whole))
     else:
-        payload = accepted(lambda: read_payload(kind, json.dumps(whole).encode()))
+        payload = accepted(lambda: definition_of(kind).payload.read(json.dumps(whole).encode()))
     address = "ann@example.org"
     match payload:
         case RsvpConfirmed():
-            rendered = Confirmation.compile(event, host_name=host.name).render(
+            rendered = ConfirmationMail.compile(event, host_name=host.name).render(
                 guest_name="Ann", answer=payload.response, plus_ones=payload.plus_ones, rsvp_link=LINK
             )
             payload.answered(CREATED)
         case FraudScored():
-            rendered = FraudAlert.compile(event, host_name=host.name).render(
+            rendered = FraudAlertMail.compile(event, host_name=host.name).render(
                 payload=payload, guest_name=None, seen_at=CREATED, event_link=LINK
             )
         case InvitationSend():
             address = payload.guest_email
-            rendered = Invitation.compile(event, payload, host_name=host.name).render(
+            rendered = InvitationMail.compile(event, payload, host_name=host.name).render(
                 guest_name=payload.guest_name, link=payload.link or LINK, unsubscribe_url=UNSUBSCRIBE
             )
     json.dumps(payload.model_dump(mode="json")).encode()
@@ -340,4 +338,6 @@ def test_branding_that_no_mail_can_show_is_refused_with_the_field(values: dict[s
 def test_an_invitation_for_the_end_of_the_calendar_is_refused() -> None:
     content = {"guest_id": str(UUID(int=9)), "event_id": str(UUID(int=9)), "guest_email": "ann@example.org"}
     with pytest.raises(PayloadRefused, match="event_date: lies at the end of the calendar"):
-        read_payload(NotificationType.INVITATION, json.dumps(content | {"event_date": "9999-12-31T12:00:00Z"}).encode())
+        definition_of(INVITATION.type).payload.read(
+            json.dumps(content | {"event_date": "9999-12-31T12:00:00Z"}).encode()
+        )

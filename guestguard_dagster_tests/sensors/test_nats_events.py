@@ -9,15 +9,18 @@ from dagster import DagsterInstance, DagsterRunStatus, SensorResult, SkipReason
 from dagster._core.test_utils import create_run_for_test
 
 from guestguard_dagster.definitions import build_defs
-from guestguard_dagster.domain.notifications import Arrival, NotificationType, read_payload
+from guestguard_dagster.domain.notifications import Arrival
 from guestguard_dagster.local.nats import NatsServer
+from guestguard_dagster.notifications.registry import declare_stream, definition_of
+from guestguard_dagster.notifications.types.confirmation import CONFIRMATION
+from guestguard_dagster.notifications.types.fraud_alert import FRAUD_ALERT
+from guestguard_dagster.notifications.types.invitation import INVITATION
 from guestguard_dagster.senders.picker import pick_senders
 from guestguard_dagster.settings import load_settings
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.notifications.repo import Incoming, NotificationRepo
 from guestguard_dagster.storage.operations.runs import RunRepo
 from guestguard_dagster.storage.tables.providers import breakers
-from guestguard_dagster.streams.declaration import StreamDeclaration
 from guestguard_dagster.streams.jetstream import JetStream
 from guestguard_dagster_tests.dagster_rooms import environment
 from guestguard_dagster_tests.factories import make_event, make_guests
@@ -32,7 +35,7 @@ from guestguard_dagster_tests.streams.events import (
     stream_settings,
 )
 
-RSVP = NotificationType.CONFIRMATION
+RSVP = CONFIRMATION.type
 SENSOR = "nats_events"
 
 
@@ -56,7 +59,7 @@ def the_rest_of_the_environment(
 
 @pytest.fixture
 def stream(nats_server: NatsServer) -> Iterator[JetStream]:
-    with connect(nats_server.url, StreamDeclaration.from_settings(load_settings())) as stream:
+    with connect(nats_server.url, declare_stream(load_settings())) as stream:
         stream.survey()
         yield stream
 
@@ -68,8 +71,8 @@ def test_events_of_each_type_get_one_run_of_their_job(
     (guest,) = make_guests(database, event)
     assert "nothing waits in NATS" in _skipped(instance)
     stream.publish(RSVP, rsvp_confirmed(guest, event))
-    stream.publish(NotificationType.FRAUD_ALERT, fraud_scored(guest, event))
-    stream.publish(NotificationType.INVITATION, invitation_send(guest, event))
+    stream.publish(FRAUD_ALERT.type, fraud_scored(guest, event))
+    stream.publish(INVITATION.type, invitation_send(guest, event))
 
     asked = _asked(instance)
     assert sorted(asked) == ["fraud_alert", "invitation", "rsvp_confirmation"]
@@ -182,7 +185,7 @@ def _leave_a_pending_row(database: Database) -> None:
     event = make_event(database)
     (guest,) = make_guests(database, event)
     data = rsvp_confirmed(guest, event)
-    payload = read_payload(RSVP, data)
+    payload = definition_of(RSVP).payload.read(data)
     arrival = Arrival("S", "subject", 1, datetime(2030, 1, 1, tzinfo=UTC), 1, None, data)
     NotificationRepo(database).record(RSVP, [Incoming(arrival, payload, payload.identity(None), None)])
 

@@ -19,9 +19,9 @@ from guestguard_dagster.delivery.mark_sent import mark_sent
 from guestguard_dagster.delivery.record_deliveries import record_deliveries
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.messages import MessageStatus
-from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.domain.system_mail import SystemMailKind
 from guestguard_dagster.local.nats import NatsServer
+from guestguard_dagster.notifications.types.confirmation import CONFIRMATION
 from guestguard_dagster.operations.system_mail import send_waiting_mail
 from guestguard_dagster.senders.base import HandOff
 from guestguard_dagster.senders.picker import pick_senders
@@ -117,7 +117,7 @@ class Writer:
         self.ids[name] = self.insert("message_deliveries", **values)
 
     def notification(self, name: str, sequence: int, **values: Any) -> None:
-        id, guest, kind = uuid4(), self.guest(name), NotificationType.CONFIRMATION
+        id, guest, kind = uuid4(), self.guest(name), CONFIRMATION.type
         payload = {"rsvp_id": name, "response": "attending", "plus_ones": 0, "submitted_at": "2026-01-01T00:00:00Z"}
         self.insert(
             "notifications",
@@ -334,7 +334,7 @@ def test_every_settled_delivery_and_attempt_survives_the_way_up_and_down(
             text("SELECT drain_id, count(*) FROM guestguard.message_deliveries WHERE message_id IS NULL GROUP BY 1")
         )
         assert dict(queues.tuples().all()) == {
-            NotificationType.CONFIRMATION.queue_id: 2,
+            CONFIRMATION.type.queue_id: 2,
             SystemMailKind.REPORT.queue_id: 3,
         }
     assert kept == {before.ids[name]: status for name, status in up.items()}

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from guestguard_dagster.domain.events import Event, Guest
+from guestguard_dagster.notifications.registry import declare_stream
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.streams.access import NatsAccess
 from guestguard_dagster.streams.declaration import StreamDeclaration
@@ -20,16 +21,14 @@ def stream_settings(**more: object) -> dict[str, Any]:
     own = uuid4().hex[:12]
     return {
         "nats_stream": f"STREAM_{own}",
-        "nats_subject_rsvp_confirmed": f"{own}.rsvp.confirmed",
-        "nats_subject_fraud_scored": f"{own}.fraud.scored",
-        "nats_subject_invitation_send": f"{own}.invitation.send",
+        "nats_subject_prefix": own,
         "nats_subject_ledger": f"{own}.ledger",
         **more,
     }
 
 
 def declare(**more: object) -> StreamDeclaration:
-    return StreamDeclaration.from_settings(Settings.model_validate(stream_settings(**more)))
+    return declare_stream(Settings.model_validate(stream_settings(**more)))
 
 
 def connect(url: str, declaration: StreamDeclaration) -> JetStream:

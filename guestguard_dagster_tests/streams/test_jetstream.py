@@ -17,9 +17,12 @@ import pytest
 import trustme
 from nats.js.api import ConsumerConfig, StreamConfig
 
-from guestguard_dagster.domain.notifications import NotificationType
 from guestguard_dagster.local.nats import NatsServer, start_nats
 from guestguard_dagster.local.ports import free_port, is_free, start_on_free_port
+from guestguard_dagster.notifications.registry import TYPES
+from guestguard_dagster.notifications.types.confirmation import CONFIRMATION
+from guestguard_dagster.notifications.types.fraud_alert import FRAUD_ALERT
+from guestguard_dagster.notifications.types.invitation import INVITATION
 from guestguard_dagster.settings import Settings, SettingsInvalid
 from guestguard_dagster.streams.access import NatsAccess
 from guestguard_dagster.streams.declaration import StreamDeclaration, covers
@@ -30,7 +33,7 @@ from guestguard_dagster_tests.crash.waiting import wait_until
 from guestguard_dagster_tests.streams.events import connect, declare
 from guestguard_dagster_tests.streams.operator_mode import OperatorMode
 
-RSVP = NotificationType.CONFIRMATION
+RSVP = CONFIRMATION.type
 SOON = timedelta(seconds=1)
 # Two seconds are promised; the rest is for a busy machine.
 PROMPTLY = 3.0
@@ -51,7 +54,7 @@ def stream(nats_server: NatsServer, declaration: StreamDeclaration) -> Iterator[
 def test_stream_and_consumers_are_made_where_they_are_missing(stream: JetStream) -> None:
     again = stream.survey()
     assert again.drift == ()
-    assert again.backlogs == dict.fromkeys(NotificationType, Backlog(0, 0))
+    assert again.backlogs == dict.fromkeys(TYPES, Backlog(0, 0))
 
 
 def test_a_setup_that_differs_is_reported_and_left_alone(
@@ -71,7 +74,7 @@ def test_a_setup_that_differs_is_reported_and_left_alone(
     with connect(nats_server.url, declaration) as stream:
         drift = stream.survey().drift
         assert stream.survey().drift == drift
-    for kind in (NotificationType.FRAUD_ALERT, NotificationType.INVITATION):
+    for kind in (FRAUD_ALERT.type, INVITATION.type):
         subject = declaration.consumers[kind].subject
         assert f"stream {declaration.name} does not take in {subject}: nothing of it arrives" in drift
     assert f"consumer {consumer.name} has max_deliver 3 where -1 is declared" in drift

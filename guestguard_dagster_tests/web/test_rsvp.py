@@ -11,16 +11,16 @@ from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from guestguard_dagster.domain.events import Event, Guest, RsvpStatus
-from guestguard_dagster.domain.notifications import NotificationType, RsvpConfirmed
 from guestguard_dagster.local.nats import NatsServer
 from guestguard_dagster.local.ports import free_port
+from guestguard_dagster.notifications.registry import declare_stream
+from guestguard_dagster.notifications.types.confirmation import CONFIRMATION, RsvpConfirmed
 from guestguard_dagster.outbox.publishing import publish_waiting
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.outbox import OutboxRepo
 from guestguard_dagster.storage.people.guests import GuestRepo
 from guestguard_dagster.streams.access import NatsAccess
-from guestguard_dagster.streams.declaration import StreamDeclaration
 from guestguard_dagster.streams.errors import StreamFailed
 from guestguard_dagster.streams.jetstream import JetStream
 from guestguard_dagster.web.app import create_app
@@ -64,7 +64,7 @@ def test_an_answer_is_written_down_and_becomes_an_event_that_the_notifier_reads(
     assert _status(database, guest) == (RsvpStatus.ATTENDING, 2)
     assert "You are on the list, with 2 guests of yours" in anonymous.get(answered.headers["location"]).text
     [outgoing] = OutboxRepo(database).waiting()
-    assert outgoing.type is NotificationType.CONFIRMATION
+    assert outgoing.type is CONFIRMATION.type
     event = RsvpConfirmed.read(outgoing.payload)
     assert (event.guest_id, event.event_id, event.response, event.plus_ones) == (
         guest.id,
@@ -154,9 +154,7 @@ def _with_nats(settings: Settings, url: str) -> Settings:
         update={
             "nats_url": SecretStr(url),
             "nats_stream": name,
-            "nats_subject_rsvp_confirmed": f"{name}.rsvp",
-            "nats_subject_fraud_scored": f"{name}.fraud",
-            "nats_subject_invitation_send": f"{name}.invitation",
+            "nats_subject_prefix": name,
         }
     )
 
@@ -164,7 +162,7 @@ def _with_nats(settings: Settings, url: str) -> Settings:
 @pytest.fixture
 def stream(settings: Settings, nats_server: NatsServer) -> Iterator[tuple[Settings, JetStream]]:
     with_nats = _with_nats(settings, nats_server.url)
-    declaration = StreamDeclaration.from_settings(with_nats)
+    declaration = declare_stream(with_nats)
     with JetStream(NatsAccess.from_settings(with_nats), declaration) as jetstream:
         jetstream.survey()
         yield with_nats, jetstream
@@ -176,7 +174,7 @@ def test_the_running_application_publishes_an_answer(
     settings, jetstream = stream
     with TestClient(create_app(settings, database), base_url=ADDRESS, follow_redirects=False) as client:
         assert _answer(client, guest, answer="attending").status_code == 303
-        [message] = jetstream.fetch(NotificationType.CONFIRMATION, size=5, wait=timedelta(seconds=20))
+        [message] = jetstream.fetch(CONFIRMATION.type, size=5, wait=timedelta(seconds=20))
     assert RsvpConfirmed.read(message.arrival.data).guest_id == guest.id
     assert message.arrival.message_id is not None
 
@@ -189,7 +187,7 @@ def test_with_nats_away_answers_wait_and_are_published_once_it_is_back(
         assert _answer(client, guest, answer="attending").status_code == 303
     outbox = OutboxRepo(database)
     with (
-        JetStream(NatsAccess.from_settings(away), StreamDeclaration.from_settings(away)) as nowhere,
+        JetStream(NatsAccess.from_settings(away), declare_stream(away)) as nowhere,
         pytest.raises(StreamFailed),
     ):
         publish_waiting(outbox, nowhere)
@@ -197,4 +195,4 @@ def test_with_nats_away_answers_wait_and_are_published_once_it_is_back(
     assert publish_waiting(outbox, stream[1]) == 1
     assert outbox.waiting() == []
     assert publish_waiting(outbox, stream[1]) == 0
-    assert len(stream[1].fetch(NotificationType.CONFIRMATION, size=5, wait=timedelta(seconds=5))) == 1
+    assert len(stream[1].fetch(CONFIRMATION.type, size=5, wait=timedelta(seconds=5))) == 1

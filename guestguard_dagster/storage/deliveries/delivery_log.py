@@ -74,12 +74,6 @@ class SentToGuest:
     handed_off_at: datetime | None
     settled_at: datetime | None
 
-    @property
-    def label(self) -> str:
-        """What it is, for people."""
-        named = self.kind or self.notification
-        return named.label if named else "Mail"
-
 
 @dataclass(frozen=True, slots=True)
 class NamedGuest:

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -13,18 +13,8 @@ from sqlalchemy import ARRAY, BigInteger, Connection, Row, and_, any_, bindparam
 
 from guestguard_dagster.domain.events import Event, Guest, RsvpStatus, User
 from guestguard_dagster.domain.messages import MessageChannel
-from guestguard_dagster.domain.notifications import (
-    Answered,
-    AnyPayload,
-    Arrival,
-    Identity,
-    NotificationStatus,
-    NotificationType,
-    NotNeeded,
-    RsvpConfirmed,
-    original_of,
-    payload_from,
-)
+from guestguard_dagster.domain.notifications import Arrival, NotificationStatus, NotificationType, original_of
+from guestguard_dagster.domain.payloads import Answered, Identity, Payload
 from guestguard_dagster.storage.database import Database, sql
 from guestguard_dagster.storage.deliveries.batches import BATCH_SIZE
 from guestguard_dagster.storage.ledger.position import settle_what_had_left
@@ -48,12 +38,14 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """An event as it was read, ready to be written down."""
+    """An event as it was read, ready to be written down. `not_needed` says why no mail is made of it, if so."""
 
     arrival: Arrival
-    payload: AnyPayload
+    payload: Payload
     identity: Identity
-    not_needed: NotNeeded | None
+    not_needed: str | None
+    # whether it waits until its guest is known, or for its event alone
+    needs_guest: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +65,7 @@ class Notification:
     stream: str
     sequence: int
     published_at: datetime
-    payload: AnyPayload = field(repr=False)
+    payload: Mapping[str, Any] = field(repr=False)
     created_at: datetime
     updated_at: datetime
 
@@ -83,7 +75,8 @@ class NotificationContext:
     """What the mail of one notification is made of, as known now. `read_at` is the database's clock."""
 
     delivery_id: int
-    payload: AnyPayload = field(repr=False)
+    type: NotificationType
+    payload: Mapping[str, Any] = field(repr=False)
     published_at: datetime
     event: Event
     host: User
@@ -172,16 +165,14 @@ class _Recording:
             event_id, guest_id = each.payload.event_id, each.payload.guest_id
             event_is_here = event_id in events_here
             guest_is_here = event_id is not None and events_of_guests.get(guest_id) == event_id
-            needs_guest = self._kind is not NotificationType.FRAUD_ALERT
-            if each.not_needed is None and not (event_is_here and (guest_is_here or not needs_guest)):
+            if each.not_needed is None and not (event_is_here and (guest_is_here or not each.needs_guest)):
                 fates.append(Fate.UNKNOWN_GUEST)
                 continue
             known.add(each.arrival.key)
             same = earlier[each.identity.key]
-            changes: list[datetime] = []
-            if isinstance(each.payload, RsvpConfirmed):
-                answer, others = each.payload.answered(each.arrival.published_at), answers[each.payload.guest_id]
-                changes = [other.at for other in others if other.differs_from(answer)]
+            answer = each.payload.answered(each.arrival.published_at)
+            others = answers[guest_id]
+            changes = [other.at for other in others if other.differs_from(answer)] if answer else []
             original = original_of(each.identity, each.arrival.published_at, same, changes=changes)
             id = each.arrival.notification_id
             if original is None:
@@ -204,9 +195,9 @@ class _Recording:
                 }
             )
             # What is the same for ever says nothing new; what is the same within a window is said once more.
-            if isinstance(each.payload, RsvpConfirmed) and (original is None or each.identity.window is not None):
+            if answer and guest_id and (original is None or each.identity.window is not None):
                 others.append(answer)
-                self._answers.append(Answer(each.payload.guest_id, answer.response, answer.at, answer.plus_ones))
+                self._answers.append(Answer(guest_id, answer.response, answer.at, answer.plus_ones))
         self._write()
         return fates
 
@@ -258,11 +249,16 @@ class _Recording:
             earlier[row.identity].append((row.published_at, row.id))
         return earlier
 
-    def _answers_of_guests(self) -> defaultdict[UUID, list[Answered]]:
-        """What the guests have answered so far. An event that was published again under its id says nothing new."""
-        answers: defaultdict[UUID, list[Answered]] = defaultdict(list)
-        if self._kind is not NotificationType.CONFIRMATION:
+    def _answers_of_guests(self) -> defaultdict[UUID | None, list[Answered]]:
+        """What the guests have answered so far, where these events tell of answers.
+
+        An event that was published again under its id says nothing new.
+        """
+        answers: defaultdict[UUID | None, list[Answered]] = defaultdict(list)
+        telling = {type(each.payload) for each in self._incoming if each.payload.answered(each.arrival.published_at)}
+        if not telling:
             return answers
+        (payload_class,) = telling
         rows = self._connection.execute(
             sql(
                 "SELECT guest_id, published_at, payload FROM guestguard.notifications "
@@ -272,9 +268,8 @@ class _Recording:
             {"kind": self._kind, "guests": list({each.payload.guest_id for each in self._incoming})},
         )
         for row in rows:
-            payload = payload_from(self._kind, row.payload)
-            if isinstance(payload, RsvpConfirmed):
-                answers[row.guest_id].append(payload.answered(row.published_at))
+            if answer := payload_class.model_validate(row.payload).answered(row.published_at):
+                answers[row.guest_id].append(answer)
         return answers
 
     def _write(self) -> None:
@@ -326,7 +321,7 @@ _STATUS_OF = {
 }
 
 
-def _fate(original: UUID | None, not_needed: NotNeeded | None) -> Fate:
+def _fate(original: UUID | None, not_needed: str | None) -> Fate:
     if original is not None:
         return Fate.DUPLICATE
     return Fate.RECORDED if not_needed is None else Fate.NOT_NEEDED
@@ -342,7 +337,8 @@ def _context(row: Sequence[Any]) -> NotificationContext:
     event, host, guest = take(EVENT_COLUMNS), take(USER_COLUMNS), take(GUEST_COLUMNS)
     return NotificationContext(
         delivery_id=delivery_id,
-        payload=payload_from(kind, payload),
+        type=kind,
+        payload=payload,
         published_at=published_at,
         event=Event(**event),
         host=User(**host),
@@ -352,13 +348,11 @@ def _context(row: Sequence[Any]) -> NotificationContext:
 
 
 def _notification(row: Row[Any]) -> Notification:
-    kind = NotificationType(row.type)
     return Notification(
         **row._asdict()
         | {
-            "type": kind,
+            "type": NotificationType(row.type),
             "channel": MessageChannel(row.channel),
             "status": NotificationStatus(row.status),
-            "payload": payload_from(kind, row.payload),
         }
     )

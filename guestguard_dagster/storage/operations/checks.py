@@ -3,7 +3,7 @@
 Examples carry ids and facts, never an address.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,7 +22,15 @@ LATE = timedelta(minutes=5)
 # A dead run's lease runs out within a minute; then its rows are settled by the next run.
 STUCK = timedelta(minutes=10)
 
-_UNSUBSCRIBED_SPARED = (NotificationType.CONFIRMATION, NotificationType.FRAUD_ALERT)
+
+@dataclass(frozen=True, slots=True)
+class NotificationRecipients:
+    """Which types of notifications go to the host, which to the `guest_email` of their payload (the others go to the
+    address on the guest list), and which an unsubscribe spares."""
+
+    to_host: Collection[NotificationType]
+    to_given_address: Collection[NotificationType]
+    unsubscribed_spared: Collection[NotificationType]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +80,12 @@ class CheckRepo:
             {"since": since},
         )
 
-    def written_to_despite_suppression(self, since: datetime, *, sending_number: str | None) -> Check:
+    def written_to_despite_suppression(
+        self, since: datetime, recipients: NotificationRecipients, *, sending_number: str | None
+    ) -> Check:
         """Deliveries handed off since then to an address that had been suppressed before, within its scope.
 
-        An unsubscribe spares confirmations and warnings to the host. Guests are judged by the address they have now;
-        `sending_number` (E.164) is whose STOPs count.
+        Guests are judged by the address they have now; `sending_number` (E.164) is whose STOPs count.
         """
         return self._check(
             """
@@ -85,8 +94,8 @@ class CheckRepo:
                     d.memo_id IS NULL AND COALESCE(n.type <> ALL(:spared), true) AS follows_unsubscribe,
                     CASE
                         WHEN d.memo_id IS NOT NULL THEN memo.address
-                        WHEN n.type = 'fraud_alert' THEN host.email
-                        WHEN n.type = 'invitation' THEN n.payload ->> 'guest_email'
+                        WHEN n.type = ANY(:to_host) THEN host.email
+                        WHEN n.type = ANY(:to_given_address) THEN n.payload ->> 'guest_email'
                         WHEN d.channel = 'email' THEN g.email
                         ELSE g.phone
                     END AS address, owner.user_id AS host_id
@@ -112,7 +121,9 @@ class CheckRepo:
             {
                 "since": since,
                 "takes": _HAND_OFF_TAKES,
-                "spared": list(_UNSUBSCRIBED_SPARED),
+                "spared": list(recipients.unsubscribed_spared),
+                "to_host": list(recipients.to_host),
+                "to_given_address": list(recipients.to_given_address),
                 "number_scope": for_sending_number(sending_number) if sending_number else None,
             },
         )

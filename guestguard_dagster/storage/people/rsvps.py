@@ -52,8 +52,11 @@ class Invitation:
 
 
 class RsvpRepo:
-    def __init__(self, database: Database) -> None:
+    """Answers are published as events of the type `published_as`."""
+
+    def __init__(self, database: Database, published_as: NotificationType) -> None:
         self._database = database
+        self._published_as = published_as
 
     def by_token(self, rsvp_token: str) -> Invitation | None:
         """The invitation that this token opens, or None."""
@@ -86,7 +89,7 @@ class RsvpRepo:
             record_answers(connection, [Answer(guest.id, status, now, plus_ones)])
             put_in_outbox(
                 connection,
-                NotificationType.CONFIRMATION,
+                self._published_as,
                 {
                     "rsvp_id": str(guest.id),
                     "guest_id": str(guest.id),

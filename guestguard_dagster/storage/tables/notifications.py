@@ -17,7 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from guestguard_dagster.domain.messages import MessageChannel
-from guestguard_dagster.domain.notifications import NotificationStatus, NotificationType
+from guestguard_dagster.domain.notifications import NotificationStatus
 from guestguard_dagster.storage.tables.base import created_at, id_column, instant, metadata, one_of, updated_at
 from guestguard_dagster.storage.tables.people import events, guests
 
@@ -25,6 +25,7 @@ notifications = Table(
     "notifications",
     metadata,
     id_column(),
+    # which types there are is checked by a constraint that migrations keep: a new type comes with one
     Column("type", Text, nullable=False),
     # null where no mail is made of the event and the id names nothing here
     Column("event_id", Uuid, ForeignKey(events.c.id, ondelete="CASCADE"), index=True),
@@ -46,7 +47,6 @@ notifications = Table(
     Column("payload", JSONB, nullable=False),
     created_at(),
     updated_at(),
-    one_of("type", NotificationType),
     one_of("channel", MessageChannel),
     one_of("status", NotificationStatus),
     # The instant too: a stream that is deleted and made anew begins at sequence 1 again.
@@ -74,7 +74,6 @@ dead_letters = Table(
     created_at(),
     instant("replayed_at"),
     instant("dismissed_at"),
-    one_of("type", NotificationType),
     UniqueConstraint("stream", "sequence", "published_at"),
     Index("ix_dead_letters_open", "id", postgresql_where=text("replayed_at IS NULL AND dismissed_at IS NULL")),
 )

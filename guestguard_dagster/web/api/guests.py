@@ -110,7 +110,7 @@ def read_guest_history(
     _guest(services, access, guest_id)
     found = services.follow_up.sent_to_guest(guest_id, after=after, limit=limit)
     return SentPage(
-        items=[SentOut.model_validate(sent) for sent in found],
+        items=[SentOut.of(sent) for sent in found],
         next=found[-1].delivery_id if len(found) == limit else None,
     )
 

@@ -17,7 +17,8 @@ from guestguard_dagster.domain.messages import (
     MessageKind,
     MessageStatus,
 )
-from guestguard_dagster.storage.deliveries.delivery_log import DeliveryRecord, Progress
+from guestguard_dagster.notifications.registry import LABELS
+from guestguard_dagster.storage.deliveries.delivery_log import DeliveryRecord, Progress, SentToGuest
 from guestguard_dagster.web.api.values import Answer, Body, Instant, Phone, Subject, TemplateBody
 
 
@@ -253,6 +254,11 @@ class SentOut(Answer):
     created_at: datetime
     handed_off_at: datetime | None
     settled_at: datetime | None
+
+    @classmethod
+    def of(cls, sent: SentToGuest) -> "SentOut":
+        label = sent.kind.label if sent.kind else LABELS.get(sent.notification or "", "Mail")
+        return cls.made_of(sent, label=label)
 
 
 class SentPage(BaseModel):

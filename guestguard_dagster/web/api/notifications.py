@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from guestguard_dagster.domain.messages import MessageChannel
-from guestguard_dagster.domain.notifications import NotificationStatus, NotificationType
+from guestguard_dagster.domain.notifications import NotificationStatus
+from guestguard_dagster.notifications.registry import LABELS, TYPES
 from guestguard_dagster.storage.notifications.repo import Notification
 from guestguard_dagster.web.access import Editor, Room
 from guestguard_dagster.web.api.values import LARGEST_PAGE, Answer
@@ -21,7 +22,7 @@ class NotificationOut(Answer):
     """`status` is that of its mail; `duplicate` and `skipped` ones had none. `happened_at` is when NATS stored it."""
 
     id: UUID
-    type: NotificationType
+    type: Annotated[str, Field(json_schema_extra={"enum": list(TYPES)})]
     label: str
     guest_id: UUID | None
     guest_name: str | None
@@ -37,7 +38,7 @@ class NotificationOut(Answer):
     def of(cls, notification: Notification, guest_name: str | None) -> "NotificationOut":
         return cls.made_of(
             notification,
-            label=notification.type.label,
+            label=LABELS[notification.type],
             guest_name=guest_name,
             happened_at=notification.published_at,
         )
@@ -55,7 +56,7 @@ def list_notifications(
     after: Annotated[UUID | None, Query(description="`next` of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 100,
 ) -> NotificationPage:
-    """Confirmations, fraud alerts and invitations of the event, the newest first."""
+    """The event's notifications of every type, the newest first."""
     found = services.notifications.list_by_event(access.event.id, after=after, limit=limit, latest_first=True)
     names = services.guests.names_of([each.guest_id for each in found if each.guest_id])
     return NotificationPage(

@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from guestguard_dagster.domain.events import Event, Guest, RsvpStatus
-from guestguard_dagster.domain.notifications import Arrival, NotificationStatus, NotificationType, read_payload
+from guestguard_dagster.domain.notifications import Arrival, NotificationStatus
+from guestguard_dagster.notifications.registry import definition_of
+from guestguard_dagster.notifications.types.confirmation import CONFIRMATION
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.notifications.repo import Fate, Incoming, NotificationRepo
 from guestguard_dagster.storage.people.guests import GuestRepo
@@ -19,13 +21,13 @@ from guestguard_dagster_tests.factories import make_event, make_guests
 from guestguard_dagster_tests.storage.racing import race
 from guestguard_dagster_tests.streams.events import rsvp_confirmed
 
-RSVP = NotificationType.CONFIRMATION
+RSVP = CONFIRMATION.type
 START = datetime(2030, 1, 1, tzinfo=UTC)
 _SEQUENCES = count(1000)
 
 
 def incoming(data: bytes, sequence: int) -> Incoming:
-    payload = read_payload(RSVP, data)
+    payload = definition_of(RSVP).payload.read(data)
     arrival = Arrival("S", "subject", sequence, START + timedelta(seconds=sequence), 1, None, data)
     return Incoming(arrival, payload, payload.identity(None), None)
 
@@ -115,7 +117,7 @@ def test_the_last_word_counts_in_whatever_order_it_arrives(
         # Thirty seconds and some microseconds between them, so that no two are of one instant.
         stored = START + timedelta(seconds=30 * number, microseconds=number)
         submitted = None if before is None else (stored - timedelta(seconds=before)).isoformat()
-        payload = read_payload(RSVP, _answer(guest, event, word, submitted))
+        payload = definition_of(RSVP).payload.read(_answer(guest, event, word, submitted))
         arrival = Arrival("S", "subject", next(_SEQUENCES), stored, 1, None, b"")
         events.append(Incoming(arrival, payload, payload.identity(None), None))
         last_words.append((stored if before is None else min(stored, stored - timedelta(seconds=before)), word))
@@ -146,7 +148,7 @@ def test_a_host_reads_an_events_notifications_page_by_page(database: Database) -
     rest = repo.list_by_event(event.id, after=first[-1].id, limit=3)
     assert [notification.sequence for notification in [*first, *rest]] == [0, 1, 2, 3, 4]
     assert {notification.status for notification in rest} == {NotificationStatus.PENDING}
-    assert rest[-1].payload.guest_id == guests[-1].id
+    assert rest[-1].guest_id == guests[-1].id
     assert repo.list_by_event(uuid4()) == []
 
 

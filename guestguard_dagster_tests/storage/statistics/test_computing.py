@@ -12,6 +12,8 @@ from guestguard_dagster.domain.days import Days
 from guestguard_dagster.domain.deliveries import STORED_STATUSES, DeliveryStatus
 from guestguard_dagster.domain.messages import Message, MessageChannel, MessageStatus
 from guestguard_dagster.domain.notifications import NotificationType
+from guestguard_dagster.notifications.types.confirmation import CONFIRMATION
+from guestguard_dagster.notifications.types.invitation import INVITATION
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.messages.repo import MessageRepo
 from guestguard_dagster.storage.operations.retention import Kept
@@ -166,7 +168,7 @@ def test_a_refresh_leaves_other_days_alone(database: Database, stats: StatsRepo,
 def test_notifications_are_counted_by_their_kind(database: Database, stats: StatsRepo, reader: StatsReader) -> None:
     event = make_event(database)
     [guest] = make_guests(database, event)
-    write_notification(database, event.id, guest.id, NotificationType.CONFIRMATION, created_at=NOON)
+    write_notification(database, event.id, guest.id, CONFIRMATION.type, created_at=NOON)
 
     stats.refresh_messages(DAY)
     stats.refresh_events(DAY)
@@ -183,7 +185,7 @@ def test_an_event_sums_up_its_messages_and_notifications(
 ) -> None:
     message = sent(database, {DeliveryStatus.SENT: 3})
     [guest] = make_guests_of(database, message)
-    write_notification(database, message.event_id, guest, NotificationType.INVITATION, created_at=NOON)
+    write_notification(database, message.event_id, guest, INVITATION.type, created_at=NOON)
     stats.refresh_messages(DAY)
 
     stats.refresh_events(DAY)
