@@ -288,7 +288,7 @@ def _kind(number: int) -> NotificationType:
 
 def _address(number: int) -> str:
     kind = _kind(number)
-    return f"host-{number}@example.com" if kind is FRAUD_ALERT.type else f"guest-{number}@example.com"
+    return f"host-{number}@example.com" if kind == FRAUD_ALERT.type else f"guest-{number}@example.com"
 
 
 def _uuid(what: str, number: int) -> UUID:
@@ -298,7 +298,7 @@ def _uuid(what: str, number: int) -> UUID:
 
 def _party(number: int) -> int:
     """Which event a guest is invited to: a hundred guests share one; a fraud alert's event has a host of its own."""
-    return number if _kind(number) is FRAUD_ALERT.type else number // 100 * 100
+    return number if _kind(number) == FRAUD_ALERT.type else number // 100 * 100
 
 
 def _make_people(database: Database, count: int) -> None:

@@ -238,7 +238,7 @@ def test_the_same_payload_is_one_event_within_its_window_of_jetstream_time(
 ) -> None:
     event = make_event(database)
     (guest,) = make_guests(database, event)
-    data = fraud_scored(guest, event) if kind is FRAUD else invitation_send(guest, event)
+    data = fraud_scored(guest, event) if kind == FRAUD else invitation_send(guest, event)
     start = datetime(2030, 1, 1, tzinfo=UTC)
     fates = [
         _fate(sending, kind, data, sequence, start + after)

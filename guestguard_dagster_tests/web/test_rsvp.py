@@ -64,7 +64,7 @@ def test_an_answer_is_written_down_and_becomes_an_event_that_the_notifier_reads(
     assert _status(database, guest) == (RsvpStatus.ATTENDING, 2)
     assert "You are on the list, with 2 guests of yours" in anonymous.get(answered.headers["location"]).text
     [outgoing] = OutboxRepo(database).waiting()
-    assert outgoing.type is CONFIRMATION.type
+    assert outgoing.type == CONFIRMATION.type
     event = RsvpConfirmed.read(outgoing.payload)
     assert (event.guest_id, event.event_id, event.response, event.plus_ones) == (
         guest.id,
