@@ -158,6 +158,12 @@ def render_template(name: str, **values: object) -> str:
     return _templates().get_template(name).render(values)
 
 
+def render_block(name: str, block: str, **values: object) -> str:
+    """One block of a template that holds several, such as a mail's text and HTML."""
+    template = _templates().get_template(name)
+    return "".join(template.blocks[block](template.new_context(values)))
+
+
 @cache
 def _templates() -> Environment:
     return Environment(
