@@ -75,7 +75,7 @@ def _steady(stage: Stage, rate: int, seconds: int) -> list[float]:
             event = make_big_event(database, rate * seconds)
             guests = _guest_ids(database)
             environ = {"DATABASE_URL": url, "NATS_URL": nats.url, "GUESTGUARD_SECRET_KEY": SECRET_KEY}
-            run = stage.python("benchmarks.drain_run", environ | through_smtp(smtp_port))
+            run = stage.python("benchmarks.event_run", environ | through_smtp(smtp_port))
             try:
                 _wait_until_ready(run)
                 with JetStream(NatsAccess.from_settings(settings), declare_stream(settings)) as stream:

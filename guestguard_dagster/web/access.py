@@ -24,7 +24,7 @@ _cookie = APIKeyCookie(
     name="guestguard_session", auto_error=False, description=f"the page's session; changes need {CSRF_HEADER} as well"
 )
 
-Room = Annotated[Services, Depends(services_of)]
+AppServices = Annotated[Services, Depends(services_of)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def require_csrf_token(request: Request, services: Services, session: Session) -
 
 def signed_in(
     request: Request,
-    services: Room,
+    services: AppServices,
     _documented_bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     _documented_cookie: Annotated[str | None, Depends(_cookie)],
 ) -> Caller:
@@ -109,7 +109,7 @@ def at_least(needed: CollaboratorRole) -> Callable[..., EventAccess]:
     """A dependency: the event of the path. One that is not the caller's does not exist for them (404)."""
 
     def check(
-        event_id: Annotated[UUID, Path(description="the event's id")], caller: SignedIn, services: Room
+        event_id: Annotated[UUID, Path(description="the event's id")], caller: SignedIn, services: AppServices
     ) -> EventAccess:
         found = services.access.event_for(event_id, caller.user.id)
         if found is None:

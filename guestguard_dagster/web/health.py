@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from guestguard_dagster.storage.migrate import current_revision, newest_revision
-from guestguard_dagster.web.access import Room
+from guestguard_dagster.web.access import AppServices
 from guestguard_dagster.web.problems import ApiProblem, public_problems
 
 router = APIRouter(tags=["health"])
@@ -21,7 +21,7 @@ def is_alive() -> Health:
 
 
 @router.get("/readyz", responses=public_problems())
-def is_ready(services: Room) -> Health:
+def is_ready(services: AppServices) -> Health:
     """The database can be reached, and has the tables that this code needs."""
     services.database.now()
     found, needed = current_revision(services.database), newest_revision()

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from guestguard_dagster.storage.providers.rates import RateRepo
-from guestguard_dagster.web.access import Room, SignedIn
+from guestguard_dagster.web.access import AppServices, SignedIn
 from guestguard_dagster.web.problems import ApiProblem, problem_response
 
 LARGEST_BODY = 256 * 1024
@@ -35,12 +35,12 @@ def reserve(rates: RateRepo, key: str, *, per_second: float, burst: timedelta) -
         )
 
 
-def writes(caller: SignedIn, services: Room) -> None:
+def writes(caller: SignedIn, services: AppServices) -> None:
     """A dependency of every endpoint that changes something."""
     reserve(services.rates, f"write:{caller.user.id}", per_second=_WRITES_PER_SECOND, burst=_WRITE_BURST)
 
 
-def sends_at_once(caller: SignedIn, services: Room) -> None:
+def sends_at_once(caller: SignedIn, services: AppServices) -> None:
     """A dependency of the endpoints that send at once."""
     reserve(services.rates, f"test:{caller.user.id}", per_second=_TESTS_PER_SECOND, burst=_TEST_BURST)
 

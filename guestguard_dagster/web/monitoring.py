@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from guestguard_dagster.operations.health import Level, examine
 from guestguard_dagster.operations.metrics import CONTENT_TYPE, exposition
 from guestguard_dagster.storage.database import DatabaseFailed
-from guestguard_dagster.web.access import Room, bearer_token, identify
+from guestguard_dagster.web.access import AppServices, bearer_token, identify
 from guestguard_dagster.web.auth import TokenInvalid
 from guestguard_dagster.web.problems import ApiProblem
 from guestguard_dagster.web.services import Services
@@ -18,7 +18,7 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/health")
-def health(request: Request, services: Room) -> JSONResponse:
+def health(request: Request, services: AppServices) -> JSONResponse:
     """The level of every finding, with 503 when one is an error; for operators, what is so and what to do."""
     found = examine(services.database, services.settings)
     status = 503 if found.level is Level.ERROR else 200
@@ -26,7 +26,7 @@ def health(request: Request, services: Room) -> JSONResponse:
 
 
 @router.get("/metrics")
-def metrics(request: Request, services: Room) -> PlainTextResponse:
+def metrics(request: Request, services: AppServices) -> PlainTextResponse:
     """For Prometheus, with METRICS_TOKEN as its bearer token, or an operator's. Raises ApiProblem 401."""
     if not (_has_metrics_token(request, services) or _is_operator(request, services)):
         raise ApiProblem(

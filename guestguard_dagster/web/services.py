@@ -12,7 +12,7 @@ from guestguard_dagster.senders.picker import Senders, pick_senders
 from guestguard_dagster.senders.ses.sns import SnsTopic
 from guestguard_dagster.settings import Settings
 from guestguard_dagster.storage.database import Database
-from guestguard_dagster.storage.deliveries.delivery_log import FollowUpRepo
+from guestguard_dagster.storage.deliveries.delivery_log import DeliveryLogRepo
 from guestguard_dagster.storage.messages.repo import MessageRepo
 from guestguard_dagster.storage.notifications.repo import NotificationRepo
 from guestguard_dagster.storage.operations.idempotency import IdempotencyRepo
@@ -50,7 +50,7 @@ class Services:
     breakers: BreakerRepo
     callbacks: CallbackRepo
     events: EventRepo
-    follow_up: FollowUpRepo
+    delivery_log: DeliveryLogRepo
     guests: GuestRepo
     idempotency: IdempotencyRepo
     installation: InstallationRepo
@@ -78,7 +78,7 @@ class Services:
             breakers=BreakerRepo(database),
             callbacks=CallbackRepo(database),
             events=EventRepo(database),
-            follow_up=FollowUpRepo(database),
+            delivery_log=DeliveryLogRepo(database),
             guests=GuestRepo(database),
             idempotency=IdempotencyRepo(database),
             installation=InstallationRepo(database),

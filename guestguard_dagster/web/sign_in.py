@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import RedirectResponse, Response
 
-from guestguard_dagster.web.access import Room, SignedIn
+from guestguard_dagster.web.access import AppServices, SignedIn
 from guestguard_dagster.web.api.values import Body
 from guestguard_dagster.web.auth import SESSION_LASTS, Identity, TokenInvalid
 from guestguard_dagster.web.forms import form_fields
@@ -38,7 +38,7 @@ class SessionOut(BaseModel):
 
 
 @router.get("/session", responses=problems())
-def read_session(caller: SignedIn, services: Room) -> SessionOut:
+def read_session(caller: SignedIn, services: AppServices) -> SessionOut:
     """Who calls, and the CSRF token of the session."""
     return SessionOut(
         user_id=caller.user.id,
@@ -50,7 +50,7 @@ def read_session(caller: SignedIn, services: Room) -> SessionOut:
 
 
 @router.post("/session", status_code=204, responses=problems(403))
-def open_session(request: Request, services: Room, given: TokenIn) -> Response:
+def open_session(request: Request, services: AppServices, given: TokenIn) -> Response:
     """Sign in with a token: sets the session cookie."""
     _require_own_page(request, services)
     response = Response(status_code=204)
@@ -59,7 +59,7 @@ def open_session(request: Request, services: Room, given: TokenIn) -> Response:
 
 
 @router.delete("/session", status_code=204, responses=problems(403))
-def close_session(_caller: SignedIn, services: Room) -> Response:
+def close_session(_caller: SignedIn, services: AppServices) -> Response:
     """Sign out: the cookie is deleted."""
     response = Response(status_code=204)
     response.delete_cookie(services.sessions.cookie_name, path=_ROOT, secure=services.sessions.is_secure)
@@ -68,7 +68,7 @@ def close_session(_caller: SignedIn, services: Room) -> Response:
 
 @router.get("/sign-in", include_in_schema=False)
 def show_sign_in(
-    services: Room,
+    services: AppServices,
     key: Annotated[str, Query(max_length=200)] = "",
     goal: Annotated[str, Query(alias="next", max_length=500)] = _ROOT,
 ) -> Response:
@@ -80,7 +80,7 @@ def show_sign_in(
 
 
 @router.post("/sign-in", include_in_schema=False)
-async def sign_in(request: Request, services: Room) -> Response:
+async def sign_in(request: Request, services: AppServices) -> Response:
     """A form with a token, from our own page or from the one where hosts sign in."""
     _require_own_page(request, services)
     fields = await form_fields(request)

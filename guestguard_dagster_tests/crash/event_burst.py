@@ -1,4 +1,4 @@
-"""A burst of events with duplicates and nonsense among them, while NATS is restarted and drains are killed.
+"""A burst of events with duplicates and nonsense among them, while NATS is restarted and event runs are killed.
 
 Every event of the burst is for an address of its own, so that mails can be held against events one by one.
 """
@@ -36,7 +36,7 @@ from guestguard_dagster_tests.crash.providers import Access
 from guestguard_dagster_tests.crash.worker import DrainOrder, Worker
 from guestguard_dagster_tests.streams.events import go_time
 
-# Points at which a drain is killed: rows are `sending`, and something may or may not have left.
+# Points at which an event run is killed: rows are `sending`, and something may or may not have left.
 _INSIDE_HAND_OFFS = (Point.BEFORE_CALL, Point.PERMITTED, Point.AFTER_CALL)
 _DUPLICATES, _MALFORMED = 0.05, 0.01
 _PUBLISHED_AT_ONCE = 1000
@@ -103,7 +103,7 @@ def make_burst(database: Database, count: int, seed: int) -> Burst:
 
 @dataclass
 class BurstStage:
-    """The burst's database, provider and NATS server, and the drains that work it off."""
+    """The burst's database, provider and NATS server, and the event runs that work it off."""
 
     database: Database
     server: Loopback
@@ -183,7 +183,7 @@ class BurstStage:
 
 
 class _Work:
-    """One drain for each type at any time, as the sensor would launch them; some are killed, NATS is restarted."""
+    """One event run for each type at any time, as the sensor would launch them; some are killed, NATS is restarted."""
 
     def __init__(
         self, stage: BurstStage, nats: NatsServer, burst: Burst, *, kills: int, restarts: int, seed: int
@@ -240,7 +240,7 @@ class _Work:
                 nats_url=self.nats.url,
                 declaration=self._stage.declaration,
                 kind=kind,
-                run_id=f"drain-{self._runs}",
+                run_id=f"events-{self._runs}",
                 lease_seconds=self._stage.lease_seconds,
                 linger_seconds=self._stage.linger_seconds,
                 stop=stop,
@@ -248,7 +248,7 @@ class _Work:
         )
 
     def _kill_one_inside_its_hand_off(self) -> bool:
-        """A drain of confirmations dies at a point inside a hand-off; False when it found too little to hand off."""
+        """An event run of confirmations dies at a point inside a hand-off; False when it found too little to hand off."""
         point = _INSIDE_HAND_OFFS[self.kills % len(_INSIDE_HAND_OFFS)]
         self._workers.pop(CONFIRMATION.type).kill()
         victim = self._start(CONFIRMATION.type, Stop(point, passes=self._random.randrange(3)))
@@ -259,7 +259,7 @@ class _Work:
         finally:
             victim.kill()
         self.kills += 1
-        self._stage.tell(f"killed a drain {point}, after {self._mails():,} mails")
+        self._stage.tell(f"killed an event run {point}, after {self._mails():,} mails")
         return True
 
     def _restart_nats(self) -> None:

@@ -1,4 +1,4 @@
-"""A small burst of events, NATS restarted, drains killed. The large one: `python -m benchmarks.event_burst`."""
+"""A small burst of events, NATS restarted, event runs killed. The large one: `python -m benchmarks.event_burst`."""
 
 from pathlib import Path
 

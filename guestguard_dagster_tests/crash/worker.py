@@ -60,7 +60,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class DrainOrder:
-    """What one drain of events is to do. With a `stop` it waits there until its gate is opened."""
+    """What one event run of events is to do. With a `stop` it waits there until its gate is opened."""
 
     database_url: str = field(repr=False)
     access: Access

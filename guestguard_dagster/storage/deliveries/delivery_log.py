@@ -89,7 +89,7 @@ class Unreachable:
     suppressed: tuple[NamedGuest, ...]
 
 
-class FollowUpRepo:
+class DeliveryLogRepo:
     def __init__(self, database: Database) -> None:
         self._database = database
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path
 
 from guestguard_dagster.domain.events import Collaborator, CollaboratorRole
 from guestguard_dagster.storage.errors import CollaboratorNotFound, OwnerStays
-from guestguard_dagster.web.access import EventAccess, Owner, Room, Viewer
+from guestguard_dagster.web.access import AppServices, EventAccess, Owner, Viewer
 from guestguard_dagster.web.api.event_schemas import (
     CollaboratorList,
     CollaboratorOut,
@@ -28,14 +28,14 @@ UserId = Annotated[UUID, Path(description="the collaborator's user id")]
 
 
 @router.get("", responses=problems(404))
-def list_collaborators(access: Viewer, services: Room) -> CollaboratorList:
+def list_collaborators(access: Viewer, services: AppServices) -> CollaboratorList:
     """Everybody who works on the event, in the order they joined."""
     found = services.events.collaborators(access.event.id)
     return CollaboratorList(items=[CollaboratorOut.of(each) for each in found])
 
 
 @router.post("", status_code=201, responses=problems(403, 404, 409), dependencies=[Depends(writes)])
-def add_collaborator(access: Owner, services: Room, new: NewCollaborator) -> CollaboratorOut:
+def add_collaborator(access: Owner, services: AppServices, new: NewCollaborator) -> CollaboratorOut:
     """Let somebody work on the event. Somebody who does already gets the new role."""
     _require_below_owner(new.role)
     present = services.events.collaborators(access.event.id)
@@ -49,7 +49,7 @@ def add_collaborator(access: Owner, services: Room, new: NewCollaborator) -> Col
 
 
 @router.patch("/{user_id}", responses=problems(403, 404, 409), dependencies=[Depends(writes)])
-def change_role(access: Owner, services: Room, user_id: UserId, change: RoleChange) -> CollaboratorOut:
+def change_role(access: Owner, services: AppServices, user_id: UserId, change: RoleChange) -> CollaboratorOut:
     """Make a collaborator an editor or a viewer."""
     _require_below_owner(change.role)
     services.events.change_role(access.event.id, user_id, change.role)
@@ -57,7 +57,7 @@ def change_role(access: Owner, services: Room, user_id: UserId, change: RoleChan
 
 
 @router.delete("/{user_id}", responses=problems(403, 404, 409), dependencies=[Depends(writes)])
-def remove_collaborator(access: Owner, services: Room, user_id: UserId) -> CollaboratorList:
+def remove_collaborator(access: Owner, services: AppServices, user_id: UserId) -> CollaboratorList:
     """Let a collaborator work on the event no more; answers with those who still do."""
     services.events.remove_collaborator(access.event.id, user_id)
     return list_collaborators(access, services)

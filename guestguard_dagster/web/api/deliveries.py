@@ -11,7 +11,7 @@ from starlette.responses import StreamingResponse
 
 from guestguard_dagster.domain.deliveries import DeliveryStatus
 from guestguard_dagster.storage.errors import MessageNotFound
-from guestguard_dagster.web.access import Editor, EventAccess, Room
+from guestguard_dagster.web.access import AppServices, Editor, EventAccess
 from guestguard_dagster.web.api.message_schemas import DeliveryOut, DeliveryPage
 from guestguard_dagster.web.api.values import LARGEST_PAGE
 from guestguard_dagster.web.problems import problems
@@ -31,7 +31,7 @@ Outcomes = Annotated[list[DeliveryStatus] | None, Query(description="only these;
 @router.get("/deliveries", responses=problems(403, 404))
 def list_deliveries(
     access: Editor,
-    services: Room,
+    services: AppServices,
     message_id: MessageId,
     outcome: Outcomes = None,
     after: Annotated[int, Query(ge=0, le=2**63 - 1, description="`next` of the page before")] = 0,
@@ -40,7 +40,7 @@ def list_deliveries(
     """The message's recipients and what became of each."""
     _require_of_event(services, access, message_id)
     wanted = outcome or tuple(DeliveryStatus)
-    found = services.follow_up.deliveries_of(message_id, statuses=wanted, after=after, limit=limit)
+    found = services.delivery_log.deliveries_of(message_id, statuses=wanted, after=after, limit=limit)
     return DeliveryPage.of(found, limit)
 
 
@@ -53,7 +53,7 @@ def list_deliveries(
     },
 )
 def export_deliveries(
-    access: Editor, services: Room, message_id: MessageId, outcome: Outcomes = None
+    access: Editor, services: AppServices, message_id: MessageId, outcome: Outcomes = None
 ) -> StreamingResponse:
     """All of the message's recipients as a CSV file."""
     _require_of_event(services, access, message_id)
@@ -65,7 +65,7 @@ def export_deliveries(
 def _csv_lines(services: Services, message_id: UUID, statuses: Collection[DeliveryStatus]) -> Iterator[str]:
     yield _csv_text([_CSV_COLUMNS])
     after = 0
-    while page := services.follow_up.deliveries_of(message_id, statuses=statuses, after=after, limit=_CSV_PAGE):
+    while page := services.delivery_log.deliveries_of(message_id, statuses=statuses, after=after, limit=_CSV_PAGE):
         yield _csv_text([_cell(getattr(record, name)) for name in _CSV_COLUMNS] for record in page)
         after = page[-1].delivery_id
 

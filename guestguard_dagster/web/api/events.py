@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 
 from guestguard_dagster.domain.events import CollaboratorRole, EventBranding, EventDraft
-from guestguard_dagster.web.access import Editor, Owner, Room, SignedIn, Viewer
+from guestguard_dagster.web.access import AppServices, Editor, Owner, SignedIn, Viewer
 from guestguard_dagster.web.api.event_schemas import BrandingValues, EventEdit, EventOut, EventPage, NewEvent
 from guestguard_dagster.web.api.values import LARGEST_PAGE
 from guestguard_dagster.web.idempotency import IdempotentRoute
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/events", tags=["events"], route_class=IdempotentRout
 @router.get("", responses=problems())
 def list_events(
     caller: SignedIn,
-    services: Room,
+    services: AppServices,
     after: Annotated[UUID | None, Query(description="`next` of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 100,
 ) -> EventPage:
@@ -33,7 +33,7 @@ def list_events(
 
 
 @router.post("", status_code=201, responses=problems(403, 409), dependencies=[Depends(writes)])
-def create_event(caller: SignedIn, services: Room, new: NewEvent) -> EventOut:
+def create_event(caller: SignedIn, services: AppServices, new: NewEvent) -> EventOut:
     """Create an event with its four reminders. The caller becomes its owner."""
     event = services.events.create(_fitting(new.draft), caller.user.id)
     return EventOut.of(event, CollaboratorRole.OWNER)
@@ -46,7 +46,7 @@ def read_event(access: Viewer) -> EventOut:
 
 
 @router.patch("/{event_id}", responses=problems(403, 404, 409), dependencies=[Depends(writes)])
-def edit_event(access: Editor, services: Room, edit: EventEdit) -> EventOut:
+def edit_event(access: Editor, services: AppServices, edit: EventEdit) -> EventOut:
     """Change an event. A new start or zone moves its unsent reminders along."""
     draft = _fitting(lambda: edit.draft_for(access.event))
     event = services.events.update(access.event.id, draft, seen_updated_at=edit.updated_at)
@@ -54,7 +54,7 @@ def edit_event(access: Editor, services: Room, edit: EventEdit) -> EventOut:
 
 
 @router.post("/{event_id}/cancel", responses=problems(403, 404, 409), dependencies=[Depends(writes)])
-def cancel_event(access: Owner, services: Room) -> EventOut:
+def cancel_event(access: Owner, services: AppServices) -> EventOut:
     """Cancel an event, its reminders, and its broadcasts but for those that are meant to survive this."""
     return EventOut.of(services.events.cancel(access.event.id), access.role)
 
@@ -66,7 +66,7 @@ def read_branding(access: Viewer) -> BrandingValues:
 
 
 @router.put("/{event_id}/branding", responses=problems(403, 404, 409), dependencies=[Depends(writes)])
-def change_branding(access: Editor, services: Room, values: BrandingValues) -> BrandingValues:
+def change_branding(access: Editor, services: AppServices, values: BrandingValues) -> BrandingValues:
     """Let mails that leave from now on look like this."""
     services.events.set_branding(access.event.id, EventBranding(**values.model_dump()))
     return values

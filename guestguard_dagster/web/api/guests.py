@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from guestguard_dagster.domain.events import Guest, GuestDraft
 from guestguard_dagster.domain.messages import MessageAudience
 from guestguard_dagster.storage.errors import EventCancelled, GuestNotFound
-from guestguard_dagster.web.access import Editor, EventAccess, Room
+from guestguard_dagster.web.access import AppServices, Editor, EventAccess
 from guestguard_dagster.web.api.event_schemas import GuestEdit, GuestOut, GuestPage, ImportOut, NewGuest
 from guestguard_dagster.web.api.guest_file import GuestFile, read_guest_file
 from guestguard_dagster.web.api.message_schemas import SentOut, SentPage
@@ -28,7 +28,7 @@ GuestId = Annotated[UUID, Path(description="the guest's id")]
 @router.get("", responses=problems(403, 404))
 def list_guests(
     access: Editor,
-    services: Room,
+    services: AppServices,
     audience: MessageAudience = MessageAudience.EVERYONE,
     after: Annotated[UUID | None, Query(description="`next` of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 100,
@@ -41,7 +41,7 @@ def list_guests(
 
 
 @router.post("", status_code=201, responses=problems(403, 404, 409), dependencies=[Depends(writes)])
-def add_guest(access: Editor, services: Room, new: NewGuest) -> GuestOut:
+def add_guest(access: Editor, services: AppServices, new: NewGuest) -> GuestOut:
     """Put one guest on the list."""
     _require_not_cancelled(access)
     draft = GuestDraft(new.name, new.email, new.phone, new.rsvp_status)
@@ -64,7 +64,7 @@ async def _posted_file(request: Request) -> bytes:
     dependencies=[Depends(writes)],
     openapi_extra={"requestBody": {"required": True, "content": {_CSV: {"schema": {"type": "string"}}}}},
 )
-def import_guests(access: Editor, services: Room, content: Annotated[bytes, Depends(_posted_file)]) -> ImportOut:
+def import_guests(access: Editor, services: AppServices, content: Annotated[bytes, Depends(_posted_file)]) -> ImportOut:
     """Add the guests of a CSV file: all of them, or, when any line cannot be used, none.
 
     The first line names the columns: `name`, and any of `email`, `phone`, `rsvp`. Guests whose email address is on the
@@ -77,7 +77,7 @@ def import_guests(access: Editor, services: Room, content: Annotated[bytes, Depe
 
 
 @router.patch("/{guest_id}", responses=problems(403, 404), dependencies=[Depends(writes)])
-def correct_guest(access: Editor, services: Room, guest_id: GuestId, edit: GuestEdit) -> GuestOut:
+def correct_guest(access: Editor, services: AppServices, guest_id: GuestId, edit: GuestEdit) -> GuestOut:
     """Correct a guest's name and addresses. What leaves from now on goes there."""
     guest = _guest(services, access, guest_id)
     given = edit.model_fields_set
@@ -91,7 +91,7 @@ def correct_guest(access: Editor, services: Room, guest_id: GuestId, edit: Guest
 
 
 @router.delete("/{guest_id}", responses=problems(403, 404), dependencies=[Depends(writes)])
-def remove_guest(access: Editor, services: Room, guest_id: GuestId) -> GuestOut:
+def remove_guest(access: Editor, services: AppServices, guest_id: GuestId) -> GuestOut:
     """Take a guest off the list. What was sent to them stays on record."""
     _guest(services, access, guest_id)
     services.guests.remove(guest_id)
@@ -101,14 +101,14 @@ def remove_guest(access: Editor, services: Room, guest_id: GuestId) -> GuestOut:
 @router.get("/{guest_id}/messages", responses=problems(403, 404))
 def read_guest_history(
     access: Editor,
-    services: Room,
+    services: AppServices,
     guest_id: GuestId,
     after: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="`next` of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 100,
 ) -> SentPage:
     """Everything that was ever sent to a guest, with its outcome, the newest first."""
     _guest(services, access, guest_id)
-    found = services.follow_up.sent_to_guest(guest_id, after=after, limit=limit)
+    found = services.delivery_log.sent_to_guest(guest_id, after=after, limit=limit)
     return SentPage(
         items=[SentOut.of(sent) for sent in found],
         next=found[-1].delivery_id if len(found) == limit else None,

@@ -18,7 +18,7 @@ from guestguard_dagster.domain.messages import (
     MessageStatus,
 )
 from guestguard_dagster.storage.errors import MessageNotFound, MessageNotHoldable
-from guestguard_dagster.web.access import Editor, EventAccess, Room, Viewer
+from guestguard_dagster.web.access import AppServices, Editor, EventAccess, Viewer
 from guestguard_dagster.web.api.message_schemas import (
     EditMode,
     MessageDetail,
@@ -54,7 +54,7 @@ MessageId = Annotated[UUID, Path(description="the message's id")]
 @router.get("", responses=problems(404))
 def list_messages(
     access: Viewer,
-    services: Room,
+    services: AppServices,
     status: Annotated[list[MessageStatus] | None, Query(description="only these; else all")] = None,
     order: Annotated[Literal["soonest", "latest"], Query(description="by send_at")] = "soonest",
     after: Annotated[UUID | None, Query(description="`next` of the page before")] = None,
@@ -76,7 +76,7 @@ def list_messages(
 
 
 @router.post("", status_code=201, responses=problems(403, 404, 409), dependencies=[Depends(writes)])
-def create_message(access: Editor, services: Room, new: NewMessage) -> MessageOut:
+def create_message(access: Editor, services: AppServices, new: NewMessage) -> MessageOut:
     """Write a broadcast: as a draft, scheduled, or to be sent now (it starts within about 40 seconds)."""
     _require_not_past(services, new.send_at)
     draft = MessageDraft(
@@ -96,14 +96,14 @@ def create_message(access: Editor, services: Room, new: NewMessage) -> MessageOu
 @router.get("/recipient-count", responses=problems(404))
 def count_recipients(
     access: Viewer,
-    services: Room,
+    services: AppServices,
     audience: MessageAudience = MessageAudience.EVERYONE,
     channel: MessageChannel = MessageChannel.EMAIL,
 ) -> RecipientCountOut:
     """How many guests would receive a message now, and who would not: no address, or suppressed."""
     number = services.senders.sending_number
     count = services.messages.count_recipients(access.event.id, audience, channel, sending_number=number)
-    left_out = services.follow_up.unreachable(
+    left_out = services.delivery_log.unreachable(
         access.event.id, audience, channel, sending_number=number, limit=_MOST_NAMED
     )
     return RecipientCountOut(
@@ -120,19 +120,19 @@ def count_recipients(
 
 
 @router.get("/{message_id}", responses=problems(404))
-def read_message(access: Viewer, services: Room, message_id: MessageId) -> MessageDetail:
+def read_message(access: Viewer, services: AppServices, message_id: MessageId) -> MessageDetail:
     """One message, with progress, rate and time left while it is sending."""
     message = _message(services, access, message_id)
     detail = MessageDetail(**dict(_with_outcomes(services, message)))
     if message.status is MessageStatus.SENDING:
-        detail.progress = progress_out(services.follow_up.progress_of(message_id))
+        detail.progress = progress_out(services.delivery_log.progress_of(message_id))
     if access.caller.is_operator:
         detail.runs = [_run_link(services, run_id) for run_id in services.runs.runs_of(message_id)]
     return detail
 
 
 @router.patch("/{message_id}", responses=problems(403, 404, 409), dependencies=[Depends(writes)])
-def edit_message(access: Editor, services: Room, message_id: MessageId, edit: MessageEdit) -> MessageOut:
+def edit_message(access: Editor, services: AppServices, message_id: MessageId, edit: MessageEdit) -> MessageOut:
     """Change a draft or scheduled message. Refused once it is sending or cancelled, or when it has changed since."""
     _message(services, access, message_id)
     _require_not_past(services, edit.send_at)
@@ -149,14 +149,14 @@ def edit_message(access: Editor, services: Room, message_id: MessageId, edit: Me
 
 
 @router.delete("/{message_id}", responses=problems(403, 404, 409), dependencies=[Depends(writes)])
-def cancel_message(access: Editor, services: Room, message_id: MessageId) -> MessageOut:
+def cancel_message(access: Editor, services: AppServices, message_id: MessageId) -> MessageOut:
     """Cancel a draft or scheduled message. It stays on record as cancelled."""
     _message(services, access, message_id)
     return MessageOut.of(services.messages.cancel(message_id), None)
 
 
 @router.post("/{message_id}/send-now", responses=problems(403, 404, 409), dependencies=[Depends(writes)])
-def send_now(access: Editor, services: Room, message_id: MessageId, wish: SendNow | None = None) -> MessageOut:
+def send_now(access: Editor, services: AppServices, message_id: MessageId, wish: SendNow | None = None) -> MessageOut:
     """Let a draft or scheduled message leave now: within about 40 seconds, and it can be cancelled until then.
 
     One that is on hold is refused (`message_held`): it would not leave. Resume it first.
@@ -167,7 +167,7 @@ def send_now(access: Editor, services: Room, message_id: MessageId, wish: SendNo
 
 
 @router.post("/{message_id}/stop", responses=problems(403, 404, 409), dependencies=[Depends(writes)])
-def stop_message(access: Editor, services: Room, message_id: MessageId) -> MessageOut:
+def stop_message(access: Editor, services: AppServices, message_id: MessageId) -> MessageOut:
     """Stop a sending message: what has not left yet waits until somebody resumes it. Stopping twice changes nothing."""
     message = _message(services, access, message_id)
     if message.status is not MessageStatus.SENDING:
@@ -178,14 +178,16 @@ def stop_message(access: Editor, services: Room, message_id: MessageId) -> Messa
 
 
 @router.post("/{message_id}/resume", responses=problems(403, 404, 409), dependencies=[Depends(writes)])
-def resume_message(access: Editor, services: Room, message_id: MessageId) -> MessageOut:
+def resume_message(access: Editor, services: AppServices, message_id: MessageId) -> MessageOut:
     """Let a stopped message go on."""
     _message(services, access, message_id)
     return _with_outcomes(services, services.messages.resume(message_id))
 
 
 @router.post("/{message_id}/retry-failed", responses=problems(403, 404, 409), dependencies=[Depends(writes)])
-def retry_failed(access: Editor, services: Room, message_id: MessageId, which: RetryRequest | None = None) -> RetryOut:
+def retry_failed(
+    access: Editor, services: AppServices, message_id: MessageId, which: RetryRequest | None = None
+) -> RetryOut:
     """Try the failed recipients again that can be: not those whom a provider refused for good.
 
     Refused (`message_too_late`) when nothing would leave any more: the event has started, or a reminder's words no

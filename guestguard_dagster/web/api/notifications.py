@@ -11,7 +11,7 @@ from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.notifications import NotificationStatus
 from guestguard_dagster.notifications.registry import LABELS, TYPES
 from guestguard_dagster.storage.notifications.repo import Notification
-from guestguard_dagster.web.access import Editor, Room
+from guestguard_dagster.web.access import AppServices, Editor
 from guestguard_dagster.web.api.values import LARGEST_PAGE, Answer
 from guestguard_dagster.web.problems import problems
 
@@ -52,7 +52,7 @@ class NotificationPage(BaseModel):
 @router.get("", responses=problems(403, 404))
 def list_notifications(
     access: Editor,
-    services: Room,
+    services: AppServices,
     after: Annotated[UUID | None, Query(description="`next` of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 100,
 ) -> NotificationPage:

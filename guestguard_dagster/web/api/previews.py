@@ -13,7 +13,7 @@ from guestguard_dagster.previews.previews import PREVIEW_GUEST, PreviewRefused, 
 from guestguard_dagster.rendering.mail import RenderedMail
 from guestguard_dagster.rendering.sms import TextTooLong, sms_segments
 from guestguard_dagster.storage.errors import GuestNotFound, MessageNotFound
-from guestguard_dagster.web.access import Editor, EventAccess, Room
+from guestguard_dagster.web.access import AppServices, Editor, EventAccess
 from guestguard_dagster.web.api.message_schemas import (
     PreviewOut,
     PreviewRequest,
@@ -32,21 +32,21 @@ MessageId = Annotated[UUID, Path(description="the message's id")]
 
 
 @router.post("/preview", responses=problems(403, 404), dependencies=[Depends(writes)])
-def preview_text(access: Editor, services: Room, wish: PreviewRequest) -> PreviewOut:
+def preview_text(access: Editor, services: AppServices, wish: PreviewRequest) -> PreviewOut:
     """A text as it is being written, as a guest would get it."""
     return _preview(services, access, wish, None)
 
 
 @router.post("/{message_id}/preview", responses=problems(403, 404), dependencies=[Depends(writes)])
 def preview_message(
-    access: Editor, services: Room, message_id: MessageId, wish: PreviewRequest | None = None
+    access: Editor, services: AppServices, message_id: MessageId, wish: PreviewRequest | None = None
 ) -> PreviewOut:
     """A saved message, with changes that are not saved yet, as a guest would get it."""
     return _preview(services, access, wish or PreviewRequest(), _message(services, access, message_id))
 
 
 @router.post("/test-send", responses=problems(403, 404, 409), dependencies=[Depends(writes), Depends(sends_at_once)])
-def send_test_of_text(access: Editor, services: Room, wish: SendTestRequest) -> SendTestOut:
+def send_test_of_text(access: Editor, services: AppServices, wish: SendTestRequest) -> SendTestOut:
     """Send a text as it is being written to oneself."""
     return _send_test(services, access, wish, None)
 
@@ -55,7 +55,7 @@ def send_test_of_text(access: Editor, services: Room, wish: SendTestRequest) -> 
     "/{message_id}/test-send", responses=problems(403, 404, 409), dependencies=[Depends(writes), Depends(sends_at_once)]
 )
 def send_test_of_message(
-    access: Editor, services: Room, message_id: MessageId, wish: SendTestRequest | None = None
+    access: Editor, services: AppServices, message_id: MessageId, wish: SendTestRequest | None = None
 ) -> SendTestOut:
     """Send a saved message, with changes that are not saved yet, to oneself."""
     return _send_test(services, access, wish or SendTestRequest(), _message(services, access, message_id))

@@ -15,7 +15,7 @@ from guestguard_dagster.domain.messages import MessageAudience, MessageChannel
 from guestguard_dagster.domain.placeholders import Placeholder
 from guestguard_dagster.rendering.dates import format_date, format_zone
 from guestguard_dagster.rendering.shell import Branding
-from guestguard_dagster.web.access import Caller, EventAccess, Room, SignedIn, Viewer
+from guestguard_dagster.web.access import AppServices, Caller, EventAccess, SignedIn, Viewer
 from guestguard_dagster.web.headers import PAGE_POLICY
 from guestguard_dagster.web.problems import ApiProblem, problem_of
 from guestguard_dagster.web.services import Services
@@ -81,7 +81,7 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 @router.get("/", name="page_of_events")
-def events(caller: SignedIn, services: Room) -> Response:
+def events(caller: SignedIn, services: AppServices) -> Response:
     """The caller's events; one who has a single one can go straight on."""
     found = services.access.events_for(caller.user.id, limit=_MOST_EVENTS)
     now = services.database.now()
@@ -95,7 +95,7 @@ def event(access: Viewer) -> Response:
 
 
 @router.get("/manage/{event_id}/communications", name="page_of_communications")
-def communications(access: Viewer, services: Room) -> Response:
+def communications(access: Viewer, services: AppServices) -> Response:
     """Compose, schedule, follow and cancel messages."""
     without_provider = [
         name for channel, name in _CHANNEL_NAMES.items() if services.senders.for_channel(channel).provider == "log"
@@ -110,19 +110,19 @@ def communications(access: Viewer, services: Room) -> Response:
 
 
 @router.get("/manage/{event_id}/guests", name="page_of_guests")
-def guests(access: Viewer, services: Room) -> Response:
+def guests(access: Viewer, services: AppServices) -> Response:
     """Who is invited, what they answered, and what they were sent."""
     return _event_page("guests", access, services)
 
 
 @router.get("/manage/{event_id}/collaborators", name="page_of_collaborators")
-def collaborators(access: Viewer, services: Room) -> Response:
+def collaborators(access: Viewer, services: AppServices) -> Response:
     """Who works on the event, and as what."""
     return _event_page("collaborators", access, services)
 
 
 @router.get("/manage/{event_id}/branding", name="page_of_branding")
-def branding(access: Viewer, services: Room) -> Response:
+def branding(access: Viewer, services: AppServices) -> Response:
     """How the event's mails look, and who they come from."""
     return _event_page("branding", access, services, default_accent=Branding().accent)
 

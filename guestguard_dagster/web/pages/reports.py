@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path
 from starlette.responses import HTMLResponse
 
 from guestguard_dagster.storage.statistics.reports import ReportRepo
-from guestguard_dagster.web.access import Room, SignedIn
+from guestguard_dagster.web.access import AppServices, SignedIn
 from guestguard_dagster.web.pages.host import PageRoute
 from guestguard_dagster.web.problems import ApiProblem
 
@@ -16,7 +16,7 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @router.get("/reports/{report_id}", name="page_of_report")
 def report(
-    caller: SignedIn, services: Room, report_id: Annotated[UUID, Path(description="the report's id")]
+    caller: SignedIn, services: AppServices, report_id: Annotated[UUID, Path(description="the report's id")]
 ) -> HTMLResponse:
     """What reports and alerts link to. Raises ApiProblem 403 for those who are no operators."""
     if not caller.is_operator:

@@ -11,7 +11,7 @@ from guestguard_dagster.domain.events import RsvpStatus
 from guestguard_dagster.previews.previews import PREVIEW_TOKEN
 from guestguard_dagster.storage.errors import Refused
 from guestguard_dagster.storage.people.rsvps import Invitation
-from guestguard_dagster.web.access import Room
+from guestguard_dagster.web.access import AppServices
 from guestguard_dagster.web.forms import form_fields
 from guestguard_dagster.web.limits import reserve_answer
 from guestguard_dagster.web.problems import public_problems
@@ -50,7 +50,7 @@ def make_router(rsvp_path: str) -> APIRouter:
     return router
 
 
-def show_rsvp(request: Request, services: Room, rsvp_token: Token) -> Response:
+def show_rsvp(request: Request, services: AppServices, rsvp_token: Token) -> Response:
     """The event and the choices. Nothing is changed by looking."""
     if rsvp_token == PREVIEW_TOKEN:
         return guest_page("sample.html", None, what="RSVP page")
@@ -60,7 +60,7 @@ def show_rsvp(request: Request, services: Room, rsvp_token: Token) -> Response:
     return _rsvp_page(invitation, saved="saved" in request.query_params)
 
 
-async def answer_rsvp(request: Request, services: Room, rsvp_token: Token) -> Response:
+async def answer_rsvp(request: Request, services: AppServices, rsvp_token: Token) -> Response:
     """Answer, or change the answer."""
     fields = await form_fields(request)
     return await run_sync(_answer, services, rsvp_token, fields)

@@ -11,7 +11,7 @@ from guestguard_dagster.domain.suppressions import SuppressionReason, for_host
 from guestguard_dagster.previews.previews import PREVIEW_TOKEN
 from guestguard_dagster.rendering.links import UNSUBSCRIBE_PATH, read_unsubscribe_token
 from guestguard_dagster.storage.people.rsvps import Invitation
-from guestguard_dagster.web.access import Room
+from guestguard_dagster.web.access import AppServices
 from guestguard_dagster.web.forms import form_fields
 from guestguard_dagster.web.limits import reserve_answer
 from guestguard_dagster.web.problems import public_problems
@@ -28,7 +28,7 @@ Token = Annotated[str, Path(max_length=200, description="the signed token of a g
 
 
 @router.get(_ADDRESS, responses={**public_problems(), 404: html("the link opens nothing")})
-def show_unsubscribe(services: Room, unsubscribe_token: Token) -> Response:
+def show_unsubscribe(services: AppServices, unsubscribe_token: Token) -> Response:
     """Who would send no more mail, and a button. Nothing is changed by looking."""
     if unsubscribe_token == PREVIEW_TOKEN:
         return guest_page("sample.html", None, what="unsubscribe page")
@@ -41,7 +41,7 @@ def show_unsubscribe(services: Room, unsubscribe_token: Token) -> Response:
     responses={**public_problems(429), 404: html("the link opens nothing")},
     openapi_extra={"requestBody": form(action={"enum": ["unsubscribe", _UNDO]})},
 )
-async def unsubscribe(request: Request, services: Room, unsubscribe_token: Token) -> Response:
+async def unsubscribe(request: Request, services: AppServices, unsubscribe_token: Token) -> Response:
     """Unsubscribe from the host's mail; with `action=undo`, take that back. Repeating either changes nothing."""
     fields = await form_fields(request)
     return await run_sync(_act, services, unsubscribe_token, fields.get("action") == _UNDO)

@@ -9,7 +9,7 @@ from guestguard_dagster.clock import utc_now
 from guestguard_dagster.senders.base import SignatureInvalid
 from guestguard_dagster.senders.resend import svix
 from guestguard_dagster.senders.resend.provider import RESEND
-from guestguard_dagster.web.access import Room
+from guestguard_dagster.web.access import AppServices
 from guestguard_dagster.web.problems import ApiProblem, public_problems
 from guestguard_dagster.web.webhooks.receiving import Taken, not_configured, refused, take
 
@@ -19,7 +19,7 @@ _BODY = {"required": True, "content": {"application/json": {"schema": {"type": "
 
 
 @router.post("/webhooks/resend", responses=public_problems(403, 404), openapi_extra={"requestBody": _BODY})
-async def take_resend_event(request: Request, services: Room) -> Taken:
+async def take_resend_event(request: Request, services: AppServices) -> Taken:
     """What became of a mail, as Resend tells it."""
     secret = services.settings.resend_webhook_secret
     if secret is None:

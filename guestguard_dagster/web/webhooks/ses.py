@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from guestguard_dagster.senders.base import SignatureInvalid
 from guestguard_dagster.senders.ses.provider import SES
 from guestguard_dagster.senders.ses.sns import SnsUnreachable
-from guestguard_dagster.web.access import Room
+from guestguard_dagster.web.access import AppServices
 from guestguard_dagster.web.problems import ApiProblem, public_problems
 from guestguard_dagster.web.services import Services
 from guestguard_dagster.web.webhooks.receiving import Taken, not_configured, refused, take
@@ -25,7 +25,7 @@ _BODY = {
 
 
 @router.post("/webhooks/ses", responses=public_problems(403, 404), openapi_extra={"requestBody": _BODY})
-async def take_ses_event(request: Request, services: Room) -> Taken:
+async def take_ses_event(request: Request, services: AppServices) -> Taken:
     """What became of a mail, as SES tells it. A subscription of the configured topic is confirmed by itself."""
     try:
         message = json.loads(await request.body())

@@ -10,7 +10,7 @@ from twilio.request_validator import RequestValidator
 
 from guestguard_dagster.senders.twilio.callbacks import CALLBACK_PATH, callback_key, read
 from guestguard_dagster.senders.twilio.provider import TWILIO
-from guestguard_dagster.web.access import Room
+from guestguard_dagster.web.access import AppServices
 from guestguard_dagster.web.forms import form_fields
 from guestguard_dagster.web.problems import ApiProblem, public_problems
 from guestguard_dagster.web.public.layout import form
@@ -32,7 +32,7 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
     responses={**public_problems(403, 404), **_ANSWER},
     openapi_extra={"requestBody": form(MessageSid={"type": "string"}, MessageStatus={"type": "string"})},
 )
-async def take_twilio_callback(request: Request, services: Room) -> Response:
+async def take_twilio_callback(request: Request, services: AppServices) -> Response:
     """What became of a text, or what a guest wrote back."""
     fields = await form_fields(request)
     signature = request.headers.get("X-Twilio-Signature", "")
