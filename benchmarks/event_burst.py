@@ -1,8 +1,8 @@
 """The proof for events: `python -m benchmarks.event_burst --events 100000 --provider resend`.
 
 A burst with 5 % duplicates and 1 % nonsense is published at once. While event runs work it off, NATS is restarted and
-event runs are killed inside hand-offs. Then every mail that arrived is held against every event. Exits 1 if a promise was
-broken.
+event runs are killed inside hand-offs. Then every mail that arrived is held against every event. Exits 1 if a promise
+was broken.
 """
 
 import argparse

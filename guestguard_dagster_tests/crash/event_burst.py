@@ -248,7 +248,7 @@ class _Work:
         )
 
     def _kill_one_inside_its_hand_off(self) -> bool:
-        """An event run of confirmations dies at a point inside a hand-off; False when it found too little to hand off."""
+        """An event run dies at a point inside a hand-off; False when it found too little to hand off."""
         point = _INSIDE_HAND_OFFS[self.kills % len(_INSIDE_HAND_OFFS)]
         self._workers.pop(CONFIRMATION.type).kill()
         victim = self._start(CONFIRMATION.type, Stop(point, passes=self._random.randrange(3)))
