@@ -74,6 +74,8 @@ class NotificationDefinition(Generic[P]):
     follows_unsubscribe: bool = False
     # why no mail is made of an event, kept as the row's reason; None where one is
     why_not_needed: Callable[[P, Rules], str | None] = lambda *_: None
+    # what operators read in the log of an event that is answered, without names and addresses; None for nothing
+    warning: Callable[[P], str | None] = lambda _: None
     # what keeps the mail back besides a cancelled event and a removed guest, at the time of the hand-off
     why_skipped: Callable[[NotificationContext], SkipReason | None] = lambda _: None
     # subject and consumer where the settings name them

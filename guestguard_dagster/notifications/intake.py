@@ -1,5 +1,7 @@
 """From events of the stream to rows: read, written down once, and only then acknowledged."""
 
+import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +17,8 @@ from guestguard_dagster.storage.database import DatabaseFailed, DatabaseUnavaila
 from guestguard_dagster.storage.notifications.dead_letters import DeadLetter, NewDeadLetter, Selection
 from guestguard_dagster.storage.notifications.repo import Fate, Incoming
 from guestguard_dagster.streams.messages import StreamMessage
+
+log = logging.getLogger(__name__)
 
 # Doubling from the first: with eight deliveries, an unknown guest has ten minutes to become known.
 _FIRST_RETRY = timedelta(seconds=5)
@@ -78,7 +82,7 @@ def receive_from_stream(
     given_up = {
         index: f"{reason}, after {arrivals[index].deliveries} deliveries"
         for index, reason in received.unusable.items()
-        if arrivals[index].deliveries >= rules.max_deliveries
+        if arrivals[index].deliveries >= min(rules.max_deliveries, messages[index].most_deliveries or math.inf)
     }
     dead = dict(sorted((received.refused | given_up).items()))
     sending.dead_letters.add([NewDeadLetter(kind, arrivals[index], reason) for index, reason in dead.items()])
@@ -131,6 +135,8 @@ def _record(sending: SendContext, kind: NotificationType, readable: dict[int, In
         return
     for index, fate in zip(indices, fates, strict=True):
         received.fates[fate] += 1
+        if fate is Fate.RECORDED and (warning := definition_of(kind).warning(readable[index].payload)) is not None:
+            log.warning("%s", warning)
         if fate is Fate.UNKNOWN_GUEST:
             received.unusable[index] = _UNKNOWN
         else:

@@ -157,6 +157,9 @@ class JetStream:
     async def _fetch(self, session: Session, kind: str, size: int, wait: timedelta) -> list[StreamMessage]:
         consumer = self.declaration.consumers[kind].name
         if consumer not in session.subscriptions:
+            info = await session.jetstream.consumer_info(self.declaration.name, consumer)
+            limit = info.config.max_deliver
+            session.most_deliveries[consumer] = limit if limit is not None and limit > 0 else None
             session.subscriptions[consumer] = await session.jetstream.pull_subscribe_bind(
                 durable=consumer, stream=self.declaration.name
             )
@@ -166,4 +169,4 @@ class JetStream:
             )
         except TimeoutError:
             return []  # nothing came
-        return [delivered(message) for message in messages]
+        return [delivered(message, most_deliveries=session.most_deliveries[consumer]) for message in messages]

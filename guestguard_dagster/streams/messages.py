@@ -22,10 +22,14 @@ _LONGEST_MESSAGE_ID = 500
 
 @dataclass(frozen=True, slots=True)
 class StreamMessage:
-    """One delivery; `reply` is where its acknowledgement goes."""
+    """One delivery; `reply` is where its acknowledgement goes.
+
+    After `most_deliveries` the consumer gives an event up by itself, without a word; None where it never does.
+    """
 
     arrival: Arrival
     reply: str
+    most_deliveries: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ async def publish_all(
     return [Published(ack.stream, ack.seq, bool(ack.duplicate)) for ack in await asyncio.gather(*acks)]
 
 
-def delivered(message: "Msg") -> StreamMessage:
+def delivered(message: "Msg", *, most_deliveries: int | None = None) -> StreamMessage:
     """The reply subject of a delivery is its metadata.
 
     `$JS.ACK.<stream>.<consumer>.<deliveries>.<stream sequence>.<consumer sequence>.<nanoseconds>.<pending>`, or with
@@ -74,7 +78,7 @@ def delivered(message: "Msg") -> StreamMessage:
         message_id=_message_id(message.headers),
         data=message.data,
     )
-    return StreamMessage(arrival, message.reply)
+    return StreamMessage(arrival, message.reply, most_deliveries)
 
 
 def stored(stream: str, message: "RawStreamMsg") -> Arrival:

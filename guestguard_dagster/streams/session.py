@@ -25,6 +25,8 @@ class Session:
     client: "Client"
     jetstream: "JetStreamContext"
     subscriptions: dict[str, "JetStreamContext.PullSubscription"] = field(default_factory=dict)
+    # by consumer, as the server has it: who set it up may have meant another limit than ours
+    most_deliveries: dict[str, int | None] = field(default_factory=dict)
 
     async def close(self) -> None:
         try:

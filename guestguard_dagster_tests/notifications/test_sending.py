@@ -1,5 +1,6 @@
 """Events of a real stream through a real database to a real mail server: one mail each, whatever happens."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,9 @@ from email.policy import default
 from uuid import uuid4
 
 import icalendar
+import nats
 import pytest
+from nats.js.api import AckPolicy, ConsumerConfig
 
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.domain.events import RsvpStatus
@@ -327,6 +330,49 @@ def test_an_unknown_guest_is_waited_for_and_then_dead(
     assert notifications_of(database) == []
     assert stream.survey().backlogs[RSVP] == Backlog(0, 0)
     assert mail_server.accepted == []
+
+
+def test_a_consumer_that_gives_up_earlier_than_we_do_loses_no_event(
+    database: Database,
+    sending: SendContext,
+    stream: JetStream,
+    nats_server: NatsServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("guestguard_dagster.notifications.intake._FIRST_RETRY", timedelta(milliseconds=1))
+    consumer = stream.declaration.consumers[RSVP]
+
+    async def inherit_a_consumer() -> None:
+        client = await nats.connect(nats_server.url)
+        jetstream = client.jetstream()
+        config = ConsumerConfig(
+            durable_name=consumer.name, filter_subject=consumer.subject, max_deliver=2, ack_policy=AckPolicy.EXPLICIT
+        )
+        await jetstream.delete_consumer(stream.declaration.name, consumer.name)
+        await jetstream.add_consumer(stream.declaration.name, config)
+        await client.close()
+
+    asyncio.run(inherit_a_consumer())
+    stream.publish(RSVP, rsvp_confirmed(uuid4(), make_event(database)))
+
+    drain_once(sending, stream, rules=replace(RULES, max_deliveries=8), linger=timedelta(seconds=1))
+
+    assert [letter.deliveries for letter in dead_letters_of(database)] == [2]
+
+
+def test_an_alert_is_a_warning_in_the_log_with_score_and_reasons_and_nobodys_address(
+    database: Database, sending: SendContext, stream: JetStream, caplog: pytest.LogCaptureFixture
+) -> None:
+    event = make_event(database)
+    stream.publish(FRAUD, fraud_scored(None, event, score=91, reasons=["new_device", "opened by eve@example.com"]))
+    stream.publish(FRAUD, fraud_scored(None, event, score=1, reasons=["harmless"]))
+
+    drain_once(sending, stream, FRAUD)
+
+    (line,) = (record for record in caplog.records if record.name == "guestguard_dagster.notifications.intake")
+    assert line.levelname == "WARNING"
+    assert all(part in line.getMessage() for part in (str(event.id), "score 91", "new_device"))
+    assert "eve@example.com" not in line.getMessage()
 
 
 def test_a_guest_who_becomes_known_in_time_gets_the_mail(

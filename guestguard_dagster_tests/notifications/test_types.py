@@ -66,10 +66,19 @@ def test_gos_zero_time_is_no_date(zero: str | None) -> None:
         (" declined ", RsvpStatus.DECLINED),
         ("no", RsvpStatus.DECLINED),
         ("MAYBE", RsvpStatus.MAYBE),
+        ("confirmed", RsvpStatus.ATTENDING),
+        ("going", RsvpStatus.ATTENDING),
+        ("not attending", RsvpStatus.DECLINED),
+        ("Not-Going", RsvpStatus.DECLINED),
     ],
 )
 def test_answers_in_other_words(word: str, meant: RsvpStatus) -> None:
     assert answer(response=word).response is meant
+
+
+@pytest.mark.parametrize(("given", "kept"), [(0.25, 0.25), (3, 3.0), ("high", None), (None, None), (True, None)])
+def test_a_risk_score_is_kept_and_refuses_no_answer(given: object, kept: float | None) -> None:
+    assert answer(risk_score=given).risk_score == kept
 
 
 def test_null_lists_and_texts_are_empty_ones() -> None:

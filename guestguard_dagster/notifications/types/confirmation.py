@@ -1,5 +1,6 @@
 """RSVP confirmation: a guest has answered, and gets back what was noted, with a calendar file when attending."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -41,8 +42,14 @@ _RESPONSES: Mapping[str, RsvpStatus] = {
     "attending": RsvpStatus.ATTENDING,
     "accepted": RsvpStatus.ATTENDING,
     "yes": RsvpStatus.ATTENDING,
+    "confirmed": RsvpStatus.ATTENDING,
+    "going": RsvpStatus.ATTENDING,
+    "coming": RsvpStatus.ATTENDING,
     "declined": RsvpStatus.DECLINED,
     "not_attending": RsvpStatus.DECLINED,
+    "not_going": RsvpStatus.DECLINED,
+    "not_coming": RsvpStatus.DECLINED,
+    "rejected": RsvpStatus.DECLINED,
     "no": RsvpStatus.DECLINED,
     "maybe": RsvpStatus.MAYBE,
     "tentative": RsvpStatus.MAYBE,
@@ -50,14 +57,22 @@ _RESPONSES: Mapping[str, RsvpStatus] = {
 
 
 def _response(value: object) -> RsvpStatus:
-    known = _RESPONSES.get(value.strip().lower()) if isinstance(value, str) else None
+    word = "_".join(value.lower().replace("-", " ").replace("_", " ").split()) if isinstance(value, str) else ""
+    known = _RESPONSES.get(word)
     if known is None:
         raise ValueError("must be attending, declined or maybe")
     return known
 
 
+def _number_or_none(value: object) -> float | None:
+    """No score is worth refusing an answer for."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
 class RsvpConfirmed(Payload):
-    """A guest has answered. (Its risk_score is the fraud service's business.)"""
+    """A guest has answered. `risk_score` is kept as it came; what becomes of it is the fraud service's business."""
 
     rsvp_id: Annotated[str, BeforeValidator(text_of_number), one_line(_LONGEST_ID), Field(min_length=1)]
     guest_id: KnownId
@@ -65,6 +80,7 @@ class RsvpConfirmed(Payload):
     response: Annotated[RsvpStatus, BeforeValidator(_response)]
     plus_ones: Annotated[int, BeforeValidator(zero_for_null), Field(ge=0, le=MOST_PLUS_ONES)] = 0
     submitted_at: GoTime = None
+    risk_score: Annotated[float | None, BeforeValidator(_number_or_none)] = None
 
     @property
     def is_attending(self) -> bool:

@@ -19,6 +19,7 @@ from guestguard_dagster.rendering.facts import EventFacts
 from guestguard_dagster.rendering.mail import RenderedMail
 from guestguard_dagster.rendering.notices import greeted, notice
 from guestguard_dagster.rendering.shell import Branding, Shell
+from guestguard_dagster.senders.scrub import scrub
 from guestguard_dagster.settings import FRAUD_ALERT_FROM_SCORE
 from guestguard_dagster.storage.deliveries.recipient_facts import RecipientFacts
 from guestguard_dagster.storage.notifications.repo import NotificationContext
@@ -97,6 +98,11 @@ def _why_not_needed(payload: FraudScored, rules: Rules) -> str | None:
     return BELOW_THRESHOLD if payload.score < rules.alert_from_score else None
 
 
+def _warning(payload: FraudScored) -> str:
+    reasons = scrub("; ".join(payload.reasons)) or "none given"
+    return f"fraud alert for event {payload.event_id}: score {payload.score:g}, {payload.risk or 'no'} risk, {reasons}"
+
+
 def _compose(payload: FraudScored, context: NotificationContext, _: RecipientFacts, kit: MailKit) -> Letter:
     rendered = kit.kept(_template, context).render(
         payload=payload,
@@ -137,5 +143,6 @@ FRAUD_ALERT = NotificationDefinition(
         click.Option(["--reason", "reasons"], multiple=True, help="May be given several times."),
     ),
     why_not_needed=_why_not_needed,
+    warning=_warning,
     given_names=lambda settings: (settings.nats_subject_fraud_scored, settings.nats_consumer_fraud_scored),
 )
