@@ -52,6 +52,20 @@ def test_a_message_goes_from_draft_to_patch_to_send_now_to_cancel_and_is_closed_
     assert (problem["present"]["status"], problem["present"]["subject"]) == ("cancelled", "News")
 
 
+def test_an_edit_that_expects_no_version_holds_whoever_has_saved_since(client: TestClient, event: Event) -> None:
+    draft = _create(client, event).json()
+    address = f"/events/{event.id}/messages/{draft['id']}"
+    assert client.patch(address, json={"subject": "First"}).status_code == 200
+    assert client.patch(address, json={"subject": "Second"}, headers={"If-Match": "*"}).status_code == 200
+
+    read = client.get(address)
+    assert read.json()["subject"] == "Second"
+    matched = client.patch(address, json={"subject": "Third"}, headers={"If-Match": read.headers["ETag"]})
+    assert (matched.status_code, matched.json()["subject"]) == (200, "Third")
+    unreadable = client.patch(address, json={"subject": "Fourth"}, headers={"If-Match": "yesterday's"})
+    assert unreadable.status_code == 422
+
+
 def test_a_stale_edit_is_refused_and_told_what_is_there_now(client: TestClient, event: Event) -> None:
     draft = _create(client, event).json()
     address = f"/events/{event.id}/messages/{draft['id']}"
@@ -59,6 +73,8 @@ def test_a_stale_edit_is_refused_and_told_what_is_there_now(client: TestClient, 
     refused = client.patch(address, json={"version": draft["version"], "subject": "Second"})
     assert (refused.status_code, refused.json()["code"]) == (409, "stale_edit")
     assert refused.json()["present"]["subject"] == "First"
+    by_tag = client.patch(address, json={"subject": "Third"}, headers={"If-Match": f'"{draft["version"]}"'})
+    assert (by_tag.status_code, by_tag.json()["code"]) == (409, "stale_edit")
     late = client.post(f"{address}/send-now", json={"version": draft["version"]})
     assert (late.status_code, late.json()["code"]) == (409, "stale_edit")
 

@@ -97,8 +97,8 @@ class MessageRepo:
             rows = connection.execute(page_behind(query, place, after=after, limit=limit, latest_first=latest_first))
             return [message_from(row) for row in rows]
 
-    def update(self, message_id: UUID, changes: MessageChanges, *, expected_version: int) -> Message:
-        """Change a draft or scheduled message that is still as the editor saw it.
+    def update(self, message_id: UUID, changes: MessageChanges, *, expected_version: int | None) -> Message:
+        """Change a draft or scheduled message, if it is still at `expected_version`, where one is expected.
 
         Raises MessageNotFound, MessageNotEditable, StaleVersion, TemplateRefused, and SendTimeMissing when it would be
         scheduled without a send_at.

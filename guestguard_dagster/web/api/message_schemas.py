@@ -21,6 +21,9 @@ from guestguard_dagster.notifications.registry import LABELS
 from guestguard_dagster.storage.deliveries.delivery_log import DeliveryRecord, Progress, SentToGuest
 from guestguard_dagster.web.api.values import Answer, Body, Instant, Phone, Subject, TemplateBody
 
+# as the column holds them
+MOST_VERSIONS = 2**31 - 1
+
 
 class SendMode(StrEnum):
     DRAFT = "draft"
@@ -54,9 +57,10 @@ class NewMessage(Body):
 
 
 class MessageEdit(Body):
-    """What changes; everything left out stays. `version` is the one that the editor saw."""
+    """What changes; everything left out stays. `version` is the one that the editor saw: without one, here or in
+    If-Match, the edit holds whoever has saved since."""
 
-    version: int = Field(ge=1, le=2**31 - 1)
+    version: int | None = Field(default=None, ge=1, le=MOST_VERSIONS, description="refuse if it has changed since")
     channel: MessageChannel | None = None
     audience: MessageAudience | None = None
     subject: Subject | None = None
@@ -67,7 +71,7 @@ class MessageEdit(Body):
 
 
 class SendNow(Body):
-    version: int | None = Field(default=None, ge=1, le=2**31 - 1, description="refuse if it has changed since")
+    version: int | None = Field(default=None, ge=1, le=MOST_VERSIONS, description="refuse if it has changed since")
 
 
 class RetryRequest(Body):

@@ -1,11 +1,12 @@
 """An event's messages: compose, edit, send, stop, and follow."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
 
 from guestguard_dagster.domain.deliveries import RetryFilter
 from guestguard_dagster.domain.messages import (
@@ -20,6 +21,7 @@ from guestguard_dagster.domain.messages import (
 from guestguard_dagster.storage.errors import MessageNotFound, MessageNotHoldable
 from guestguard_dagster.web.access import AppServices, Editor, EventAccess, Viewer
 from guestguard_dagster.web.api.message_schemas import (
+    MOST_VERSIONS,
     EditMode,
     MessageDetail,
     MessageEdit,
@@ -44,6 +46,7 @@ from guestguard_dagster.web.services import Services
 _MOST_NAMED = 50
 # A browser's clock differs a little from ours: a time that has just passed means now.
 _JUST_PASSED = timedelta(minutes=2)
+_ETAG = re.compile(r'(?:W/)?"?(\d{1,10})"?')
 _STATUS_OF_MODE = {EditMode.DRAFT: MessageStatus.DRAFT, EditMode.SCHEDULE: MessageStatus.SCHEDULED}
 
 router = APIRouter(prefix="/events/{event_id}/messages", tags=["messages"], route_class=IdempotentRoute)
@@ -120,9 +123,10 @@ def count_recipients(
 
 
 @router.get("/{message_id}", responses=problems(404))
-def read_message(access: Viewer, services: AppServices, message_id: MessageId) -> MessageDetail:
-    """One message, with progress, rate and time left while it is sending."""
+def read_message(access: Viewer, services: AppServices, message_id: MessageId, response: Response) -> MessageDetail:
+    """One message, with progress, rate and time left while it is sending. Its ETag is its version."""
     message = _message(services, access, message_id)
+    response.headers["ETag"] = _etag(message)
     detail = MessageDetail(**dict(_with_outcomes(services, message)))
     if message.status is MessageStatus.SENDING:
         detail.progress = progress_out(services.delivery_log.progress_of(message_id))
@@ -132,9 +136,17 @@ def read_message(access: Viewer, services: AppServices, message_id: MessageId) -
 
 
 @router.patch("/{message_id}", responses=problems(403, 404, 409), dependencies=[Depends(writes)])
-def edit_message(access: Editor, services: AppServices, message_id: MessageId, edit: MessageEdit) -> MessageOut:
-    """Change a draft or scheduled message. Refused once it is sending or cancelled, or when it has changed since."""
+def edit_message(
+    access: Editor,
+    services: AppServices,
+    message_id: MessageId,
+    edit: MessageEdit,
+    response: Response,
+    if_match: Annotated[str | None, Header(description="the ETag that the editor saw, in place of `version`")] = None,
+) -> MessageOut:
+    """Change a draft or scheduled message. Refused once it is sending or cancelled, or when it is not as expected."""
     _message(services, access, message_id)
+    expected = edit.version if if_match is None else _version_of(if_match)
     _require_not_past(services, edit.send_at)
     changes = MessageChanges(
         channel=edit.channel,
@@ -145,7 +157,9 @@ def edit_message(access: Editor, services: AppServices, message_id: MessageId, e
         status=None if edit.mode is None else _STATUS_OF_MODE[edit.mode],
         survives_event_cancel=edit.survives_event_cancel,
     )
-    return MessageOut.of(services.messages.update(message_id, changes, expected_version=edit.version), None)
+    edited = services.messages.update(message_id, changes, expected_version=expected)
+    response.headers["ETag"] = _etag(edited)
+    return MessageOut.of(edited, None)
 
 
 @router.delete("/{message_id}", responses=problems(403, 404, 409), dependencies=[Depends(writes)])
@@ -231,3 +245,18 @@ def _with_outcomes(services: Services, message: Message) -> MessageOut:
 def _run_link(services: Services, run_id: str) -> RunLink:
     base = services.settings.dagster_url
     return RunLink(run_id=run_id, url=f"{base.rstrip('/')}/runs/{run_id}" if base else None)
+
+
+def _etag(message: Message) -> str:
+    return f'"{message.version}"'
+
+
+def _version_of(if_match: str) -> int | None:
+    """The version that If-Match names; None for *, which any version matches."""
+    if if_match.strip() == "*":
+        return None
+    found = _ETAG.fullmatch(if_match.strip())
+    version = int(found.group(1)) if found else 0
+    if not 1 <= version <= MOST_VERSIONS:
+        raise ApiProblem(422, "invalid", "If-Match takes the ETag of this message, or *; read the message again")
+    return version
