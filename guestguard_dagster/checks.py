@@ -37,9 +37,9 @@ _RATES_OVER_DAYS = 7
 
 
 class LookBack(Config):
-    """How far back batches are looked at. The Launchpad can widen it."""
+    """How far back is looked. The Launchpad can widen it."""
 
-    days: int = Field(default=35, ge=1, description="batches that were due within so many days")
+    days: int = Field(default=35, ge=1, description="deliveries that were due within so many days")
 
     def since(self, database: DatabaseResource) -> datetime:
         return database.get().now() - timedelta(days=self.days)

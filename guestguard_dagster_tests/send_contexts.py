@@ -117,7 +117,7 @@ def open_sending(database_url: str) -> Iterator[SendContextOpener]:
 
 @pytest.fixture
 def sending(open_sending: SendContextOpener, mail_server: SmtpLoopback) -> SendContext:
-    """A sending that sends mail through the mail server, and no texts."""
+    """A send context that sends mail through the mail server, and no texts."""
     return open_sending(smtp_settings(mail_server))
 
 

@@ -1,4 +1,4 @@
-"""Keeps an interrupt (SIGTERM, Terminate) from tearing a hand-off: the work ends its present group, then stops."""
+"""Keeps an interrupt (SIGTERM, Terminate) from tearing a hand-off: the work ends the batch in hand, then stops."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor

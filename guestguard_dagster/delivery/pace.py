@@ -12,7 +12,7 @@ class Pace:
 
     look_again: how often a run that waits for the due instant reads its messages, which a host may edit
     renew_every: how often a run says that its messages are being worked on, and wakes those to be tried again
-    longest_stay: a run does not hold its slot for a longer wait; the messages are deferred, and asked for again
+    longest_stay: a run does not hold its slot for a longer wait; its messages are deferred to another run
     first_backoff: the wait before a recipient's second try; it doubles from there
     facts_hold: what was composed longer ago is composed anew, or given back
     """

@@ -1,4 +1,4 @@
-"""What a crash left of hand-offs is settled: each recipient was reached, or nobody knows."""
+"""Hand-offs that a crash interrupted, and that cannot be repeated, are settled: nobody knows whether they arrived."""
 
 from collections.abc import Sequence
 from uuid import UUID

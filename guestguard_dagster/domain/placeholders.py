@@ -1,7 +1,7 @@
 """The placeholders that a host may write into a message, and the check that refuses everything else.
 
 A message is plain text with placeholders such as `{{guest_name}}`. What looks like any other template syntax is refused
-when the message is saved, with line and reason. Rendering itself lives in the rendering sending.
+when the message is saved, with line and reason. Rendering itself lives in the `rendering`.
 """
 
 import difflib

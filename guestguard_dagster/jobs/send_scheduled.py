@@ -70,7 +70,7 @@ def _open_sending(
             if _is_being_terminated(context):
                 sending.runs.hold(context.run_id, request.ids(), reason=TERMINATED.format(run_id=context.run_id))
             elif not isinstance(error, Exception):
-                sending.run_requests.requeue(request.ids())  # a restart: the next tick may ask at once
+                sending.run_requests.requeue(request.ids())  # a restart: the next tick may request a run at once
             raise
 
 
@@ -147,7 +147,7 @@ def render(
 @op(
     ins={"rendered": In(Nothing)},
     out=Out(Nothing),
-    description="Hand off group by group, each written down before it leaves.",
+    description="Hand off batch by batch, each written down before it leaves.",
 )
 def dispatch(
     context: OpExecutionContext, config: SendRequest, database: DatabaseResource, senders: SendersResource
@@ -169,13 +169,15 @@ def dispatch(
 @op(
     ins={"dispatched": In(Nothing)},
     out=Out(Nothing),
-    description="Let every recorded hand-off count, also those whose row missed it.",
+    description="Settle hand-offs that a crash interrupted and that cannot be repeated: they are unknown.",
 )
 def record_deliveries(
     context: OpExecutionContext, config: SendRequest, database: DatabaseResource, senders: SendersResource
 ) -> None:
     with _open_sending(context, config, database, senders) as sending:
-        context.add_output_metadata({"reconciled": record_deliveries_step.record_deliveries(sending, config.ids())})
+        context.add_output_metadata(
+            {"unknown after a crash": record_deliveries_step.record_deliveries(sending, config.ids())}
+        )
 
 
 @op(

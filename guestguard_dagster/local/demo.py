@@ -161,7 +161,7 @@ def _progress(message: Message, run_ids: Sequence[str]) -> str:
     if message.status is MessageStatus.SCHEDULED:
         if run_ids:
             return f"run {run_ids[-1][:8]} is there and waits for the second"
-        return "the sensor asked for a run" if message.ask_no else "waiting for the sensor"
+        return "the sensor requested a run" if message.ask_no else "waiting for the sensor"
     return {MessageStatus.SENDING: "sending", MessageStatus.SENT: "sent"}.get(
         message.status, f"{message.status.value}: {message.status_reason}"
     )

@@ -82,7 +82,7 @@ def _today(database: Database, settings: Settings) -> Iterator[Metric]:
     today = Days.containing(database.now(), settings.operator_zone)
     yield _gauge(
         "guestguard_deliveries_today",
-        "Deliveries of the batches that were due today, by where they stand.",
+        "Deliveries that were due today, by where they stand.",
         ["channel", "kind", "provider", "outcome"],
         (([row.channel, row.kind, row.provider, row.outcome], row.deliveries) for row in reader.daily(today)),
     )

@@ -22,7 +22,7 @@ SYSTEM_MAIL_QUEUES = tuple(kind.queue_id for kind in SystemMailKind)
 
 @dataclass(frozen=True, slots=True)
 class SystemMailReport:
-    """Memos by what the hand-off said; how many are left for later, and why nothing leaves, if so."""
+    """System mails by what the hand-off said; how many are left for later, and why nothing leaves, if so."""
 
     outcomes: Counter[str]
     left: int

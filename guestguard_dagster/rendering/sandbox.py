@@ -1,4 +1,4 @@
-"""The Jinja environments that render what hosts wrote: sandboxed, the five placeholders in scope and nothing else.
+"""The Jinja environments that render what hosts wrote: sandboxed, the placeholders in scope and nothing else.
 
 Jinja renders a message once. Where guests differ the result is cut, so that each guest costs no more than a join.
 """

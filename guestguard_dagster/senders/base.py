@@ -118,7 +118,7 @@ class Sender(Protocol[Item]):
     `resend:<first hex digits of the key's SHA-256>`: breakers, rate limits and repeats belong to it.
     `batch_size` is how many items are best handed off together. `repeatable` says that handing off the same HandOff
     again within 23 hours cannot double a mail. `overlaps` says that a hand-off is one call and a wait, during which the
-    next group is better prepared than not.
+    next batch is better prepared than not.
     """
 
     @property

@@ -1,4 +1,7 @@
-"""Every provider, once, in the order in which they are chosen. A new provider is a folder and a line here."""
+"""Every provider, once, in the order in which they are chosen.
+
+A new provider is a folder and a line here; one that calls back has a webhook, too.
+"""
 
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.senders.provider import Provider

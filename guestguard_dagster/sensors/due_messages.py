@@ -61,7 +61,7 @@ def due_messages(
     if not due:
         return SkipReason(f"no message is due within the next {LOOK_AHEAD.seconds} seconds")
     runs = group_into_runs(due, free_slots=SEND_SLOTS - running)
-    context.log.info(f"asked for {len(runs)} runs for {len(due)} messages")
+    context.log.info(f"requested {len(runs)} runs for {len(due)} messages")
     return SensorResult(run_requests=[_request(run) for run in runs])
 
 

@@ -31,7 +31,7 @@ from guestguard_dagster.streams.errors import StreamFailed
 from guestguard_dagster.streams.jetstream import Survey
 from guestguard_dagster.streams.messages import Backlog
 
-# Unacknowledged events come again when their time is over: a run for them alone is not asked for at once.
+# Unacknowledged events come again when their time is over: a run for them alone is not requested at once.
 _UNACKED_PAUSE = timedelta(seconds=30)
 _NOTHING = Backlog(pending=0, unacked=0)
 
@@ -52,13 +52,13 @@ def nats_events(
     unfinished = _unfinished(database, senders)
     asked = _read_cursor(context.cursor)
     requests = []
-    for kind, drain_job in NOTIFICATION_JOBS.items():
+    for kind, notification_job in NOTIFICATION_JOBS.items():
         backlog = survey.backlogs.get(kind, _NOTHING)
         waited = utc_now() - asked[kind] >= _UNACKED_PAUSE
         is_needed = backlog.pending > 0 or kind in unfinished or (backlog.unacked > 0 and waited)
         if is_needed and kind not in running:
             asked[kind] = utc_now()
-            requests.append(RunRequest(job_name=drain_job.name))
+            requests.append(RunRequest(job_name=notification_job.name))
     if not requests:
         return SkipReason(problem or _skip_reason(survey, running))
     if problem is not None:
@@ -77,7 +77,11 @@ def _survey(nats: NatsResource) -> tuple[Survey, str | None]:
 
 def _running(instance: DagsterInstance, runs: RunRepo) -> set[NotificationType]:
     """The types with a run that is queued, or that gives signs of life."""
-    return {kind for kind, drain_job in NOTIFICATION_JOBS.items() if has_live_run(instance, runs, drain_job.name)}
+    return {
+        kind
+        for kind, notification_job in NOTIFICATION_JOBS.items()
+        if has_live_run(instance, runs, notification_job.name)
+    }
 
 
 def _unfinished(database: DatabaseResource, senders: SendersResource) -> set[NotificationType]:
@@ -88,10 +92,10 @@ def _unfinished(database: DatabaseResource, senders: SendersResource) -> set[Not
     ]
     if not free:
         return set()
-    pause = blocked_channels(BreakerRepo(database.get()), senders.get()).get(MessageChannel.EMAIL)
-    if pause is None:
+    blocked = blocked_channels(BreakerRepo(database.get()), senders.get()).get(MessageChannel.EMAIL)
+    if blocked is None:
         return set(free)
-    return set(free[:1]) if pause.probe else set()
+    return set(free[:1]) if blocked.probe else set()
 
 
 def _skip_reason(survey: Survey, running: set[NotificationType]) -> str:
@@ -103,7 +107,7 @@ def _skip_reason(survey: Survey, running: set[NotificationType]) -> str:
 
 
 def _read_cursor(cursor: str | None) -> dict[NotificationType, datetime]:
-    """When a run was last asked for, by type."""
+    """When a run was last requested, by type."""
     known: Mapping[str, str] = json.loads(cursor) if cursor else {}
     long_ago = utc_now() - _UNACKED_PAUSE
     return {kind: datetime.fromisoformat(known[kind]) if kind in known else long_ago for kind in NOTIFICATION_JOBS}

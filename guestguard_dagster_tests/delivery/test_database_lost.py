@@ -42,7 +42,7 @@ def watched(mail_server: SmtpLoopback) -> WatchedSmtp:
 
 @pytest.fixture
 def sending(open_sending: SendContextOpener, proxy: PostgresProxy, watched: WatchedSmtp) -> SendContext:
-    """A sending that reaches the database through the proxy."""
+    """A send context that reaches the database through the proxy."""
     return open_sending(senders=watched.senders(), database_url=proxy.url)
 
 

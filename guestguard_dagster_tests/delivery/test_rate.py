@@ -1,4 +1,4 @@
-"""A run keeps to its account's rate, in small steps, and leaves sending for mail that cannot wait."""
+"""A run keeps to its account's rate, in small steps, and leaves room for mail that cannot wait."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

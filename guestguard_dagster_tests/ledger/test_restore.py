@@ -4,14 +4,15 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from guestguard_dagster.delivery.ledger import Verdict, check, keep
 from guestguard_dagster.domain.messages import Message
 from guestguard_dagster.operations.ledger_replay import ReplayRefused, replay
+from guestguard_dagster.storage.conditions import NOTHING_IS_STOPPED
 from guestguard_dagster.storage.database import Database
 from guestguard_dagster.storage.ledger import position as ledger_rows
-from guestguard_dagster.storage.ledger.position import LEFT_BEFORE_RESTORE, LedgerRepo, sending_is_stopped
+from guestguard_dagster.storage.ledger.position import LEFT_BEFORE_RESTORE, LedgerRepo
 from guestguard_dagster.streams.ledger import Ledger
 from guestguard_dagster_tests.factories import make_event, make_guests, make_message, read_message
 from guestguard_dagster_tests.ledger.conftest import BackUp, Start
@@ -237,10 +238,10 @@ def test_ids_of_the_lost_time_are_not_given_again(
 def test_a_stop_is_asked_for_by_whoever_marks(database: Database, ledger: Ledger) -> None:
     keep(database, ledger)
     with database.transaction() as connection:
-        assert not sending_is_stopped(connection)
+        assert connection.execute(select(text(NOTHING_IS_STOPPED))).scalar_one()
     LedgerRepo(database).stop_by_hand()
     with database.transaction() as connection:
-        assert sending_is_stopped(connection)
+        assert not connection.execute(select(text(NOTHING_IS_STOPPED))).scalar_one()
 
 
 def test_a_process_looks_again_when_its_database_was_replaced_behind_its_back(

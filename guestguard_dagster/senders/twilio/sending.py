@@ -47,7 +47,7 @@ class TwilioAccess:
 
 
 class TwilioSender:
-    """One Twilio account. A group of texts is spread over a few kept connections."""
+    """One Twilio account. A batch of texts is spread over a few kept connections."""
 
     provider = "twilio"
     repeatable = False

@@ -196,7 +196,7 @@ _KEEP_TRYING = f"""
 def record(connection: Connection, delivery_id: int, report: DeliveryReport) -> DeliveryStatus:
     """Move one delivery by the report, if its state allows the move; returns its status then. Raises DeliveryNotFound.
 
-    Only what settles it is report: whether it is pending or `sending` is the engine's to say.
+    Only what settles it counts: whether it is pending or `sending` is the engine's to say.
     """
     locked = (
         select(deliveries.c.batch_id, live_status().label("live"))

@@ -8,7 +8,6 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from guestguard_dagster.domain.ledger import LedgerEntry, LedgerMark
-from guestguard_dagster.storage.conditions import NOTHING_IS_STOPPED
 from guestguard_dagster.storage.database import DATABASE_IDENTITY, Database, sql
 
 # As Position has them.
@@ -56,11 +55,6 @@ class Unrecorded:
     entries: tuple[LedgerEntry, ...]
     complete_until: datetime
     is_all: bool
-
-
-def sending_is_stopped(connection: Connection) -> bool:
-    """Whether this database is behind its ledger: nothing may leave until the ledger is replayed."""
-    return bool(connection.execute(sql(f"SELECT NOT {NOTHING_IS_STOPPED}")).scalar_one())
 
 
 def settle_what_had_left(connection: Connection, ids: Sequence[UUID | str]) -> None:

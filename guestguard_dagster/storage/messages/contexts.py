@@ -34,7 +34,7 @@ class MessageContext(DepartureRules):
 
 _owner = and_(event_collaborators.c.event_id == events.c.id, event_collaborators.c.role == "owner")
 
-# Built once: every group of hand-offs asks for it, and building it costs more than running it.
+# Built once: every batch asks for it, and building it costs more than running it.
 _CONTEXTS = (
     select(*MESSAGE_COLUMNS, *EVENT_COLUMNS, *USER_COLUMNS, func.clock_timestamp())
     .join(events, events.c.id == scheduled_messages.c.event_id)

@@ -229,7 +229,7 @@ class MessageRepo:
     # How its deliveries stand.
 
     def record_delivery(self, delivery_id: int, report: DeliveryReport) -> DeliveryStatus:
-        """Let report move one delivery forward, never back; returns its status then. Raises DeliveryNotFound."""
+        """Let a report move one delivery forward, never back; returns its status then. Raises DeliveryNotFound."""
         with self._database.transaction() as connection:
             return recording.record(connection, delivery_id, report)
 

@@ -98,7 +98,7 @@ class RunRequestRepo:
         return sorted(requests, key=lambda request: (request.due_at, request.message_id))
 
     def defer_blocked(self, blocked_channels: Mapping[MessageChannel, BlockedChannel]) -> list[UUID]:
-        """Let the messages of paused channels wait, but for one of each pause that allows a probe; returns those."""
+        """Let the messages of blocked channels wait, but for one of each that allows a probe; returns those."""
         if not blocked_channels:
             return []
         with self._database.transaction() as connection:
@@ -108,7 +108,7 @@ class RunRequestRepo:
         return [probe for probe in probes if probe is not None]
 
     def renew(self, message_ids: Sequence[UUID]) -> None:
-        """A run is queued for, or working on, these messages: nobody else need be asked for a while."""
+        """A run is queued for, or working on, these messages: no other run is needed for a while."""
         if not message_ids:
             return
         with self._database.transaction(durable=False) as connection:
@@ -169,7 +169,7 @@ class RunRequestRepo:
             )
 
     def wake(self, *, reason: str) -> None:
-        """What these messages waited for has come: they may be asked for at once."""
+        """What these messages waited for has come: a run may be requested at once."""
         with self._database.transaction() as connection:
             connection.execute(
                 text(
@@ -210,7 +210,7 @@ class RunRequestRepo:
             return list(taken.scalars())
 
     def requeue(self, message_ids: Sequence[UUID]) -> None:
-        """This run leaves these messages as they are; the next tick may ask again at once."""
+        """This run leaves these messages as they are; the next tick may request another run at once."""
         with self._database.transaction() as connection:
             connection.execute(
                 text(

@@ -15,7 +15,7 @@ from guestguard_dagster.storage.database import Database, sql
 
 MOST_EXAMPLES = 50
 
-# Between the last look at suppressions and the hand-off lies no more than a group's lease.
+# Between the last look at suppressions and the hand-off lies no more than a batch's lease.
 _HAND_OFF_TAKES = timedelta(minutes=2)
 # The sensor, the queue and the start of a run take a minute; after this long something is wrong.
 LATE = timedelta(minutes=5)

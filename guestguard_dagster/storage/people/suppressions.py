@@ -98,7 +98,7 @@ class SuppressionRepo:
 
 _given = func.unnest(bindparam("keys", type_=ARRAY(Text))).table_valued(column("key", Text)).render_derived()
 
-# Built once: every group of hand-offs asks for it, and building it costs more than running it.
+# Built once: every batch asks for it, and building it costs more than running it.
 _SCOPES = (
     select(_given.c.key, func.array_agg(suppressions.c.scope))
     .join_from(_given, suppressions, is_active_suppression(bindparam("channel", type_=Text), _given.c.key))

@@ -1,6 +1,6 @@
 """Statistics, computed in the database: each refresh replaces the rows of one day, whatever they were before.
 
-A delivery belongs to the day on which its batch was due: its message's `send_at`, or for a notification the moment it
+A delivery belongs to the day on which it was due: its message's `send_at`, or for a notification the moment it
 was written down. Latencies are counted from there, and only for first rounds: a retry leaves late on purpose.
 What was computed is read in `storage.statistics.reading`.
 """
@@ -23,8 +23,8 @@ _ATTEMPTS = """
 
 _BEGAN = "m.status IN ('sending', 'sent', 'failed')"
 
-# Every delivery of the batches that were due from :start to :end.
-_BATCHES = f"""
+# Every delivery that was due from :start to :end.
+_DUE_DELIVERIES = f"""
     SELECT b.*,
         CASE WHEN round = 1 AND handed_off_at IS NOT NULL
             THEN GREATEST(date_part('epoch', handed_off_at - due_at), 0) END AS hand_off,
@@ -79,12 +79,12 @@ class StatsRepo:
             "message_delivery_stats",
             day,
             f"""
-            WITH batches AS ({_BATCHES})
+            WITH due AS ({_DUE_DELIVERIES})
             INSERT INTO guestguard.message_delivery_stats ({_MESSAGE_COLUMNS})
             SELECT m.id, :day, m.event_id, m.kind, m.channel, m.status, m.send_at,
                 {_OUTCOMES}, min(b.handed_off_at), max(b.handed_off_at),
                 {_percentiles("b.hand_off", 0.5, 0.95)}, {_percentiles("b.arrival", 0.5, 0.95)}
-            FROM guestguard.scheduled_messages m LEFT JOIN batches b ON b.message_id = m.id
+            FROM guestguard.scheduled_messages m LEFT JOIN due b ON b.message_id = m.id
             WHERE {_BEGAN} AND m.send_at >= :start AND m.send_at < :end
             GROUP BY m.id
             ON CONFLICT (message_id) DO UPDATE SET ({_MESSAGE_COLUMNS}, computed_at) = ({_EXCLUDED}, now())
@@ -100,7 +100,7 @@ class StatsRepo:
             "event_delivery_stats",
             day,
             f"""
-            WITH batches AS ({_BATCHES})
+            WITH due AS ({_DUE_DELIVERIES})
             INSERT INTO guestguard.event_delivery_stats (day, event_id, messages, {_OUTCOME_COLUMNS})
             SELECT :day, event_id, sum(messages), {_SUMMED_OUTCOMES}
             FROM (
@@ -108,7 +108,7 @@ class StatsRepo:
                 FROM guestguard.message_delivery_stats WHERE day = :day
                 UNION ALL
                 SELECT b.event_id, 0, {_OUTCOMES}
-                FROM batches b WHERE b.message_id IS NULL AND b.event_id IS NOT NULL GROUP BY b.event_id
+                FROM due b WHERE b.message_id IS NULL AND b.event_id IS NOT NULL GROUP BY b.event_id
             ) counted
             GROUP BY event_id
             """,
@@ -120,29 +120,29 @@ class StatsRepo:
             "daily_latency_stats",
             day,
             f"""
-            WITH batches AS ({_BATCHES})
+            WITH due AS ({_DUE_DELIVERIES})
             INSERT INTO guestguard.daily_latency_stats (day, channel, handed_off, delivered,
                 hand_off_p50, hand_off_p95, hand_off_p99, delivered_p50, delivered_p95, delivered_p99)
             SELECT :day, b.channel, count(b.hand_off), count(b.arrival),
                 {_percentiles("b.hand_off", 0.5, 0.95, 0.99)}, {_percentiles("b.arrival", 0.5, 0.95, 0.99)}
-            FROM batches b GROUP BY b.channel
+            FROM due b GROUP BY b.channel
             """,
         )
         return self._replace(
             "daily_delivery_stats",
             day,
             f"""
-            WITH batches AS ({_BATCHES})
+            WITH due AS ({_DUE_DELIVERIES})
             INSERT INTO guestguard.daily_delivery_stats (day, channel, kind, provider, outcome, deliveries,
                 hand_off_p50, hand_off_p95, delivered_p50, delivered_p95)
             SELECT :day, b.channel, b.kind, COALESCE(b.provider, 'none'), b.status, count(*),
                 {_percentiles("b.hand_off", 0.5, 0.95)}, {_percentiles("b.arrival", 0.5, 0.95)}
-            FROM batches b GROUP BY b.channel, b.kind, COALESCE(b.provider, 'none'), b.status
+            FROM due b GROUP BY b.channel, b.kind, COALESCE(b.provider, 'none'), b.status
             """,
         )
 
     def refresh_providers(self, day: Days) -> int | None:
-        """provider_health: the day's hand-offs by what was answered, and what became of the day's batches.
+        """provider_health: the day's hand-offs by what was answered, and what became of the deliveries that were due.
 
         None, and nothing is changed, when attempts of the day were deleted already: they could not be counted again.
         """
@@ -153,7 +153,7 @@ class StatsRepo:
             "provider_health",
             day,
             f"""
-            WITH batches AS ({_BATCHES}), answered AS (
+            WITH due AS ({_DUE_DELIVERIES}), answered AS (
                 SELECT provider, account, count(*) AS attempts,
                     count(*) FILTER (WHERE outcome = 'sent') AS taken,
                     count(*) FILTER (WHERE outcome = 'permanent') AS permanent,
@@ -172,7 +172,7 @@ class StatsRepo:
                     count(*) FILTER (WHERE b.status = 'complained') AS complained,
                     count(*) FILTER (WHERE b.status = 'failed' AND b.error_class = 'no_such_mailbox')
                         AS refused_mailboxes
-                FROM batches b WHERE b.provider IS NOT NULL AND b.account IS NOT NULL
+                FROM due b WHERE b.provider IS NOT NULL AND b.account IS NOT NULL
                 GROUP BY b.provider, b.account
             )
             INSERT INTO guestguard.provider_health (day, provider, account, attempts, taken, permanent, transient,

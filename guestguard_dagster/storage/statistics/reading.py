@@ -53,7 +53,7 @@ class LatencyRow:
 
 @dataclass(frozen=True, slots=True)
 class ProviderRow:
-    """One provider account's day: hand-offs by answer, and what became of the deliveries of the day's batches."""
+    """One provider account's day: hand-offs by answer, and what became of the deliveries that were due."""
 
     day: date
     provider: str

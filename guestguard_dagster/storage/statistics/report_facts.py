@@ -55,7 +55,7 @@ class ReportFacts:
         self._database = database
 
     def failures(self, days: Days, *, limit: int) -> list[Failure]:
-        """Of the batches that were due on these days, the commonest reasons first."""
+        """Of the deliveries that were due on these days, the commonest reasons first."""
         with self._database.transaction() as connection:
             rows = connection.execute(
                 sql(

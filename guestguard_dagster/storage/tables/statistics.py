@@ -1,6 +1,6 @@
 """The tables that the statistics assets fill. They refer to nothing, so that they outlive what they were counted from.
 
-`day` is a day of the operator's zone: the day that a delivery's batch was due, or for attempts the day they were made.
+`day` is a day of the operator's zone: the day that a delivery was due, or for attempts the day they were made.
 """
 
 from sqlalchemy import (
@@ -108,7 +108,7 @@ provider_health = Table(
     *_counts("attempts", "taken", "permanent", "transient", "provider_wide", "unknown"),
     *_seconds("answer_p50", "answer_p95"),
     Column("commonest_error", Text),
-    # what became of the deliveries of the day's batches
+    # what became of the deliveries that were due
     *_counts("handed_off", "delivered", "bounced", "complained"),
     # ... of which the provider said at once that there is no such mailbox: they bounced without having been taken
     Column("refused_mailboxes", BigInteger, nullable=False, server_default="0"),

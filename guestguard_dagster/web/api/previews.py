@@ -26,7 +26,7 @@ from guestguard_dagster.web.limits import sends_at_once, writes
 from guestguard_dagster.web.problems import ApiProblem, FieldProblem, problems
 from guestguard_dagster.web.services import Services
 
-router = APIRouter(prefix="/events/{event_id}/messages", tags=["samples"], route_class=IdempotentRoute)
+router = APIRouter(prefix="/events/{event_id}/messages", tags=["previews"], route_class=IdempotentRoute)
 
 MessageId = Annotated[UUID, Path(description="the message's id")]
 
