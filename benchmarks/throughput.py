@@ -34,7 +34,7 @@ def measure(stage: Stage, postfix: Postfix, scale: Scale) -> Section:
         f"{scale.recipients:,} recipients, {mail.octets / 1000:.1f} kB a mail (text and HTML), over {connections} "
         "connections into "
         "postfix's `smtp-sink`. The time is from the claim of the message to its last row: the audience written down, "
-        "every recipient checked before anything leaves, each group of 50 committed to disk before it leaves, and one "
+        "every recipient checked before anything leaves, each batch of 100 committed to disk before it leaves, and one "
         f"attempt recorded per mail. The yardstick is {versions()}, with the best of its settings tried here "
         f"({settings}; one batch, a log row per mail). Its time is queueing and sending, as ours has both; one half of "
         "its mails is sent before ours and one after. `smtp-source` is the limit of what SMTP and the sink take: the "
