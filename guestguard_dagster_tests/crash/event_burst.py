@@ -33,7 +33,7 @@ from guestguard_dagster.streams.messages import Backlog
 from guestguard_dagster_tests.crash.gates import Point, Stop
 from guestguard_dagster_tests.crash.loopbacks import Loopback
 from guestguard_dagster_tests.crash.providers import Access
-from guestguard_dagster_tests.crash.worker import DrainOrder, Worker
+from guestguard_dagster_tests.crash.worker import EventRunOrder, Worker
 from guestguard_dagster_tests.streams.events import go_time
 
 # Points at which an event run is killed: rows are `sending`, and something may or may not have left.
@@ -234,7 +234,7 @@ class _Work:
     def _start(self, kind: NotificationType, stop: Stop | None = None) -> Worker:
         self._runs += 1
         return Worker(
-            DrainOrder(
+            EventRunOrder(
                 database_url=self._stage.database.engine.url.render_as_string(hide_password=False),
                 access=self._stage.access,
                 nats_url=self.nats.url,

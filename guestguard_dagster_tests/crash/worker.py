@@ -59,7 +59,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class DrainOrder:
+class EventRunOrder:
     """What one event run of events is to do. With a `stop` it waits there until its gate is opened."""
 
     database_url: str = field(repr=False)
@@ -85,7 +85,7 @@ class Ending(IntEnum):
 class Worker:
     """The test's handle on the process. Use it as a context manager: at the end it is gone in any case."""
 
-    def __init__(self, order: Order | DrainOrder) -> None:
+    def __init__(self, order: Order | EventRunOrder) -> None:
         self._gate, workers_end = _PROCESSES.Pipe()
         self._process = _PROCESSES.Process(target=_work, args=(order, workers_end), daemon=True)
         self._process.start()
@@ -153,14 +153,14 @@ class Worker:
         self._gate.send(None)
 
 
-def _work(order: Order | DrainOrder, gate: Connection) -> None:
+def _work(order: Order | EventRunOrder, gate: Connection) -> None:
     # That the database is away is what is played.
     logging.getLogger("guestguard_dagster").setLevel(logging.ERROR)
     # As in a Dagster run, SIGTERM is an exception in the main thread.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        if isinstance(order, DrainOrder):
-            _drain(order, gate)
+        if isinstance(order, EventRunOrder):
+            _receive_and_send(order, gate)
         else:
             _send(order, gate)
     except KeyboardInterrupt:
@@ -176,7 +176,7 @@ def _watched(senders: Senders, stop: Stop | None, gate: Connection) -> Senders:
     return replace(senders, email=GatedSender(senders.email, watched), sms=GatedSender(senders.sms, watched))
 
 
-def _drain(order: DrainOrder, gate: Connection) -> None:
+def _receive_and_send(order: EventRunOrder, gate: Connection) -> None:
     senders = _watched(open_senders(order.access), order.stop, gate)
     lease_time = timedelta(seconds=order.lease_seconds)
     with (

@@ -200,19 +200,19 @@ def test_of_many_processes_one_probes(
     open_sending: SendContextOpener, database: Database, locked_server: SmtpLoopback
 ) -> None:
     settings = smtp_settings(locked_server, smtp_username=USER, smtp_password=PASSWORD)
-    rooms = [open_sending(settings) for _ in range(4)]
-    messages = [a_message(database, 5) for _ in rooms]
+    contexts = [open_sending(settings) for _ in range(4)]
+    messages = [a_message(database, 5) for _ in contexts]
     refuse(locked_server)
-    send(rooms[0], [messages[0].id])
-    prepare(rooms[0], [message.id for message in messages])
+    send(contexts[0], [messages[0].id])
+    prepare(contexts[0], [message.id for message in messages])
     let_the_open_time_pass(database)
     tried = locked_server.connections
 
-    with ThreadPoolExecutor(len(rooms)) as pool:
-        list(pool.map(lambda sending, message: dispatch(sending, [message.id], Event()), rooms, messages))
+    with ThreadPoolExecutor(len(contexts)) as pool:
+        list(pool.map(lambda sending, message: dispatch(sending, [message.id], Event()), contexts, messages))
 
     assert locked_server.connections - tried == 1
-    assert breaker_of(rooms[0]) is not None
+    assert breaker_of(contexts[0]) is not None
 
 
 def test_a_probe_that_found_nothing_to_try_is_given_back(

@@ -41,15 +41,15 @@ def wait_for_renewal(database: Database, message: Message) -> None:
 
 def test_of_many_processes_exactly_one_claims(open_sending: SendContextOpener, database: Database) -> None:
     message = make_message(database, make_event(database))
-    rooms = [open_sending() for _ in range(6)]
-    start = Barrier(len(rooms))
+    contexts = [open_sending() for _ in range(6)]
+    start = Barrier(len(contexts))
 
     def try_to_claim(sending: SendContext) -> bool:
         start.wait()
         return sending.messages.claim_for_sending([message.id]) == [message.id]
 
-    with ThreadPoolExecutor(len(rooms)) as pool:
-        assert sum(pool.map(try_to_claim, rooms)) == 1
+    with ThreadPoolExecutor(len(contexts)) as pool:
+        assert sum(pool.map(try_to_claim, contexts)) == 1
     assert status_of(database, message) is MessageStatus.SENDING
 
 

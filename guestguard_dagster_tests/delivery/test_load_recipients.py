@@ -75,14 +75,14 @@ def test_two_runs_that_freeze_at_once_agree(
     event = make_event(database)
     guests = make_guests(database, event, 30)
     message = make_message(database, event)
-    rooms = [open_sending(smtp_settings(mail_server)) for _ in range(3)]
-    rooms[0].messages.claim_for_sending([message.id])
+    contexts = [open_sending(smtp_settings(mail_server)) for _ in range(3)]
+    contexts[0].messages.claim_for_sending([message.id])
 
     with ThreadPoolExecutor(3) as pool:
-        reports = list(pool.map(lambda sending: load_recipients(sending, [message.id]), rooms))
+        reports = list(pool.map(lambda sending: load_recipients(sending, [message.id]), contexts))
 
     assert [report.total for report in reports] == [30, 30, 30]
-    send(rooms[0], [message.id])
+    send(contexts[0], [message.id])
     assert mail_server.recipients() == {guest.email: 1 for guest in guests}
 
 

@@ -55,10 +55,10 @@ def test_two_processes_together_keep_to_the_rate(
     open_sending: SendContextOpener, database: Database, mail_server: SmtpLoopback
 ) -> None:
     message = a_message(database, 40)
-    rooms = [open_sending(smtp_settings(mail_server, smtp_mails_per_second=20)) for _ in range(2)]
+    contexts = [open_sending(smtp_settings(mail_server, smtp_mails_per_second=20)) for _ in range(2)]
     started = database.now()
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda sending: send(sending, [message.id]), rooms))
+        list(pool.map(lambda sending: send(sending, [message.id]), contexts))
     rows = deliveries_of(database, message)
     assert {row.status for row in rows} == {"sent"}
     took = max(row.handed_off_at for row in rows) - started

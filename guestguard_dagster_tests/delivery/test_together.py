@@ -31,9 +31,9 @@ def a_message(database: Database, recipients: int) -> Message:
     return make_message(database, event)
 
 
-def send_together(rooms: list[SendContext], message: Message) -> None:
-    with ThreadPoolExecutor(len(rooms)) as pool:
-        list(pool.map(lambda sending: send(sending, [message.id]), rooms))
+def send_together(contexts: list[SendContext], message: Message) -> None:
+    with ThreadPoolExecutor(len(contexts)) as pool:
+        list(pool.map(lambda sending: send(sending, [message.id]), contexts))
 
 
 def test_two_processes_send_one_message_to_each_guest_once(
@@ -41,19 +41,19 @@ def test_two_processes_send_one_message_to_each_guest_once(
 ) -> None:
     message = a_message(database, 500)
     both_hold_a_group = Barrier(2)
-    rooms = []
+    contexts = []
     for _ in range(2):
         watched = WatchedSmtp(mail_server)
         watched.before = once(both_hold_a_group.wait)
-        rooms.append(open_sending(senders=watched.senders()))
+        contexts.append(open_sending(senders=watched.senders()))
 
-    send_together(rooms, message)
+    send_together(contexts, message)
 
     assert statuses_of(database, message) == {"sent": 500}
     assert set(mail_server.recipients().values()) == {1}
     assert len(mail_server.accepted) == 500
     workers = {attempts_of(database, row.id)[0].run_id for row in deliveries_of(database, message)}
-    assert workers == {sending.run_id for sending in rooms}, "both took part"
+    assert workers == {sending.run_id for sending in contexts}, "both took part"
     assert read_message(database, message.id).status is MessageStatus.SENT
 
 
@@ -63,8 +63,8 @@ def test_two_processes_share_a_message_through_resend_too(
     open_sending.pace = replace(open_sending.pace, first_backoff=timedelta(milliseconds=300))
     resend.faults.add(Fault(at="/emails/batch", do=FaultKind.TAKE_THEN_DROP, times=2))
     message = a_message(database, 500)
-    rooms = [open_sending(resend_settings(resend)) for _ in range(2)]
-    send_together(rooms, message)
+    contexts = [open_sending(resend_settings(resend)) for _ in range(2)]
+    send_together(contexts, message)
     assert statuses_of(database, message) == {"sent": 500}
     assert set(resend.recipients().values()) == {1}
     assert len(resend.accepted) == 500

@@ -24,7 +24,7 @@ from guestguard_dagster.streams.messages import StreamMessage
 RULES = Rules(max_deliveries=3, alert_from_score=FRAUD_ALERT_FROM_SCORE)
 
 
-def drain_once(
+def run_once(
     sending: SendContext,
     source: EventSource,
     kind: NotificationType = CONFIRMATION.type,

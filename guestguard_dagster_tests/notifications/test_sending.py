@@ -46,8 +46,8 @@ from guestguard_dagster_tests.notifications.events import (
     LosingAnswers,
     WatchingAnswers,
     dead_letters_of,
-    drain_once,
     notifications_of,
+    run_once,
     statuses_of,
 )
 from guestguard_dagster_tests.send_contexts import SendContextOpener, smtp_settings
@@ -82,7 +82,7 @@ def test_an_answer_becomes_a_confirmation_with_a_calendar_file(
     (guest,) = make_guests(database, event, rsvp_status=RsvpStatus.PENDING)
     published = stream.publish(RSVP, rsvp_confirmed(guest, event, plus_ones=2.0))
 
-    report = drain_once(sending, stream)
+    report = run_once(sending, stream)
 
     (row,) = notifications_of(database)
     assert (row.type, row.channel, row.status) == ("confirmation", "email", "sent")
@@ -116,7 +116,7 @@ def test_only_the_newest_answer_is_kept_and_every_answer_is_confirmed(
     earlier = rsvp_confirmed(guest, event, rsvp_id=id, submitted_at=go_time(now - timedelta(minutes=1)))
     stream.publish_many([(RSVP, later, None), (RSVP, earlier, None)])
 
-    drain_once(sending, stream)
+    run_once(sending, stream)
 
     assert GuestRepo(database).get(guest.id).rsvp_status is RsvpStatus.DECLINED
     assert mail_server.recipients() == {guest.email: 2}
@@ -133,7 +133,7 @@ def test_a_suspicious_visit_is_told_to_the_host_from_the_threshold_up(
         stream.publish(FRAUD, fraud_scored(guest, event, score=score, reasons=["new_device", "Came from far away"]))
     stream.publish(FRAUD, fraud_scored(None, event, score=99, reasons=None, risk=None))
 
-    report = drain_once(sending, stream, FRAUD)
+    report = run_once(sending, stream, FRAUD)
 
     assert mail_server.recipients() == {"robin@example.com": 3}
     assert [(row.status, row.reason) for row in notifications_of(database)] == [
@@ -158,7 +158,7 @@ def test_an_invitation_goes_to_the_address_in_the_event(
     stream.publish(INVITE, invitation_send(guests[1], event, guest_email=""))
     stream.publish(INVITE, invitation_send(guests[2], event, link="javascript:x", event_date=GO_ZERO_TIME))
 
-    drain_once(sending, stream, INVITE)
+    run_once(sending, stream, INVITE)
 
     assert mail_server.recipients() == {guests[0].email: 1, guests[2].email: 1}
     assert [(row.status, row.reason) for row in notifications_of(database)] == [
@@ -186,8 +186,8 @@ def test_an_event_that_is_delivered_again_and_again_is_one_mail(
     losing = LosingAnswers(stream)
 
     while losing.lost < 15:
-        drain_once(sending, losing)
-    drain_once(sending, stream, linger=timedelta(seconds=1))
+        run_once(sending, losing)
+    run_once(sending, stream, linger=timedelta(seconds=1))
 
     assert mail_server.recipients() == {guest.email: 1 for guest in guests}
     assert statuses_of(database) == {"sent": 5}
@@ -204,14 +204,14 @@ def test_an_event_is_acknowledged_only_once_its_row_is_there_for_everybody_to_se
     stream.publish_many([*answers, (RSVP, b"nonsense", None), answers[0]])
     watching = WatchingAnswers(stream, database)
 
-    drain_once(sending, watching)
+    run_once(sending, watching)
 
     assert watching.unseen == []
     assert stream.survey().backlogs[RSVP] == Backlog(0, 0)
     assert statuses_of(database) == {"sent": 20, "duplicate": 1}
 
 
-def test_two_drains_at_once_send_one_mail_per_event(
+def test_two_event_runs_at_once_send_one_mail_per_event(
     database: Database,
     open_sending: SendContextOpener,
     nats_server: NatsServer,
@@ -222,14 +222,14 @@ def test_two_drains_at_once_send_one_mail_per_event(
     guests = make_guests(database, event, 60)
     events = [rsvp_confirmed(guest, event) for guest in guests]
     stream.publish_many([(RSVP, data, None) for data in [*events, *events]])
-    rooms = [open_sending(smtp_settings(mail_server)) for _ in range(2)]
+    contexts = [open_sending(smtp_settings(mail_server)) for _ in range(2)]
 
     def work(sending: SendContext) -> None:
         with connect(nats_server.url, stream.declaration) as own:
-            drain_once(sending, own, linger=timedelta(milliseconds=200))
+            run_once(sending, own, linger=timedelta(milliseconds=200))
 
     with ThreadPoolExecutor() as pool:
-        list(pool.map(work, rooms))
+        list(pool.map(work, contexts))
 
     assert mail_server.recipients() == {guest.email: 1 for guest in guests}
     assert statuses_of(database) == {"sent": 60, "duplicate": 60}
@@ -287,7 +287,7 @@ def test_what_can_never_work_is_a_dead_letter_at_once(
     bad = [b"", b"\xff\x00", b"[]", b"{}", rsvp_confirmed(guest, event, response="perhaps"), b"[" * 50_000]
     stream.publish_many([(RSVP, data, None) for data in bad] + [(RSVP, rsvp_confirmed(guest, event), None)])
 
-    report = drain_once(sending, stream)
+    report = run_once(sending, stream)
 
     letters = dead_letters_of(database)
     assert [bytes(letter.payload) for letter in letters] == bad
@@ -304,7 +304,7 @@ def test_text_that_the_database_cannot_hold_is_cleaned_before(
     event = make_event(database)
     (guest,) = make_guests(database, event)
     stream.publish(INVITE, invitation_send(guest, event, guest_name="A\x00da \ud800\u202e", host_name=None))
-    drain_once(sending, stream, INVITE)
+    run_once(sending, stream, INVITE)
     assert statuses_of(database) == {"sent": 1}
     assert parse(mail_server.accepted[0].content)["To"] == f"Ada <{guest.email}>"
 
@@ -323,7 +323,7 @@ def test_an_unknown_guest_is_waited_for_and_then_dead(
     stream.publish(RSVP, rsvp_confirmed(elsewhere, event))
     stream.publish(RSVP, rsvp_confirmed(elsewhere, uuid4()))
 
-    first = drain_once(sending, stream, rules=replace(RULES, max_deliveries=4), linger=timedelta(seconds=1))
+    first = run_once(sending, stream, rules=replace(RULES, max_deliveries=4), linger=timedelta(seconds=1))
 
     assert first.events == {"unknown_guest": 12, "retried_later": 9, "dead_letter": 3}
     assert [letter.deliveries for letter in dead_letters_of(database)] == [4, 4, 4]
@@ -355,7 +355,7 @@ def test_a_consumer_that_gives_up_earlier_than_we_do_loses_no_event(
     asyncio.run(inherit_a_consumer())
     stream.publish(RSVP, rsvp_confirmed(uuid4(), make_event(database)))
 
-    drain_once(sending, stream, rules=replace(RULES, max_deliveries=8), linger=timedelta(seconds=1))
+    run_once(sending, stream, rules=replace(RULES, max_deliveries=8), linger=timedelta(seconds=1))
 
     assert [letter.deliveries for letter in dead_letters_of(database)] == [2]
 
@@ -367,7 +367,7 @@ def test_an_alert_is_a_warning_in_the_log_with_score_and_reasons_and_nobodys_add
     stream.publish(FRAUD, fraud_scored(None, event, score=91, reasons=["new_device", "opened by eve@example.com"]))
     stream.publish(FRAUD, fraud_scored(None, event, score=1, reasons=["harmless"]))
 
-    drain_once(sending, stream, FRAUD)
+    run_once(sending, stream, FRAUD)
 
     (line,) = (record for record in caplog.records if record.name == "guestguard_dagster.notifications.intake")
     assert line.levelname == "WARNING"
@@ -385,9 +385,9 @@ def test_a_guest_who_becomes_known_in_time_gets_the_mail(
     monkeypatch.setattr("guestguard_dagster.notifications.intake._FIRST_RETRY", timedelta(milliseconds=200))
     event, guest_id = make_event(database), uuid4()
     stream.publish(RSVP, rsvp_confirmed(guest_id, event))
-    drain_once(sending, stream)
+    run_once(sending, stream)
     (guest,) = make_guests(database, event, id=guest_id)
-    drain_once(sending, stream, linger=timedelta(seconds=1))
+    run_once(sending, stream, linger=timedelta(seconds=1))
     assert mail_server.recipients() == {guest.email: 1}
     assert dead_letters_of(database) == []
 
@@ -398,14 +398,14 @@ def test_dead_letters_are_replayed_once_what_they_lacked_is_there(
     event, guest_id = make_event(database), uuid4()
     stream.publish(RSVP, rsvp_confirmed(guest_id, event))
     stream.publish(RSVP, b"{}")
-    drain_once(sending, stream, rules=replace(RULES, max_deliveries=1))
+    run_once(sending, stream, rules=replace(RULES, max_deliveries=1))
     unknown, broken = dead_letters_of(database)
 
     assert replay(sending, RULES, Selection())[0] == []
     (guest,) = make_guests(database, event, id=guest_id)
     used, kept = replay(sending, RULES, Selection())
     again, _ = replay(sending, RULES, Selection(ids=[unknown.id]))
-    drain_once(sending, stream)
+    run_once(sending, stream)
 
     assert [letter.id for letter in used] == [unknown.id]
     assert [letter.id for letter in kept] == [broken.id]
@@ -422,13 +422,13 @@ def test_reading_any_range_of_the_stream_again_sends_nothing_twice(
     event = make_event(database)
     guests = make_guests(database, event, 4)
     stream.publish_many([(RSVP, rsvp_confirmed(guest, event), None) for guest in guests])
-    drain_once(sending, stream)
+    run_once(sending, stream)
     with database.transaction() as connection:
         # as if the database had been restored to a state before the last one
         connection.execute(notifications.delete().where(notifications.c.sequence == 4))
 
     received = receive(sending, RULES, RSVP, stream.read(1, 1000))
-    drain_once(sending, stream)
+    run_once(sending, stream)
 
     assert received.fates == {Fate.KNOWN: 3, Fate.RECORDED: 1}
     assert mail_server.recipients() == Counter({guest.email: 1 for guest in guests} | {guests[3].email: 2})
@@ -446,7 +446,7 @@ def test_guests_who_left_the_list_and_cancelled_events_are_not_written_to(
     for guest, of in ((removed, event), (silent, event), (of_cancelled, off)):
         stream.publish(RSVP, rsvp_confirmed(guest, of))
 
-    drain_once(sending, stream)
+    run_once(sending, stream)
 
     assert mail_server.accepted == []
     assert [row.reason for row in notifications_of(database)] == ["guest_removed", "no_address", "event_cancelled"]
@@ -465,8 +465,8 @@ def test_an_unsubscribe_stops_invitations_and_spares_confirmations(
         stream.publish(RSVP, rsvp_confirmed(each, event))
         stream.publish(INVITE, invitation_send(each, event))
 
-    drain_once(sending, stream)
-    drain_once(sending, stream, INVITE)
+    run_once(sending, stream)
+    run_once(sending, stream, INVITE)
 
     assert [parse(mail.content)["Subject"] for mail in mail_server.accepted] == ["Your RSVP is confirmed"]
     assert mail_server.recipients() == {guest.email: 1}
@@ -487,24 +487,24 @@ def test_a_providers_failure_is_the_rows_business_and_no_nak(
     monkeypatch.setattr(notification_sending, "_LONGEST_STAY", timedelta(0))
     sending = open_sending(smtp_settings(mail_server))
 
-    first = drain_once(sending, stream)
+    first = run_once(sending, stream)
     assert stream.survey().backlogs[RSVP] == Backlog(0, 0)
     let_waits_pass(database)
-    second = drain_once(sending, stream)
+    second = run_once(sending, stream)
 
     assert (first.outcomes["transient"], second.outcomes["sent"]) == (1, 1)
     assert second.events == {}
     assert mail_server.recipients() == {guest.email: 1}
 
 
-def test_rows_that_a_dead_drain_left_are_sent_though_nats_is_away(
+def test_rows_that_a_dead_event_run_left_are_sent_though_nats_is_away(
     database: Database, sending: SendContext, mail_server: SmtpLoopback
 ) -> None:
     event = make_event(database)
     (guest,) = make_guests(database, event)
     _fate(sending, RSVP, rsvp_confirmed(guest, event), 1, datetime(2030, 1, 1, tzinfo=UTC))
     with connect("nats://127.0.0.1:1", declare()) as nowhere:
-        report = drain_once(sending, nowhere)
+        report = run_once(sending, nowhere)
     assert report.stream_problem is not None
     assert mail_server.recipients() == {guest.email: 1}
 
@@ -515,7 +515,7 @@ def test_a_notification_follows_its_delivery_whoever_moves_that_one(
     event = make_event(database)
     (guest,) = make_guests(database, event)
     stream.publish(RSVP, rsvp_confirmed(guest, event))
-    drain_once(sending, stream)
+    run_once(sending, stream)
     with database.transaction() as connection:
         connection.exec_driver_sql(
             "UPDATE guestguard.message_deliveries SET status = 'bounced', error_class = 'bounce', error_code = '5.1.1'"

@@ -32,7 +32,7 @@ from guestguard_dagster.streams.jetstream import JetStream
 from guestguard_dagster_tests.crash.passing_time import let_leases_run_out, let_waits_pass
 from guestguard_dagster_tests.factories import read_message
 from guestguard_dagster_tests.loopback.resend import ResendLoopback
-from guestguard_dagster_tests.notifications.events import drain_once
+from guestguard_dagster_tests.notifications.events import run_once
 from guestguard_dagster_tests.send_contexts import SendContextOpener, resend_settings
 from guestguard_dagster_tests.senders.items import always, mail
 from guestguard_dagster_tests.storage.handing_off import (
@@ -241,7 +241,7 @@ def go_on(sending: SendContext, before: Before, stream: JetStream) -> None:
         dispatch(sending, before.messages, StopEvent())
         record_deliveries(sending, before.messages)
         mark_sent(sending, before.messages)
-        drain_once(sending, stream)
+        run_once(sending, stream)
         send_waiting_mail(sending, StopEvent())
 
 
