@@ -90,9 +90,7 @@ def _milliseconds(tick: Callable[[], None], database: Database) -> float:
 
 def _forget_asks(database: Database) -> None:
     with database.transaction() as connection:
-        connection.execute(
-            text("UPDATE guestguard.scheduled_messages SET asked_until = NULL WHERE asked_until IS NOT NULL")
-        )
+        connection.execute(text("UPDATE scheduled_messages SET asked_until = NULL WHERE asked_until IS NOT NULL"))
     vacuum(database)
 
 
@@ -124,13 +122,13 @@ def _schedule(database: Database, scheduled: int) -> None:
         connection.execute(
             text(
                 """
-                INSERT INTO guestguard.scheduled_messages
+                INSERT INTO scheduled_messages
                     (event_id, kind, channel, audience, subject, body, status, send_at)
                 SELECT e.id, 'broadcast', 'email', 'everyone', 'News about {{event_name}}',
                     repeat('Hi {{guest_name}}, see you soon. ', 12), 'scheduled',
                     now() + CASE WHEN n <= :due THEN interval '0' ELSE interval '1 hour' + n * :step END
                 FROM generate_series(1, :scheduled) AS n
-                JOIN (SELECT id, row_number() OVER () AS number FROM guestguard.events) AS e
+                JOIN (SELECT id, row_number() OVER () AS number FROM events) AS e
                     ON e.number = 1 + n % :events
                 """
             ),

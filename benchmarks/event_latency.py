@@ -91,7 +91,7 @@ def _steady(stage: Stage, rate: int, seconds: int) -> list[float]:
 
 def _guest_ids(database: Database) -> list[str]:
     with database.transaction() as connection:
-        return [str(id) for id in connection.execute(text("SELECT id FROM guestguard.guests")).scalars()]
+        return [str(id) for id in connection.execute(text("SELECT id FROM guests")).scalars()]
 
 
 def _wait_until_ready(run: subprocess.Popen[str]) -> None:
@@ -119,8 +119,8 @@ def _answer(guest_id: str, event_id: str, now: str) -> bytes:
 
 def _latencies(database: Database, expected: int) -> list[float]:
     query = text(
-        "SELECT extract(epoch FROM d.handed_off_at - n.published_at) FROM guestguard.notifications n "
-        "JOIN guestguard.message_deliveries d ON d.notification_id = n.id WHERE d.handed_off_at IS NOT NULL"
+        "SELECT extract(epoch FROM d.handed_off_at - n.published_at) FROM notifications n "
+        "JOIN message_deliveries d ON d.notification_id = n.id WHERE d.handed_off_at IS NOT NULL"
     )
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
@@ -154,8 +154,8 @@ def _idle(project: Path | None, events: int) -> list[float]:
 
 def _wait_for(database: Database, sequence: int) -> float:
     query = text(
-        "SELECT extract(epoch FROM d.handed_off_at - n.published_at) FROM guestguard.notifications n "
-        "JOIN guestguard.message_deliveries d ON d.notification_id = n.id "
+        "SELECT extract(epoch FROM d.handed_off_at - n.published_at) FROM notifications n "
+        "JOIN message_deliveries d ON d.notification_id = n.id "
         "WHERE n.sequence = :sequence AND d.handed_off_at IS NOT NULL ORDER BY n.published_at DESC LIMIT 1"
     )
     deadline = time.monotonic() + _PATIENCE_SECONDS

@@ -41,19 +41,19 @@ def write_history(database: Database, days: Days, *, deliveries: int) -> History
     with database.transaction() as connection:
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(
-            text("INSERT INTO guestguard.users (email, name) VALUES (:email, 'Hanna Host') ON CONFLICT DO NOTHING"),
+            text("INSERT INTO users (email, name) VALUES (:email, 'Hanna Host') ON CONFLICT DO NOTHING"),
             {"email": _HOST},
         )
         connection.execute(
             text(
                 """
                 WITH written AS (
-                    INSERT INTO guestguard.events (name, venue, starts_at, timezone)
+                    INSERT INTO events (name, venue, starts_at, timezone)
                     SELECT 'Summer Party ' || n, 'Rose Garden', now() + make_interval(days => 10 + n % 40), :zone
                     FROM generate_series(1, :events) n RETURNING id
                 )
-                INSERT INTO guestguard.event_collaborators (event_id, user_id, role)
-                SELECT written.id, users.id, 'owner' FROM written, guestguard.users WHERE users.email = :host
+                INSERT INTO event_collaborators (event_id, user_id, role)
+                SELECT written.id, users.id, 'owner' FROM written, users WHERE users.email = :host
                 """
             ),
             values | {"host": _HOST},
@@ -61,10 +61,10 @@ def write_history(database: Database, days: Days, *, deliveries: int) -> History
         connection.execute(
             text(
                 """
-                INSERT INTO guestguard.guests (event_id, name, email, rsvp_status, rsvp_token)
+                INSERT INTO guests (event_id, name, email, rsvp_status, rsvp_token)
                 SELECT e.id, 'Guest ' || n, 'guest-' || n || '-' || left(md5(e.id::text), 10) || '@example.com',
                     (ARRAY['attending', 'pending', 'maybe', 'declined'])[1 + n % 4], md5(e.id::text || n)
-                FROM guestguard.events e, generate_series(1, :guests) n WHERE e.name LIKE 'Summer Party %'
+                FROM events e, generate_series(1, :guests) n WHERE e.name LIKE 'Summer Party %'
                 """
             ),
             values,
@@ -73,14 +73,14 @@ def write_history(database: Database, days: Days, *, deliveries: int) -> History
             connection.execute(
                 text(
                     """
-                    INSERT INTO guestguard.scheduled_messages (event_id, kind, channel, audience, subject, body,
+                    INSERT INTO scheduled_messages (event_id, kind, channel, audience, subject, body,
                         status, send_at, audience_frozen_at, recipient_count, preflighted_at, started_at, finished_at,
                         updated_at)
                     SELECT e.id, 'broadcast', 'email', 'everyone', 'News of {{event_name}}',
                         E'Hi {{guest_name}},\n\nsee you at {{venue}}.\n\n{{rsvp_link}}\n',
                         'sent', due.at, due.at, :guests, due.at, due.at, due.at + interval '1 minute',
                         due.at + interval '1 minute'
-                    FROM guestguard.events e
+                    FROM events e
                     CROSS JOIN LATERAL (
                         SELECT CAST(:start AS timestamptz) + interval '8 hours'
                             + make_interval(mins => 15 * (hashtext(e.id::text) & 31)) AS at
@@ -93,10 +93,10 @@ def write_history(database: Database, days: Days, *, deliveries: int) -> History
         connection.execute(
             text(
                 """
-                INSERT INTO guestguard.delivery_batches (queue_id, message_id, state, size, provider, account,
+                INSERT INTO delivery_batches (queue_id, message_id, state, size, provider, account,
                     handed_off_at, created_at)
                 SELECT m.id, m.id, 'done', LEAST(:size, :guests - first), 'smtp', :account, m.send_at, m.send_at
-                FROM guestguard.scheduled_messages m, generate_series(0, :guests - 1, :size) first
+                FROM scheduled_messages m, generate_series(0, :guests - 1, :size) first
                 WHERE m.subject = 'News of {{event_name}}' ORDER BY m.send_at, m.id, first
                 """
             ),
@@ -106,12 +106,12 @@ def write_history(database: Database, days: Days, *, deliveries: int) -> History
             text(
                 f"""
                 WITH g AS MATERIALIZED (
-                    SELECT *, row_number() OVER (PARTITION BY event_id ORDER BY id) - 1 AS place FROM guestguard.guests
+                    SELECT *, row_number() OVER (PARTITION BY event_id ORDER BY id) - 1 AS place FROM guests
                 ), b AS MATERIALIZED (
                     SELECT id, message_id, row_number() OVER (PARTITION BY message_id ORDER BY id) - 1 AS number
-                    FROM guestguard.delivery_batches
+                    FROM delivery_batches
                 )
-                INSERT INTO guestguard.message_deliveries (message_id, event_id, guest_id, channel, status, reason,
+                INSERT INTO message_deliveries (message_id, event_id, guest_id, channel, status, reason,
                     retryable, attempts, error_class, provider, account, handed_off_at, settled_at, created_at,
                     updated_at, batch_id, attempted_at, outcome, duration_ms)
                 SELECT m.id, m.event_id, g.id, 'email', d.status,
@@ -126,7 +126,7 @@ def write_history(database: Database, days: Days, *, deliveries: int) -> History
                     CASE WHEN d.was_given THEN
                         CASE d.status WHEN 'failed' THEN 'transient' WHEN 'unknown' THEN 'unknown' ELSE 'sent' END END,
                     CASE WHEN d.was_given THEN 20 + 300 * random() END
-                FROM guestguard.scheduled_messages m
+                FROM scheduled_messages m
                 JOIN g ON g.event_id = m.event_id
                 JOIN b ON b.message_id = m.id AND b.number = g.place / :size
                 CROSS JOIN LATERAL (
@@ -143,7 +143,7 @@ def write_history(database: Database, days: Days, *, deliveries: int) -> History
         )
     _vacuum(database)
     with database.transaction() as connection:
-        found = connection.execute(text("SELECT count(*) FROM guestguard.message_deliveries")).scalar_one()
+        found = connection.execute(text("SELECT count(*) FROM message_deliveries")).scalar_one()
     return History(days, found)
 
 
@@ -163,7 +163,7 @@ def _count_by_day(database: Database, days: Days, which: str) -> dict[date, int]
             text(
                 f"""
                 SELECT CAST(m.send_at AT TIME ZONE :zone AS date) AS day, count(*) AS deliveries
-                FROM guestguard.scheduled_messages m JOIN guestguard.message_deliveries d ON d.message_id = m.id
+                FROM scheduled_messages m JOIN message_deliveries d ON d.message_id = m.id
                 WHERE m.send_at >= :start AND m.send_at < :end AND {which} GROUP BY 1 ORDER BY 1
                 """
             ),

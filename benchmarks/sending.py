@@ -122,13 +122,20 @@ def _postmaster(database: Database) -> int:
 def _outcome(database: Database) -> tuple[float | None, int]:
     """Seconds from claimed to sent of the only message, None if it was not, and how many deliveries were sent."""
     with database.transaction() as connection:
+        # Another commit may have another name for it.
+        connection.execute(
+            text(
+                "SELECT set_config('search_path', schemaname, true) FROM pg_tables "
+                "WHERE tablename = 'scheduled_messages'"
+            )
+        )
         seconds = connection.execute(
             text(
                 "SELECT CAST(extract(epoch FROM finished_at - started_at) AS double precision) "
-                "FROM guestguard.scheduled_messages WHERE status = 'sent'"
+                "FROM scheduled_messages WHERE status = 'sent'"
             )
         ).scalar_one_or_none()
-        sent = connection.execute(text("SELECT count(*) FROM guestguard.message_deliveries WHERE status = 'sent'"))
+        sent = connection.execute(text("SELECT count(*) FROM message_deliveries WHERE status = 'sent'"))
         return seconds, sent.scalar_one()
 
 

@@ -85,7 +85,7 @@ def make_big_event(database: Database, guests: int) -> Event:
     with database.transaction() as connection:
         connection.execute(
             text(
-                "INSERT INTO guestguard.guests (event_id, name, email, rsvp_token) "
+                "INSERT INTO guests (event_id, name, email, rsvp_token) "
                 "SELECT :event_id, 'Guest ' || n, 'guest-' || n || '@example.com', md5(n::text || 'token') "
                 "FROM generate_series(1, :guests) AS n"
             ),

@@ -98,8 +98,8 @@ def test_a_delivery_that_is_missing_from_an_audience_fails(database: Database, m
     with database.transaction() as connection:
         connection.execute(
             text(
-                "DELETE FROM guestguard.message_deliveries WHERE id = "
-                "(SELECT min(id) FROM guestguard.message_deliveries WHERE message_id = :id)"
+                "DELETE FROM message_deliveries WHERE id = "
+                "(SELECT min(id) FROM message_deliveries WHERE message_id = :id)"
             ),
             {"id": message.id},
         )
@@ -114,15 +114,12 @@ def test_a_delivery_that_is_missing_from_an_audience_fails(database: Database, m
 def test_a_second_delivery_for_a_guest_fails(database: Database, message: Message) -> None:
     with database.transaction() as connection:
         connection.execute(
-            text(
-                "ALTER TABLE guestguard.message_deliveries "
-                "DROP CONSTRAINT uq_message_deliveries_message_id_guest_id_channel"
-            )
+            text("ALTER TABLE message_deliveries DROP CONSTRAINT uq_message_deliveries_message_id_guest_id_channel")
         )
         connection.execute(
             text(
-                "INSERT INTO guestguard.message_deliveries (message_id, event_id, guest_id, channel) "
-                "SELECT message_id, event_id, guest_id, channel FROM guestguard.message_deliveries "
+                "INSERT INTO message_deliveries (message_id, event_id, guest_id, channel) "
+                "SELECT message_id, event_id, guest_id, channel FROM message_deliveries "
                 "WHERE message_id = :id LIMIT 1"
             ),
             {"id": message.id},
@@ -139,7 +136,7 @@ def suppress(
         address, handed_off_at = connection.execute(
             text(
                 "SELECT CASE d.channel WHEN 'email' THEN lower(g.email) ELSE g.phone END, d.handed_off_at "
-                "FROM guestguard.message_deliveries d JOIN guestguard.guests g ON g.id = d.guest_id "
+                "FROM message_deliveries d JOIN guests g ON g.id = d.guest_id "
                 "WHERE d.message_id = :id ORDER BY d.id LIMIT 1"
             ),
             {"id": message.id},
@@ -200,7 +197,7 @@ def confirm(database: Database, message: Message, *, minutes_ago: int) -> None:
     """The confirmation of the message's first guest, handed off."""
     with database.transaction() as connection:
         guest_id: UUID = connection.execute(
-            text("SELECT guest_id FROM guestguard.message_deliveries WHERE message_id = :id ORDER BY id LIMIT 1"),
+            text("SELECT guest_id FROM message_deliveries WHERE message_id = :id ORDER BY id LIMIT 1"),
             {"id": message.id},
         ).scalar_one()
     notification_id = make_notification(database, CONFIRMATION.type, message.event_id, guest_id)
@@ -254,9 +251,9 @@ def test_a_notification_that_nobody_sends_fails(database: Database, message: Mes
     with database.transaction() as connection:
         connection.execute(
             text(
-                "WITH formed AS (INSERT INTO guestguard.delivery_batches (queue_id, size, created_at) "
+                "WITH formed AS (INSERT INTO delivery_batches (queue_id, size, created_at) "
                 "VALUES (:queue, 1, now() - interval '1 hour') RETURNING id) "
-                "UPDATE guestguard.message_deliveries SET status = 'pending', batch_id = formed.id "
+                "UPDATE message_deliveries SET status = 'pending', batch_id = formed.id "
                 "FROM formed WHERE message_id IS NULL"
             ),
             {"queue": CONFIRMATION.type.queue_id},
@@ -264,9 +261,7 @@ def test_a_notification_that_nobody_sends_fails(database: Database, message: Mes
     assert not check("nothing_is_overdue").passed
 
     with database.transaction() as connection:
-        connection.execute(
-            text("UPDATE guestguard.delivery_batches SET not_before = now() + interval '1 hour' WHERE size = 1")
-        )
+        connection.execute(text("UPDATE delivery_batches SET not_before = now() + interval '1 hour' WHERE size = 1"))
     assert check("nothing_is_overdue").passed, "it waits to be tried again"
 
 
@@ -341,7 +336,7 @@ def test_a_dead_letter_that_nobody_looked_at_warns(database: Database) -> None:
     assert (verdict.passed, verdict.severity) == (False, AssetCheckSeverity.WARN)
 
     with database.transaction() as connection:
-        connection.execute(text("UPDATE guestguard.dead_letters SET dismissed_at = now()"))
+        connection.execute(text("UPDATE dead_letters SET dismissed_at = now()"))
     assert check("no_dead_letter_waits").passed
 
 

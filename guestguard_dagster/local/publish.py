@@ -55,10 +55,10 @@ def find_party(database: Database, *, event_id: UUID | None = None, guest_id: UU
         """
         SELECT e.id AS event_id, e.name AS event_name, e.venue, e.starts_at, u.name AS host_name,
                g.id AS guest_id, g.name AS guest_name, g.email AS guest_email
-        FROM guestguard.guests g
-        JOIN guestguard.events e ON e.id = g.event_id
-        JOIN guestguard.event_collaborators c ON c.event_id = e.id AND c.role = 'owner'
-        JOIN guestguard.users u ON u.id = c.user_id
+        FROM guests g
+        JOIN events e ON e.id = g.event_id
+        JOIN event_collaborators c ON c.event_id = e.id AND c.role = 'owner'
+        JOIN users u ON u.id = c.user_id
         WHERE g.removed_at IS NULL AND g.email IS NOT NULL
           AND (CAST(:event_id AS uuid) IS NULL OR e.id = :event_id)
           AND (CAST(:guest_id AS uuid) IS NULL OR g.id = :guest_id)

@@ -25,9 +25,9 @@ E = events.alias("e")
 
 # For the statements that mark a batch `b` as about to leave, and for the claim, where there is no batch. While the
 # database is behind its ledger nothing leaves but mail that was written since then, to operators, about just that.
-NOTHING_IS_STOPPED = "NOT EXISTS (SELECT FROM guestguard.ledger_position WHERE behind_since IS NOT NULL)"
+NOTHING_IS_STOPPED = "NOT EXISTS (SELECT FROM ledger_position WHERE behind_since IS NOT NULL)"
 BATCH_MAY_LEAVE = f"""NOT EXISTS (
-    SELECT FROM guestguard.ledger_position p
+    SELECT FROM ledger_position p
     WHERE p.behind_since IS NOT NULL
       AND NOT (b.queue_id = '{SystemMailKind.ALERT.queue_id}' AND b.created_at > p.behind_since)
 )"""

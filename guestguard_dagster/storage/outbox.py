@@ -25,7 +25,7 @@ class OutgoingEvent:
 def put_in_outbox(connection: Connection, kind: NotificationType, payload: Mapping[str, Any]) -> None:
     """Write an event down, to be published once this transaction is committed."""
     connection.execute(
-        sql("INSERT INTO guestguard.outgoing_events (type, payload) VALUES (:type, CAST(:payload AS jsonb))"),
+        sql("INSERT INTO outgoing_events (type, payload) VALUES (:type, CAST(:payload AS jsonb))"),
         {"type": kind, "payload": json.dumps(payload)},
     )
 
@@ -39,7 +39,7 @@ class OutboxRepo:
         with self._database.transaction() as connection:
             rows = connection.execute(
                 sql(
-                    "SELECT id, type, CAST(payload AS text) AS payload FROM guestguard.outgoing_events "
+                    "SELECT id, type, CAST(payload AS text) AS payload FROM outgoing_events "
                     "WHERE published_at IS NULL ORDER BY created_at, id LIMIT :limit"
                 ),
                 {"limit": limit},
@@ -50,7 +50,7 @@ class OutboxRepo:
         with self._database.transaction() as connection:
             connection.execute(
                 sql(
-                    "UPDATE guestguard.outgoing_events SET published_at = clock_timestamp() "
+                    "UPDATE outgoing_events SET published_at = clock_timestamp() "
                     "WHERE id = ANY(CAST(:ids AS uuid[])) AND published_at IS NULL"
                 ),
                 {"ids": list(event_ids)},

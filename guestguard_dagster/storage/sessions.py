@@ -9,6 +9,8 @@ from typing import Any
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
+from guestguard_dagster.storage.tables.base import SCHEMA
+
 DRIVER = "postgresql+guestguard"
 
 _SETTINGS = {
@@ -16,8 +18,8 @@ _SETTINGS = {
     # A transaction that falls silent is of a process that is frozen, or on a host that is gone: its locks are freed.
     "idle_in_transaction_session_timeout": "10s",
     "timezone": "UTC",
-    # A role named like our schema would otherwise have it as the default one.
-    "search_path": "public",
+    # Statements name tables alone. Only ours are looked through: where one is missing, no other is taken for it.
+    "search_path": SCHEMA,
     # The default is made for spinning disks, and has the planner read whole tables instead of fifty rows by their key.
     "random_page_cost": "1.1",
     # To compile a statement takes longer than any of ours runs.
@@ -54,6 +56,10 @@ class PooledOrDirect(PGDialect_psycopg):
             connection.close()
             raise
         return connection
+
+    def _get_default_schema_name(self, _connection: Any) -> str:
+        """What reflection leaves unnamed: our tables are always named with their schema."""
+        return "public"
 
     def do_begin(self, dbapi_connection: Any) -> None:
         if dbapi_connection.prepare_threshold is None:

@@ -55,8 +55,8 @@ def mails(database: Database) -> list[tuple[str, str]]:
     with database.transaction() as connection:
         rows = connection.execute(
             text(
-                "SELECT memo.address, memo.subject FROM guestguard.memos memo "
-                "JOIN guestguard.message_deliveries d ON d.memo_id = memo.id ORDER BY 1, 2"
+                "SELECT memo.address, memo.subject FROM memos memo "
+                "JOIN message_deliveries d ON d.memo_id = memo.id ORDER BY 1, 2"
             )
         )
         return [(row.address, row.subject) for row in rows]

@@ -300,7 +300,7 @@ def test_being_killed_between_two_steps_costs_nothing(database: Database, messag
     applier = CallbackApplier(database, sending_number=None)
     applier.apply(callback)
     with database.transaction() as connection:
-        connection.execute(text("UPDATE guestguard.provider_callbacks SET applied_at = NULL, next_try_at = now()"))
+        connection.execute(text("UPDATE provider_callbacks SET applied_at = NULL, next_try_at = now()"))
     assert applier.apply(callback) is Applied.CHANGED_NOTHING
     assert _status(database, delivery_id) == "bounced"
 
@@ -352,7 +352,7 @@ def _attempt(database: Database, delivery_id: int, *, round_number: int, provide
     with database.transaction() as connection:
         connection.execute(
             text(
-                "INSERT INTO guestguard.delivery_attempts "
+                "INSERT INTO delivery_attempts "
                 "(delivery_id, round, provider, account, outcome, provider_message_id) "
                 "VALUES (:delivery_id, :round, 'resend', 'resend:x', 'sent', :message_id)"
             ),
@@ -365,7 +365,7 @@ def _let_time_pass(database: Database, duration: timedelta) -> None:
     with database.transaction() as connection:
         connection.execute(
             text(
-                "UPDATE guestguard.provider_callbacks "
+                "UPDATE provider_callbacks "
                 "SET received_at = received_at - CAST(:duration AS interval), "
                 "next_try_at = next_try_at - CAST(:duration AS interval)"
             ),

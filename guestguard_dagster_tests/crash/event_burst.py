@@ -132,8 +132,8 @@ class BurstStage:
     def unsettled(self) -> int:
         queues = [kind.queue_id for kind in TYPES]
         query = text(
-            "SELECT count(*) FROM guestguard.message_deliveries d "
-            "JOIN guestguard.delivery_batches b ON b.id = d.batch_id "
+            "SELECT count(*) FROM message_deliveries d "
+            "JOIN delivery_batches b ON b.id = d.batch_id "
             "WHERE b.queue_id = ANY(CAST(:queues AS uuid[])) AND d.status = 'pending'"
         )
         with self.database.transaction() as connection:
@@ -148,19 +148,17 @@ class BurstStage:
         with self._connect(work.nats) as stream:
             backlogs = stream.survey().backlogs.values()
         with self.database.transaction() as connection:
-            counted = connection.execute(
-                text("SELECT status, count(*) AS rows FROM guestguard.notifications GROUP BY status")
-            )
+            counted = connection.execute(text("SELECT status, count(*) AS rows FROM notifications GROUP BY status"))
             statuses: Counter[str] = Counter({row.status: row.rows for row in counted})
-            letters: int = connection.execute(text("SELECT count(*) FROM guestguard.dead_letters")).scalar_one()
+            letters: int = connection.execute(text("SELECT count(*) FROM dead_letters")).scalar_one()
             unknown = set(
                 connection.execute(
                     text(
                         "SELECT COALESCE(n.payload ->> 'guest_email', CASE n.type WHEN 'confirmation' THEN g.email "
-                        "ELSE u.email END) FROM guestguard.notifications n "
-                        "LEFT JOIN guestguard.guests g ON g.id = n.guest_id "
-                        "JOIN guestguard.event_collaborators c ON c.event_id = n.event_id "
-                        "JOIN guestguard.users u ON u.id = c.user_id WHERE n.status = 'unknown'"
+                        "ELSE u.email END) FROM notifications n "
+                        "LEFT JOIN guests g ON g.id = n.guest_id "
+                        "JOIN event_collaborators c ON c.event_id = n.event_id "
+                        "JOIN users u ON u.id = c.user_id WHERE n.status = 'unknown'"
                     )
                 ).scalars()
             )
@@ -303,14 +301,14 @@ def _party(number: int) -> int:
 
 def _make_people(database: Database, count: int) -> None:
     statements = (
-        "INSERT INTO guestguard.users (id, email, name) "
+        "INSERT INTO users (id, email, name) "
         "SELECT CAST(md5('host' || n) AS uuid), 'host-' || n || '@example.com', 'Host ' || n FROM parties",
-        "INSERT INTO guestguard.events (id, name, venue, starts_at, timezone) "
+        "INSERT INTO events (id, name, venue, starts_at, timezone) "
         "SELECT CAST(md5('event' || n) AS uuid), 'Garden Party', 'Rose Garden', now() + interval '10 days', "
         "'Europe/Berlin' FROM parties",
-        "INSERT INTO guestguard.event_collaborators (event_id, user_id, role) "
+        "INSERT INTO event_collaborators (event_id, user_id, role) "
         "SELECT CAST(md5('event' || n) AS uuid), CAST(md5('host' || n) AS uuid), 'owner' FROM parties",
-        "INSERT INTO guestguard.guests (id, event_id, name, email, rsvp_token) "
+        "INSERT INTO guests (id, event_id, name, email, rsvp_token) "
         "SELECT CAST(md5('guest' || n) AS uuid), CAST(md5('event' || party) AS uuid), 'Guest ' || n, "
         "'guest-' || n || '@example.com', md5('token' || n) FROM people",
     )

@@ -70,7 +70,7 @@ def _one_denied_forever(scene: Scene) -> Verdict:
         return verdict.but(
             failed_beside_it=verdict.states[DeliveryStatus.FAILED] - 1,
             not_sent=verdict.guests - 1 - verdict.states[DeliveryStatus.SENT],
-            breakers_left_open=_count(scene, "SELECT count(*) FROM guestguard.breakers"),
+            breakers_left_open=_count(scene, "SELECT count(*) FROM breakers"),
             reopenings_too_many=max(0, _count(scene, _ATTEMPTS_FOLLOWED) - _MOST_REOPENINGS),
         )
 
@@ -113,10 +113,10 @@ def _denials(address: str) -> Mapping[Provider, Fault]:
     }
 
 
-_BLAMED = "SELECT count(*) FROM guestguard.message_deliveries WHERE attempts > 0 OR provider_refusals > 0"
+_BLAMED = "SELECT count(*) FROM message_deliveries WHERE attempts > 0 OR provider_refusals > 0"
 _ATTEMPTS_FOLLOWED = """
-    SELECT count(*) FROM guestguard.delivery_attempts a
-    JOIN guestguard.message_deliveries d ON d.id = a.delivery_id WHERE d.status = 'failed'
+    SELECT count(*) FROM delivery_attempts a
+    JOIN message_deliveries d ON d.id = a.delivery_id WHERE d.status = 'failed'
 """
 
 LIMITS = (

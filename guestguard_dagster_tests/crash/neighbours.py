@@ -96,7 +96,7 @@ def _requested_runs(stage: Stage) -> list[tuple[UUID, ...]]:
 def _pending(stage: Stage, message_id: UUID) -> int:
     with stage.database.transaction() as connection:
         settled: int = connection.execute(
-            text("SELECT count(*) FROM guestguard.message_deliveries WHERE message_id = :id AND status <> 'pending'"),
+            text("SELECT count(*) FROM message_deliveries WHERE message_id = :id AND status <> 'pending'"),
             {"id": message_id},
         ).scalar_one()
     return len(stage.guest_ids(message_id)) - settled

@@ -65,8 +65,8 @@ def _client_errors(scene: Scene) -> Verdict:
         with scene.database.transaction() as connection:
             connection.execute(
                 text(
-                    "UPDATE guestguard.guests SET email = split_part(email, '@', 1) || '@nowhere' "
-                    "WHERE id IN (SELECT id FROM guestguard.guests ORDER BY id LIMIT :struck)"
+                    "UPDATE guests SET email = split_part(email, '@', 1) || '@nowhere' "
+                    "WHERE id IN (SELECT id FROM guests ORDER BY id LIMIT :struck)"
                 ),
                 {"struck": _STRUCK},
             )
@@ -167,7 +167,7 @@ def _restored(scene: Scene) -> Verdict:
 
 def _has_open_breaker(database: Database) -> bool:
     with database.transaction() as connection:
-        return bool(connection.execute(text("SELECT count(*) FROM guestguard.breakers")).scalar_one())
+        return bool(connection.execute(text("SELECT count(*) FROM breakers")).scalar_one())
 
 
 def _keeps_its_answer(provider: Provider) -> Fault:

@@ -172,7 +172,7 @@ class _Soak:
         time.sleep(self._random.uniform(0, longest))
 
     def _is_finished(self) -> bool:
-        unfinished = "SELECT count(*) FROM guestguard.scheduled_messages WHERE status IN ('scheduled', 'sending')"
+        unfinished = "SELECT count(*) FROM scheduled_messages WHERE status IN ('scheduled', 'sending')"
         with contextlib.suppress(DatabaseUnavailable), self._database.transaction() as connection:
             return not connection.execute(text(unfinished)).scalar_one()
         return False
@@ -190,7 +190,7 @@ def _make_message(database: Database, guests: int) -> UUID:
     with database.transaction() as connection:
         connection.execute(
             text(
-                "INSERT INTO guestguard.guests (id, event_id, name, email, rsvp_token) "
+                "INSERT INTO guests (id, event_id, name, email, rsvp_token) "
                 "SELECT gen_random_uuid(), CAST(:event AS uuid), 'Guest ' || n, 'guest-' || n || '-' || :name || "
                 "'@example.com', md5(:name || n) FROM generate_series(1, :guests) AS n"
             ),

@@ -22,8 +22,8 @@ _MOST_RUNS = 20
 _run_numbers = count(1)
 
 _PHONES = """
-    UPDATE guestguard.guests g SET phone = '+49151' || :message || lpad(n.number::text, 6, '0')
-    FROM (SELECT id, row_number() OVER (ORDER BY id) AS number FROM guestguard.guests WHERE event_id = :event) n
+    UPDATE guests g SET phone = '+49151' || :message || lpad(n.number::text, 6, '0')
+    FROM (SELECT id, row_number() OVER (ORDER BY id) AS number FROM guests WHERE event_id = :event) n
     WHERE g.id = n.id
 """
 
@@ -80,7 +80,7 @@ class Stage:
             return list(
                 connection.execute(
                     text(
-                        "SELECT g.id FROM guestguard.guests g JOIN guestguard.scheduled_messages m USING (event_id) "
+                        "SELECT g.id FROM guests g JOIN scheduled_messages m USING (event_id) "
                         "WHERE m.id = :id ORDER BY g.email"
                     ),
                     {"id": message_id},
@@ -93,8 +93,8 @@ class Stage:
             return set(
                 connection.execute(
                     text(
-                        "SELECT CASE m.channel WHEN 'sms' THEN g.phone ELSE g.email END FROM guestguard.guests g "
-                        "JOIN guestguard.scheduled_messages m USING (event_id) WHERE m.id = :id"
+                        "SELECT CASE m.channel WHEN 'sms' THEN g.phone ELSE g.email END FROM guests g "
+                        "JOIN scheduled_messages m USING (event_id) WHERE m.id = :id"
                     ),
                     {"id": message_id},
                 ).scalars()

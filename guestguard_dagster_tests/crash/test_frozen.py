@@ -116,8 +116,8 @@ def test_a_run_frozen_in_the_middle_of_a_transaction_holds_nobody_up_for_long(
         with database.transaction() as in_its_way:
             in_its_way.execute(
                 text(
-                    "SELECT FROM guestguard.message_deliveries WHERE batch_id = "
-                    "(SELECT id FROM guestguard.delivery_batches WHERE state = 'sending') LIMIT 1 FOR UPDATE"
+                    "SELECT FROM message_deliveries WHERE batch_id = "
+                    "(SELECT id FROM delivery_batches WHERE state = 'sending') LIMIT 1 FOR UPDATE"
                 )
             )
             frozen.open_gate()

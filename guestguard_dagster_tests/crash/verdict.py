@@ -74,10 +74,10 @@ def judge(database: Database, message_ids: Sequence[UUID], arrived: Mapping[str,
                 SELECT CASE WHEN d.status = 'pending' AND b.state = 'sending' THEN 'sending'
                             ELSE COALESCE(d.status, 'pending') END AS status, d.reason,
                        CASE WHEN m.channel = 'sms' THEN g.phone ELSE g.email END AS address
-                FROM guestguard.scheduled_messages m
-                JOIN guestguard.guests g ON g.event_id = m.event_id
-                LEFT JOIN guestguard.message_deliveries d ON d.message_id = m.id AND d.guest_id = g.id
-                LEFT JOIN guestguard.delivery_batches b ON b.id = d.batch_id
+                FROM scheduled_messages m
+                JOIN guests g ON g.event_id = m.event_id
+                LEFT JOIN message_deliveries d ON d.message_id = m.id AND d.guest_id = g.id
+                LEFT JOIN delivery_batches b ON b.id = d.batch_id
                 WHERE m.id = ANY(CAST(:ids AS uuid[]))
                 """
             ),
@@ -85,7 +85,7 @@ def judge(database: Database, message_ids: Sequence[UUID], arrived: Mapping[str,
         ).all()
         unfinished = connection.execute(
             text(
-                "SELECT count(*) FROM guestguard.scheduled_messages "
+                "SELECT count(*) FROM scheduled_messages "
                 "WHERE id = ANY(CAST(:ids AS uuid[])) AND status IN ('scheduled', 'sending')"
             ),
             {"ids": list(message_ids)},

@@ -65,7 +65,7 @@ def requests(sending: SendContext) -> list[MessageRunRequest]:
 
 def open_time_is_over(database: Database) -> None:
     with database.transaction() as connection:
-        connection.execute(text("UPDATE guestguard.breakers SET open_until = clock_timestamp()"))
+        connection.execute(text("UPDATE breakers SET open_until = clock_timestamp()"))
 
 
 def let_the_open_time_pass(database: Database, *messages: Message) -> None:

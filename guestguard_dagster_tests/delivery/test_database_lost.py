@@ -151,7 +151,7 @@ def test_a_backend_terminated_while_it_writes_down_is_made_up_for(
 
     def be_in_the_way() -> None:
         with database.transaction() as connection:
-            connection.execute(text("SELECT id FROM guestguard.message_deliveries LIMIT 1 FOR UPDATE"))
+            connection.execute(text("SELECT id FROM message_deliveries LIMIT 1 FOR UPDATE"))
             in_the_way.set()
             [blocked] = wait_until_blocked(database)
             connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": blocked})

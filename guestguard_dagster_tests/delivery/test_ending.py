@@ -138,7 +138,7 @@ def test_a_message_that_a_retry_opens_at_the_last_moment_does_not_end(
     message = a_frozen_message(database, event, SENT)
     make_deliveries(database, message, make_guests(database, event), status=DeliveryStatus.FAILED, retryable=True)
     with ThreadPoolExecutor(1) as pool, database.transaction() as retry:
-        retry.execute(text("UPDATE guestguard.scheduled_messages SET version = version + 1"))
+        retry.execute(text("UPDATE scheduled_messages SET version = version + 1"))
         finishing = pool.submit(end_settled, messages, [message.id])
         wait_until_blocked(database)
         reopen(retry, message.id, ALL_RETRYABLE, batch_size=1)

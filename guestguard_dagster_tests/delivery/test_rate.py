@@ -43,9 +43,7 @@ def reserved_ahead(sending: SendContext) -> timedelta:
     """How far the reservations of the email account reach into the future; below zero when they are over."""
     with sending.database.transaction() as connection:
         ahead: timedelta = connection.execute(
-            text(
-                "SELECT theoretical_arrival - clock_timestamp() FROM guestguard.rate_buckets WHERE account = :account"
-            ),
+            text("SELECT theoretical_arrival - clock_timestamp() FROM rate_buckets WHERE account = :account"),
             {"account": sending.senders.email.account},
         ).scalar_one()
         return ahead
@@ -232,7 +230,7 @@ def _fill_rate(sending: SendContext) -> None:
 
 def _is_used_whole(database: Database) -> bool:
     with database.transaction() as connection:
-        taken = text("SELECT EXISTS (SELECT FROM guestguard.rate_buckets WHERE run_token IS NOT NULL)")
+        taken = text("SELECT EXISTS (SELECT FROM rate_buckets WHERE run_token IS NOT NULL)")
         return bool(connection.execute(taken).scalar_one())
 
 
@@ -246,7 +244,7 @@ def test_a_run_that_is_gone_leaves_the_rate_to_the_next(
     assert sending.rates.become_sole(account, dead)
     assert not sending.rates.become_sole(account, alive)
     with database.transaction() as connection:
-        connection.execute(text("UPDATE guestguard.rate_buckets SET run_until = clock_timestamp()"))
+        connection.execute(text("UPDATE rate_buckets SET run_until = clock_timestamp()"))
     assert sending.rates.become_sole(account, alive)
     sending.rates.leave_to_others(account, alive)
     assert sending.rates.become_sole(account, dead)

@@ -206,14 +206,14 @@ class TestALostAnswer:
         send(dead, [message.id])
         # As the dead run left them: leased still, and nothing written down.
         with database.transaction() as connection:
-            connection.execute(text("DELETE FROM guestguard.delivery_attempts"))
+            connection.execute(text("DELETE FROM delivery_attempts"))
             connection.execute(
                 text(
-                    "UPDATE guestguard.delivery_batches SET lease_token = gen_random_uuid(), "
+                    "UPDATE delivery_batches SET lease_token = gen_random_uuid(), "
                     "lease_expires_at = clock_timestamp() + interval '1 minute'"
                 )
             )
-            connection.execute(text("UPDATE guestguard.message_deliveries SET reason = NULL, attempts = 0"))
+            connection.execute(text("UPDATE message_deliveries SET reason = NULL, attempts = 0"))
         alive = open_sending(resend_settings(resend))
         send(alive, [message.id])
         assert len(resend.requests) == 1

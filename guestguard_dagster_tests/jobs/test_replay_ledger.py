@@ -59,11 +59,11 @@ def forgotten(database: Database, database_url: str, ledger: Ledger) -> Message:
     process.close()
     with database.transaction() as connection:
         # As a restore leaves them: not deleted, but never there.
-        connection.exec_driver_sql("ALTER TABLE guestguard.delivery_batches DISABLE TRIGGER USER")
-        connection.exec_driver_sql("DELETE FROM guestguard.delivery_batches")
-        connection.exec_driver_sql("UPDATE guestguard.message_deliveries SET status = 'pending', batch_id = NULL")
-        connection.exec_driver_sql("UPDATE guestguard.ledger_position SET sequence = 0")
-        connection.exec_driver_sql("ALTER TABLE guestguard.delivery_batches ENABLE TRIGGER USER")
+        connection.exec_driver_sql("ALTER TABLE delivery_batches DISABLE TRIGGER USER")
+        connection.exec_driver_sql("DELETE FROM delivery_batches")
+        connection.exec_driver_sql("UPDATE message_deliveries SET status = 'pending', batch_id = NULL")
+        connection.exec_driver_sql("UPDATE ledger_position SET sequence = 0")
+        connection.exec_driver_sql("ALTER TABLE delivery_batches ENABLE TRIGGER USER")
     return message
 
 

@@ -21,7 +21,7 @@ BATCH_SIZE = 5
 
 _CLAIM = text(
     f"""
-    UPDATE guestguard.scheduled_messages SET status = 'sending', audience_frozen_at = clock_timestamp()
+    UPDATE scheduled_messages SET status = 'sending', audience_frozen_at = clock_timestamp()
     WHERE id = :id AND audience_frozen_at IS NULL AND held_at IS NULL AND send_at <= clock_timestamp()
       AND {NOTHING_IS_STOPPED}
     RETURNING id
@@ -29,21 +29,19 @@ _CLAIM = text(
 )
 _FREEZE = text(
     """
-    INSERT INTO guestguard.message_deliveries (message_id, event_id, guest_id, channel)
-    SELECT :id, event_id, id, 'email' FROM guestguard.guests WHERE event_id = :event_id ORDER BY id
+    INSERT INTO message_deliveries (message_id, event_id, guest_id, channel)
+    SELECT :id, event_id, id, 'email' FROM guests WHERE event_id = :event_id ORDER BY id
     ON CONFLICT (message_id, guest_id, channel) DO NOTHING
     """
 )
-_PENDING = text(
-    "SELECT id FROM guestguard.message_deliveries WHERE message_id = :id AND status = 'pending' ORDER BY id"
-)
+_PENDING = text("SELECT id FROM message_deliveries WHERE message_id = :id AND status = 'pending' ORDER BY id")
 _MARK = text(
     f"""
-    UPDATE guestguard.delivery_batches b
+    UPDATE delivery_batches b
     SET state = 'sending', handed_off_at = clock_timestamp(), provider = 'smtp', account = 'smtp:1'
     WHERE b.id = (
-        SELECT b.id FROM guestguard.delivery_batches b
-        LEFT JOIN guestguard.scheduled_messages m ON m.id = b.message_id
+        SELECT b.id FROM delivery_batches b
+        LEFT JOIN scheduled_messages m ON m.id = b.message_id
         WHERE b.state = 'pending' AND m.held_at IS NULL AND {BATCH_MAY_LEAVE}
           AND b.queue_id = COALESCE(:queue_id, b.queue_id)
         ORDER BY b.id LIMIT 1 FOR UPDATE OF b SKIP LOCKED
@@ -112,7 +110,7 @@ class Process:
             return connection.execute(
                 text(
                     "SELECT id, COALESCE(notification_id, memo_id, guest_id) AS recipient "
-                    "FROM guestguard.message_deliveries WHERE batch_id = :id AND status = 'pending'"
+                    "FROM message_deliveries WHERE batch_id = :id AND status = 'pending'"
                 ),
                 {"id": batch.id},
             ).all()
@@ -121,14 +119,14 @@ class Process:
         with self.database.transaction() as connection:
             connection.execute(
                 text(
-                    "UPDATE guestguard.message_deliveries SET status = 'sent', outcome = 'sent', "
+                    "UPDATE message_deliveries SET status = 'sent', outcome = 'sent', "
                     "settled_at = clock_timestamp() WHERE batch_id = :id AND status = 'pending'"
                 ),
                 {"id": batch.id},
             )
             connection.execute(
                 text(
-                    "UPDATE guestguard.delivery_batches SET state = 'done', "
+                    "UPDATE delivery_batches SET state = 'done', "
                     "recorded_at = CASE WHEN :recorded THEN clock_timestamp() END WHERE id = :id"
                 ),
                 {"id": batch.id, "recorded": recorded},
@@ -141,9 +139,9 @@ def form_batches(connection: Connection, ids: Sequence[int], queue_id: UUID, mes
         members = list(ids[start : start + BATCH_SIZE])
         connection.execute(
             text(
-                "WITH formed AS (INSERT INTO guestguard.delivery_batches (queue_id, message_id, size) "
+                "WITH formed AS (INSERT INTO delivery_batches (queue_id, message_id, size) "
                 "VALUES (:queue_id, :message_id, :size) RETURNING id) "
-                "UPDATE guestguard.message_deliveries SET batch_id = (SELECT id FROM formed) WHERE id = ANY(:ids)"
+                "UPDATE message_deliveries SET batch_id = (SELECT id FROM formed) WHERE id = ANY(:ids)"
             ),
             {"queue_id": queue_id, "message_id": message_id, "size": len(members), "ids": members},
         )
@@ -181,10 +179,7 @@ def outcomes(database: Database, message: Message) -> dict[tuple[str, str | None
     """Deliveries by status and reason."""
     with database.transaction() as connection:
         rows = connection.execute(
-            text(
-                "SELECT status, reason, count(*) AS n FROM guestguard.message_deliveries "
-                "WHERE message_id = :id GROUP BY 1, 2"
-            ),
+            text("SELECT status, reason, count(*) AS n FROM message_deliveries WHERE message_id = :id GROUP BY 1, 2"),
             {"id": message.id},
         )
         return {(row.status, row.reason): row.n for row in rows}

@@ -71,7 +71,7 @@ def test_every_mail_is_in_the_ledger_and_no_run_is_stopped_by_its_own(
     assert {entry.installation_id for entry in entries} == {entries[0].installation_id} != {None}
     with database.transaction() as connection:
         unrecorded = connection.execute(
-            text("SELECT count(*) FROM guestguard.delivery_batches WHERE recorded_at IS NULL")
+            text("SELECT count(*) FROM delivery_batches WHERE recorded_at IS NULL")
         ).scalar_one()
     assert unrecorded == 0
     assert check(database, ledger).verdict is Verdict.KNOWN

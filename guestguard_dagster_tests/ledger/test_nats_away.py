@@ -207,7 +207,7 @@ def test_a_nats_that_lost_its_end_stops_nobody(
     process.send()
     assert keep(database, ledger).verdict is Verdict.KNOWN
     with database.transaction() as connection:
-        connection.execute(text("UPDATE guestguard.ledger_position SET sequence = sequence + 100"))
+        connection.execute(text("UPDATE ledger_position SET sequence = sequence + 100"))
     standing = keep(database, ledger)
     assert standing.verdict is Verdict.KNOWN
     assert "has lost its end" in standing.sentence

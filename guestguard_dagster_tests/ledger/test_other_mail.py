@@ -49,9 +49,7 @@ def events(database: Database) -> list[Arrival]:
 
 def statuses(database: Database) -> dict[tuple[str, str | None], int]:
     with database.transaction() as connection:
-        rows = connection.execute(
-            text("SELECT status, reason, count(*) AS n FROM guestguard.notifications GROUP BY 1, 2")
-        )
+        rows = connection.execute(text("SELECT status, reason, count(*) AS n FROM notifications GROUP BY 1, 2"))
         return {(row.status, row.reason): row.n for row in rows}
 
 

@@ -87,7 +87,7 @@ def test_the_rest_of_a_message_that_had_left_in_part_leaves_after_the_replay(
     first.send(batches=1)
     first.freeze(unfrozen)
     with database.transaction() as connection:
-        connection.execute(text("UPDATE guestguard.delivery_batches SET state = 'done' WHERE id IN (2, 3, 4)"))
+        connection.execute(text("UPDATE delivery_batches SET state = 'done' WHERE id IN (2, 3, 4)"))
     first.send(batches=3)
     assert (arrived.of(frozen), arrived.of(unfrozen)) == (5, 15)
 
@@ -119,7 +119,7 @@ def test_a_deleted_message_is_not_a_forgotten_one(
     process.freeze(message)
     assert process.send() == 4
     with database.transaction() as connection:
-        connection.execute(text("DELETE FROM guestguard.events WHERE id = :id"), {"id": message.event_id})
+        connection.execute(text("DELETE FROM events WHERE id = :id"), {"id": message.event_id})
     assert keep(database, ledger).verdict is Verdict.KNOWN
 
 
@@ -132,7 +132,7 @@ def test_a_batch_that_was_given_back_is_not_a_forgotten_one(
     assert process.send(batches=1) == 1
     with database.transaction() as connection:
         connection.execute(
-            text("UPDATE guestguard.delivery_batches SET state = 'pending', handed_off_at = NULL WHERE state = 'done'")
+            text("UPDATE delivery_batches SET state = 'pending', handed_off_at = NULL WHERE state = 'done'")
         )
     assert keep(database, ledger).verdict is Verdict.KNOWN
 
@@ -230,7 +230,7 @@ def test_ids_of_the_lost_time_are_not_given_again(
     message = message_to_guests(restored.database, 1)
     restored.freeze(message)
     with restored.database.transaction() as connection:
-        row = connection.execute(text("SELECT id, batch_id FROM guestguard.message_deliveries")).one()
+        row = connection.execute(text("SELECT id, batch_id FROM message_deliveries")).one()
     assert row.id > GUESTS
     assert row.batch_id > 4
 
@@ -277,9 +277,7 @@ def test_a_host_still_decides_about_a_message_that_was_held_before(
     process = start(database_url)
     held = message_to_guests(database)
     with database.transaction() as connection:
-        connection.execute(
-            text("UPDATE guestguard.scheduled_messages SET held_at = now(), held_reason = 'by its host'")
-        )
+        connection.execute(text("UPDATE scheduled_messages SET held_at = now(), held_reason = 'by its host'"))
     backup_url = back_up(database_url)
     process.freeze(message_to_guests(database))
     process.send()
@@ -298,7 +296,7 @@ def test_an_unknown_id_in_the_ledger_harms_nobody(
     backup_url = back_up(database_url)
     with database.transaction() as connection:
         connection.execute(
-            text("INSERT INTO guestguard.guests (event_id, name, rsvp_token) VALUES (:event_id, 'New', :token)"),
+            text("INSERT INTO guests (event_id, name, rsvp_token) VALUES (:event_id, 'New', :token)"),
             {"event_id": message.event_id, "token": uuid4().hex},
         )
     process.freeze(message)

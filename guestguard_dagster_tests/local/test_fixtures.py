@@ -21,7 +21,7 @@ def test_each_test_has_a_migrated_database_of_its_own(database: Database, time: 
 
 def test_an_empty_database_has_no_schema_of_ours(empty_database_url: str) -> None:
     with psycopg.connect(empty_database_url) as connection:
-        assert connection.execute("SELECT to_regnamespace('guestguard')").fetchone() == (None,)
+        assert connection.execute("SELECT to_regnamespace('guestguard_messaging')").fetchone() == (None,)
 
 
 def test_the_nats_server_keeps_streams(nats_server: NatsServer) -> None:

@@ -46,7 +46,7 @@ def test_the_settings_that_lead_to_them_are_in_the_env_file(project: Path) -> No
     assert settings["ENV"] == "development"
     assert settings["SMTP_TLS"] == "none"
     with psycopg.connect(settings["DATABASE_URL"] or "") as connection:
-        assert connection.execute("SELECT count(*) FROM guestguard.events").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM guestguard_messaging.events").fetchone() == (0,)
     services.stop()
 
 
@@ -117,7 +117,7 @@ def test_a_database_elsewhere_is_used_and_not_started(project: Path, empty_datab
     assert settings["DATABASE_URL"] == empty_database_url
     assert settings["DAGSTER_DATABASE_URL"] == empty_database_url.replace("postgresql://", "postgresql+psycopg2://")
     with psycopg.connect(empty_database_url) as connection:
-        assert connection.execute("SELECT count(*) FROM guestguard.events").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM guestguard_messaging.events").fetchone() == (0,)
     services.stop()
 
 

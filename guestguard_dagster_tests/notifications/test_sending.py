@@ -518,7 +518,7 @@ def test_a_notification_follows_its_delivery_whoever_moves_that_one(
     run_once(sending, stream)
     with database.transaction() as connection:
         connection.exec_driver_sql(
-            "UPDATE guestguard.message_deliveries SET status = 'bounced', error_class = 'bounce', error_code = '5.1.1'"
+            "UPDATE message_deliveries SET status = 'bounced', error_class = 'bounce', error_code = '5.1.1'"
         )
     (row,) = notifications_of(database)
     assert (row.status, row.error) == ("bounced", "bounce 5.1.1")

@@ -54,13 +54,13 @@ def test_a_service_that_works_is_well(database: Database) -> None:
 
 def test_a_daemon_that_does_not_tick_is_noticed(database: Database) -> None:
     with database.transaction() as connection:
-        connection.execute(text("UPDATE guestguard.sensor_ticks SET ticked_at = ticked_at - interval '10 minutes'"))
+        connection.execute(text("UPDATE sensor_ticks SET ticked_at = ticked_at - interval '10 minutes'"))
     level, sentence = finding(health(database), "daemon")
     assert level is Level.ERROR
     assert "has not ticked for 10 minutes; check that dagster-daemon" in sentence
 
     with database.transaction() as connection:
-        connection.execute(text("DELETE FROM guestguard.sensor_ticks"))
+        connection.execute(text("DELETE FROM sensor_ticks"))
     assert "has never ticked" in finding(health(database), "daemon")[1]
 
 

@@ -67,7 +67,7 @@ def test_a_mail_whose_hand_off_was_interrupted_is_not_mailed_again(
     with database.transaction() as connection:
         connection.execute(
             text(
-                "UPDATE guestguard.delivery_batches SET state = 'sending', "
+                "UPDATE delivery_batches SET state = 'sending', "
                 "lease_expires_at = clock_timestamp() - interval '1 minute'"
             )
         )

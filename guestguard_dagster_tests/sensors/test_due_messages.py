@@ -143,7 +143,7 @@ def test_ten_thousand_messages_of_one_second_are_all_asked_for_before_it(
     with database.transaction() as connection:
         connection.execute(
             text(
-                "INSERT INTO guestguard.scheduled_messages "
+                "INSERT INTO scheduled_messages "
                 "(event_id, kind, channel, audience, subject, body, status, send_at) "
                 "SELECT :event, 'broadcast', 'email', 'everyone', 'News', repeat('Hi {{guest_name}}. ', 40), "
                 "'scheduled', now() + interval '85 seconds' FROM generate_series(1, 10000)"
@@ -196,7 +196,7 @@ def test_an_open_breaker_lets_messages_wait_and_says_why(instance: DagsterInstan
     with database.transaction() as connection:
         connection.execute(
             text(
-                "INSERT INTO guestguard.breakers (account, reason, opened_at, open_until, open_seconds) "
+                "INSERT INTO breakers (account, reason, opened_at, open_until, open_seconds) "
                 "VALUES ('log:email', 'the key was refused', now(), now() + interval '5 minutes', 300)"
             )
         )

@@ -108,7 +108,7 @@ def test_a_run_whose_process_is_gone_holds_nothing_up(
     dead = create_run_for_test(instance, job_name="rsvp_confirmation", status=DagsterRunStatus.STARTED)
     RunRepo(database).beat(dead.run_id, host="here", pid=1)
     with database.transaction() as connection:
-        connection.exec_driver_sql("UPDATE guestguard.run_heartbeats SET beat_at = now() - interval '1 minute'")
+        connection.exec_driver_sql("UPDATE run_heartbeats SET beat_at = now() - interval '1 minute'")
     assert _asked(instance) == ["rsvp_confirmation"]
 
 

@@ -41,7 +41,7 @@ def _store(database: Database, delivery_id: int, *, ago: timedelta = timedelta()
     CallbackRepo(database).store(RESEND.name, f"msg_{uuid4().hex}", event)
     with database.transaction() as connection:
         connection.execute(
-            text("UPDATE guestguard.provider_callbacks SET next_try_at = next_try_at - CAST(:ago AS interval)"),
+            text("UPDATE provider_callbacks SET next_try_at = next_try_at - CAST(:ago AS interval)"),
             {"ago": ago},
         )
 
@@ -73,7 +73,7 @@ def test_an_announced_callback_is_asked_for_at_once_and_its_run_applies_it(
 
     assert build_defs().resolve_job_def(_JOB).execute_in_process(instance=instance).success
     with database.transaction() as connection:
-        assert connection.execute(text("SELECT status FROM guestguard.message_deliveries")).scalar_one() == "delivered"
+        assert connection.execute(text("SELECT status FROM message_deliveries")).scalar_one() == "delivered"
     assert isinstance(tick(instance, _SENSOR), SkipReason)
 
 

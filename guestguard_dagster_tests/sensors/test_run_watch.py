@@ -20,9 +20,7 @@ def give_sign_of_life(database: Database, run_id: str, *, ago: timedelta) -> Non
     RunRepo(database).beat(run_id, host="a-host", pid=4711)
     with database.transaction() as connection:
         connection.execute(
-            text(
-                "UPDATE guestguard.run_heartbeats SET beat_at = beat_at - CAST(:ago AS interval) WHERE run_id = :run_id"
-            ),
+            text("UPDATE run_heartbeats SET beat_at = beat_at - CAST(:ago AS interval) WHERE run_id = :run_id"),
             {"ago": ago, "run_id": run_id},
         )
 

@@ -105,7 +105,7 @@ def test_a_direct_connection_has_our_settings_once_and_prepares_what_it_repeats(
     settings = {
         "statement_timeout": "2min",
         "idle_in_transaction_session_timeout": "10s",
-        "search_path": "public",
+        "search_path": "guestguard_messaging",
         "random_page_cost": "1.1",
         "jit": "off",
     }

@@ -25,22 +25,22 @@ with Database(sys.argv[1]) as database:
 
 # Rows as the first version had them, written without the code of today.
 _ROWS_OF_THE_FIRST_VERSION = """
-INSERT INTO guestguard.users (id, email, name)
+INSERT INTO users (id, email, name)
     VALUES ('00000000-0000-4000-8000-000000000001', 'Host@example.com', 'Hanna Host');
-INSERT INTO guestguard.events (id, name, venue, starts_at, timezone)
+INSERT INTO events (id, name, venue, starts_at, timezone)
     VALUES ('00000000-0000-4000-8000-000000000002', 'Party', 'Here', '2031-06-01 18:00+02', 'Europe/Berlin');
-INSERT INTO guestguard.event_collaborators (event_id, user_id, role)
+INSERT INTO event_collaborators (event_id, user_id, role)
     VALUES ('00000000-0000-4000-8000-000000000002', '00000000-0000-4000-8000-000000000001', 'owner');
-INSERT INTO guestguard.guests (id, event_id, name, email, rsvp_token)
+INSERT INTO guests (id, event_id, name, email, rsvp_token)
     VALUES ('00000000-0000-4000-8000-000000000003', '00000000-0000-4000-8000-000000000002', 'Gil',
             'gil@example.com', 'token-of-gil');
-INSERT INTO guestguard.scheduled_messages (id, event_id, kind, channel, audience, subject, body, status, send_at)
+INSERT INTO scheduled_messages (id, event_id, kind, channel, audience, subject, body, status, send_at)
     VALUES ('00000000-0000-4000-8000-000000000004', '00000000-0000-4000-8000-000000000002', 'broadcast', 'email',
             'everyone', 'Hello', 'Dear {{guest_name}}', 'sent', '2031-05-01 12:00+00');
-INSERT INTO guestguard.message_deliveries (message_id, event_id, guest_id, channel, status, provider_message_id)
+INSERT INTO message_deliveries (message_id, event_id, guest_id, channel, status, provider_message_id)
     VALUES ('00000000-0000-4000-8000-000000000004', '00000000-0000-4000-8000-000000000002',
             '00000000-0000-4000-8000-000000000003', 'email', 'delivered', 'm-1');
-INSERT INTO guestguard.suppressions (channel, address, reason, source)
+INSERT INTO suppressions (channel, address, reason, source)
     VALUES ('email', 'gone@example.com', 'hard_bounce', 'resend');
 """
 
@@ -89,7 +89,7 @@ def test_an_older_database_keeps_its_rows(empty_database_url: str) -> None:
 
 
 _SPELLINGS = """
-INSERT INTO guestguard.suppressions (channel, address, scope, reason, source, created_at, lifted_at) VALUES
+INSERT INTO suppressions (channel, address, scope, reason, source, created_at, lifted_at) VALUES
     ('email', 'anna@bücher.example', 'all', 'hard_bounce', 'resend', '2030-01-02', NULL),
     ('email', 'anna@xn--bcher-kva.example', 'all', 'manual', 'operator', '2030-01-03', NULL),
     ('email', 'ａnna@bücher.example', 'all', 'complaint', 'ses', '2030-01-01', NULL),
@@ -97,9 +97,9 @@ INSERT INTO guestguard.suppressions (channel, address, scope, reason, source, cr
     ('email', 'anna@BÜCHER.example', 'all', 'manual', 'operator', '2029-01-01', '2029-02-01'),
     ('email', 'no address', 'all', 'manual', 'operator', '2030-01-01', NULL),
     ('sms', '+491711234567', 'all', 'stop', 'twilio', '2030-01-01', NULL);
-UPDATE guestguard.guests SET email = 'Gil@bü\u00adcher.Example', responded_at = now() + interval '1 year';
-UPDATE guestguard.users SET email = 'Ｈost@ｅxample.com', created_at = '2030-01-01';
-INSERT INTO guestguard.users (email, name, created_at) VALUES ('HOST@exam\u00adple.com', 'Another', '2030-01-02');
+UPDATE guests SET email = 'Gil@bü\u00adcher.Example', responded_at = now() + interval '1 year';
+UPDATE users SET email = 'Ｈost@ｅxample.com', created_at = '2030-01-01';
+INSERT INTO users (email, name, created_at) VALUES ('HOST@exam\u00adple.com', 'Another', '2030-01-02');
 """
 
 
@@ -113,9 +113,7 @@ def test_addresses_of_before_take_their_canonical_form_and_no_suppression_is_los
             connection.exec_driver_sql(_SPELLINGS)
         migrate(database)
         with database.transaction() as connection:
-            kept = connection.execute(
-                text("SELECT address, scope, reason FROM guestguard.suppressions WHERE lifted_at IS NULL")
-            )
+            kept = connection.execute(text("SELECT address, scope, reason FROM suppressions WHERE lifted_at IS NULL"))
             assert sorted(tuple(row) for row in kept) == [
                 ("+491711234567", "all", "stop"),
                 ("anna@xn--bcher-kva.example", "all", "complaint"),
@@ -123,18 +121,16 @@ def test_addresses_of_before_take_their_canonical_form_and_no_suppression_is_los
                 ("gone@example.com", "all", "hard_bounce"),
                 ("no address", "all", "manual"),
             ]
-            lifted = text("SELECT address, reason FROM guestguard.suppressions WHERE lifted_at IS NOT NULL")
+            lifted = text("SELECT address, reason FROM suppressions WHERE lifted_at IS NOT NULL")
             assert sorted(tuple(row) for row in connection.execute(lifted)) == [
                 ("anna@xn--bcher-kva.example", "hard_bounce"),
                 ("anna@xn--bcher-kva.example", "manual"),
                 ("anna@xn--bcher-kva.example", "manual"),
             ]
-            assert connection.execute(text("SELECT email FROM guestguard.guests")).scalars().all() == [
-                "Gil@xn--bcher-kva.example"
-            ]
-            too_new = text("SELECT count(*) FROM guestguard.guests WHERE responded_at > clock_timestamp()")
+            assert connection.execute(text("SELECT email FROM guests")).scalars().all() == ["Gil@xn--bcher-kva.example"]
+            too_new = text("SELECT count(*) FROM guests WHERE responded_at > clock_timestamp()")
             assert connection.execute(too_new).scalar_one() == 0
-            users = connection.execute(text("SELECT email FROM guestguard.users ORDER BY created_at"))
+            users = connection.execute(text("SELECT email FROM users ORDER BY created_at"))
             assert users.scalars().all() == ["Host@example.com", "HOST@exam\u00adple.com"]
 
 
@@ -149,13 +145,13 @@ def test_holds_of_before_are_carried_over_with_their_owners(empty_database_url: 
         )
         with database.transaction() as connection:
             event = connection.exec_driver_sql(
-                "INSERT INTO guestguard.events (name, venue, starts_at, timezone) "
+                "INSERT INTO events (name, venue, starts_at, timezone) "
                 "VALUES ('Party', 'Here', now() + interval '1 day', 'UTC') RETURNING id"
             ).scalar_one()
             for reason, held in reasons:
                 connection.execute(
                     text(
-                        "INSERT INTO guestguard.scheduled_messages (event_id, kind, channel, audience, subject, body, "
+                        "INSERT INTO scheduled_messages (event_id, kind, channel, audience, subject, body, "
                         "status, send_at, held_at, held_reason) VALUES (:event, 'broadcast', 'email', 'everyone', "
                         "'', '', 'sending', now(), CASE WHEN :held THEN now() END, :reason)"
                     ),
@@ -164,7 +160,7 @@ def test_holds_of_before_are_carried_over_with_their_owners(empty_database_url: 
         migrate(database)
         with database.transaction() as connection:
             owners = connection.exec_driver_sql(
-                "SELECT held_by, held_run_id FROM guestguard.scheduled_messages ORDER BY held_at IS NULL, held_by DESC"
+                "SELECT held_by, held_run_id FROM scheduled_messages ORDER BY held_at IS NULL, held_by DESC"
             ).all()
     assert [tuple(row) for row in owners] == [("run", "0a1b-2c"), ("host", None), (None, None)]
 

@@ -79,7 +79,7 @@ class Writer:
         columns, parameters = ", ".join(values), ", ".join(f":{name}" for name in values)
         returned = "id" if "id" in values or table == "message_deliveries" else "1"
         with self.database.transaction() as connection:
-            statement = f"INSERT INTO guestguard.{table} ({columns}) VALUES ({parameters}) RETURNING {returned}"  # noqa: S608
+            statement = f"INSERT INTO {table} ({columns}) VALUES ({parameters}) RETURNING {returned}"  # noqa: S608
             return connection.execute(text(statement), values).scalar_one()
 
     def message(self) -> UUID:
@@ -217,7 +217,7 @@ def before(empty_database_url: str, resend: ResendLoopback) -> Iterator[Before]:
         senders.email.hand_off(request, always)
         with database.transaction() as connection:
             connection.execute(
-                text("UPDATE guestguard.provider_batches SET endpoint = :endpoint, members = :members, body = :body"),
+                text("UPDATE provider_batches SET endpoint = :endpoint, members = :members, body = :body"),
                 {
                     "endpoint": request.endpoint,
                     "members": [*request.members],
@@ -226,8 +226,8 @@ def before(empty_database_url: str, resend: ResendLoopback) -> Iterator[Before]:
             )
             connection.execute(
                 text(
-                    "UPDATE guestguard.scheduled_messages m SET recipient_count = "
-                    "(SELECT count(*) FROM guestguard.message_deliveries d WHERE d.message_id = m.id)"
+                    "UPDATE scheduled_messages m SET recipient_count = "
+                    "(SELECT count(*) FROM message_deliveries d WHERE d.message_id = m.id)"
                 )
             )
         yield Before(database, (first, second), request_id, request, write.ids)
@@ -328,10 +328,10 @@ def test_every_settled_delivery_and_attempt_survives_the_way_up_and_down(
     with database.transaction() as connection:
         command.downgrade(alembic_config(connection), BEFORE)
         kept: dict[int, str] = dict(
-            connection.execute(text("SELECT id, status FROM guestguard.message_deliveries")).tuples().all()
+            connection.execute(text("SELECT id, status FROM message_deliveries")).tuples().all()
         )
         queues = connection.execute(
-            text("SELECT drain_id, count(*) FROM guestguard.message_deliveries WHERE message_id IS NULL GROUP BY 1")
+            text("SELECT drain_id, count(*) FROM message_deliveries WHERE message_id IS NULL GROUP BY 1")
         )
         assert dict(queues.tuples().all()) == {
             CONFIRMATION.type.queue_id: 2,

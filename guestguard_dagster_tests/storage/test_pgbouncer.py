@@ -30,7 +30,7 @@ _SETTINGS = {
     "statement_timeout": "2min",
     "idle_in_transaction_session_timeout": "10s",
     "TimeZone": "UTC",
-    "search_path": "public",
+    "search_path": "guestguard_messaging",
     "random_page_cost": "1.1",
     "jit": "off",
 }
@@ -104,15 +104,14 @@ def test_our_settings_hold_in_every_transaction(pooled: Database) -> None:
                 assert _settings(connection) == _SETTINGS
 
 
-def test_a_role_named_like_our_schema_does_not_make_it_the_default_one(pooled: Database) -> None:
+def test_a_role_with_a_schema_of_its_name_finds_our_tables_all_the_same(pooled: Database) -> None:
     with pooled.transaction() as connection:
         named = connection.execute(text("SELECT current_user, current_schema")).one()
-    assert named == (ROLE, "public")
-    assert ROLE == SCHEMA
+    assert named == (ROLE, SCHEMA)
 
 
 def test_nothing_of_ours_is_left_on_a_connection_for_its_next_client(pooled: Database, pooled_url: str) -> None:
-    statement = text("SELECT count(*) FROM guestguard.users WHERE name = :name")
+    statement = text("SELECT count(*) FROM users WHERE name = :name")
     for _ in range(_TIMES):
         with pooled.transaction(durable=False) as connection:
             connection.execute(statement, {"name": "Ada"})
@@ -144,7 +143,7 @@ def test_many_transactions_at_once_share_few_connections(pooled_url: str) -> Non
     with ThreadPoolExecutor(workers) as together:
         list(together.map(work, range(workers)))
     with Database(pooled_url) as database, database.transaction() as connection:
-        kept = connection.execute(text("SELECT count(*) FROM guestguard.users")).scalar_one()
+        kept = connection.execute(text("SELECT count(*) FROM users")).scalar_one()
     assert kept == workers * (_TIMES - _TIMES // _TIMES_UNTIL_ROLLBACK)
 
 

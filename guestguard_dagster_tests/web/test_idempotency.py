@@ -72,7 +72,7 @@ def test_a_request_that_died_in_the_middle_is_not_done_again_by_its_key(
 ) -> None:
     _post(client, event, "k-1")
     with database.transaction() as connection:
-        connection.execute(text("UPDATE guestguard.idempotency_keys SET status = NULL, body = NULL"))
+        connection.execute(text("UPDATE idempotency_keys SET status = NULL, body = NULL"))
     unanswered = _post(client, event, "k-1")
     assert (unanswered.status_code, unanswered.json()["code"]) == (409, "unanswered")
     assert _messages(database, event) == 1
@@ -86,14 +86,14 @@ def test_a_key_that_is_none_is_refused(client: TestClient, event: Event, key: st
 def test_old_keys_are_forgotten_and_free_again(client: TestClient, database: Database, event: Event) -> None:
     first = _post(client, event, "k-1").json()
     with database.transaction() as connection:
-        connection.execute(text("UPDATE guestguard.idempotency_keys SET created_at = now() - interval '3 days'"))
+        connection.execute(text("UPDATE idempotency_keys SET created_at = now() - interval '3 days'"))
     assert _post(client, event, "k-1").json()["id"] != first["id"]
     with database.transaction() as connection:
-        connection.execute(text("UPDATE guestguard.idempotency_keys SET created_at = now() - interval '3 days'"))
+        connection.execute(text("UPDATE idempotency_keys SET created_at = now() - interval '3 days'"))
     assert IdempotencyRepo(database).forget_old() == 1
 
 
 def test_without_signing_in_no_key_is_kept(anonymous: TestClient, database: Database, event: Event) -> None:
     assert _post(anonymous, event, "k-1").status_code == 401
     with database.transaction() as connection:
-        assert connection.execute(text("SELECT count(*) FROM guestguard.idempotency_keys")).scalar_one() == 0
+        assert connection.execute(text("SELECT count(*) FROM idempotency_keys")).scalar_one() == 0

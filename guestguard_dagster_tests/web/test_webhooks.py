@@ -85,7 +85,7 @@ def _apply(database: Database) -> Mapping[Any, int]:
 
 def _status(database: Database, delivery_id: int) -> str:
     with database.transaction() as connection:
-        query = text("SELECT status FROM guestguard.message_deliveries WHERE id = :id")
+        query = text("SELECT status FROM message_deliveries WHERE id = :id")
         return str(connection.execute(query, {"id": delivery_id}).scalar_one())
 
 
@@ -116,7 +116,7 @@ def test_a_bounce_that_resend_signed_moves_its_delivery_and_suppresses_the_addre
     assert _status(database, delivery_id) == "bounced"
     assert SuppressionRepo(database).is_suppressed(MessageChannel.EMAIL, "gone@example.com")
     with database.transaction() as connection:
-        detail = connection.execute(text("SELECT error_detail FROM guestguard.message_deliveries")).scalar_one()
+        detail = connection.execute(text("SELECT error_detail FROM message_deliveries")).scalar_one()
     assert "gone@example.com" not in detail.lower()
 
 

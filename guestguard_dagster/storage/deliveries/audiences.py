@@ -51,7 +51,7 @@ class AudienceRepo:
                     f"""
                     SELECT id, CASE WHEN audience_frozen_at IS NULL THEN 'unfrozen'
                         WHEN preflighted_at IS NULL THEN 'unchecked' ELSE 'ready' END AS stage
-                    FROM guestguard.scheduled_messages m
+                    FROM scheduled_messages m
                     WHERE id = ANY(CAST(:ids AS uuid[])) AND {as_sql(is_being_sent(M))}
                     """
                 ),
@@ -110,7 +110,7 @@ class AudienceRepo:
         with self._database.transaction() as connection:
             rows = connection.execute(
                 sql(
-                    "SELECT id, recipient_count FROM guestguard.scheduled_messages "
+                    "SELECT id, recipient_count FROM scheduled_messages "
                     "WHERE id = ANY(CAST(:ids AS uuid[])) AND recipient_count IS NOT NULL"
                 ),
                 {"ids": list(message_ids)},
@@ -122,7 +122,7 @@ def _lock(connection: Connection, message_ids: Sequence[UUID], condition: str) -
     return list(
         connection.execute(
             sql(
-                "SELECT id FROM guestguard.scheduled_messages m "
+                "SELECT id FROM scheduled_messages m "
                 f"WHERE id = ANY(CAST(:ids AS uuid[])) AND {as_sql(is_being_sent(M))} AND {condition} "
                 "ORDER BY id FOR NO KEY UPDATE SKIP LOCKED"
             ),
@@ -136,24 +136,24 @@ _FREEZE = f"""
     WITH chosen AS MATERIALIZED (
         SELECT m.id AS message_id, m.channel, g.event_id, g.id AS guest_id, size,
             row_number() OVER (PARTITION BY m.id ORDER BY g.id) - 1 AS place
-        FROM guestguard.scheduled_messages m
+        FROM scheduled_messages m
         CROSS JOIN LATERAL (SELECT CASE m.channel WHEN 'email' THEN :email_size ELSE :sms_size END) AS s (size)
         CROSS JOIN LATERAL (
-            SELECT g.id, g.event_id FROM guestguard.guests g
+            SELECT g.id, g.event_id FROM guests g
             WHERE g.event_id = m.event_id AND {as_sql(is_in_audience(G, M.c.audience))}
               AND (m.frozen_through IS NULL OR g.id > m.frozen_through)
             ORDER BY g.id LIMIT :chunk
         ) g
         WHERE m.id = ANY(CAST(:ids AS uuid[]))
     ), formed AS (
-        INSERT INTO guestguard.delivery_batches (queue_id, message_id, size)
+        INSERT INTO delivery_batches (queue_id, message_id, size)
         SELECT message_id, message_id, count(*) FROM chosen
         GROUP BY message_id, place / size ORDER BY message_id, place / size
         RETURNING id, message_id
     ), numbered AS (
         SELECT id, message_id, row_number() OVER (PARTITION BY message_id ORDER BY id) - 1 AS number FROM formed
     ), written AS (
-        INSERT INTO guestguard.message_deliveries (message_id, event_id, guest_id, channel, batch_id)
+        INSERT INTO message_deliveries (message_id, event_id, guest_id, channel, batch_id)
         SELECT c.message_id, c.event_id, c.guest_id, c.channel, b.id
         FROM chosen c JOIN numbered b ON b.message_id = c.message_id AND b.number = c.place / c.size
         ORDER BY b.id, c.place
@@ -162,7 +162,7 @@ _FREEZE = f"""
         SELECT message_id, count(*) AS rows, (array_agg(guest_id ORDER BY place DESC))[1] AS last
         FROM chosen GROUP BY message_id
     )
-    UPDATE guestguard.scheduled_messages m
+    UPDATE scheduled_messages m
     SET frozen_through = COALESCE(c.last, m.frozen_through), updated_at = clock_timestamp(),
         recipient_count = COALESCE(m.recipient_count, 0) + COALESCE(c.rows, 0),
         audience_frozen_at = CASE WHEN COALESCE(c.rows, 0) < :chunk THEN clock_timestamp() END
@@ -172,13 +172,13 @@ _FREEZE = f"""
 """
 
 _COUNT = """
-    UPDATE guestguard.scheduled_messages m
-    SET recipient_count = (SELECT count(*) FROM guestguard.message_deliveries d WHERE d.message_id = m.id)
+    UPDATE scheduled_messages m
+    SET recipient_count = (SELECT count(*) FROM message_deliveries d WHERE d.message_id = m.id)
     WHERE m.id = ANY(CAST(:ids AS uuid[]))
 """
 
 _ADVANCE = """
-    UPDATE guestguard.scheduled_messages m
+    UPDATE scheduled_messages m
     SET checked_through = COALESCE(p.last, m.checked_through),
         preflighted_at = CASE WHEN p.is_last THEN clock_timestamp() END, updated_at = clock_timestamp()
     FROM unnest(CAST(:ids AS uuid[]), CAST(:lasts AS uuid[]), CAST(:are_last AS bool[])) AS p (id, last, is_last)
@@ -187,9 +187,9 @@ _ADVANCE = """
 
 _PAGE = f"""
     SELECT {_FACTS}
-    FROM guestguard.scheduled_messages m
+    FROM scheduled_messages m
     CROSS JOIN LATERAL (
-        SELECT * FROM guestguard.message_deliveries d
+        SELECT * FROM message_deliveries d
         WHERE d.message_id = m.id AND d.status = 'pending'
           AND (m.checked_through IS NULL OR d.guest_id > m.checked_through)
         ORDER BY d.guest_id LIMIT :page

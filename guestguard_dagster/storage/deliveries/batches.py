@@ -93,10 +93,10 @@ FREE = "(b.lease_expires_at IS NULL OR b.lease_expires_at <= clock_timestamp())"
 # What a message and its guests have to be for a batch to leave: asked by the very commit that lets it leave.
 _MAY_LEAVE = f"""
     (b.message_id IS NULL OR EXISTS (
-        SELECT FROM guestguard.scheduled_messages m JOIN guestguard.events e ON e.id = m.event_id
+        SELECT FROM scheduled_messages m JOIN events e ON e.id = m.event_id
         WHERE m.id = b.message_id AND {as_sql(is_being_sent(M))} AND {as_sql(event_allows(M, E))}
           AND NOT EXISTS (
-            SELECT FROM guestguard.message_deliveries d JOIN guestguard.guests g ON g.id = d.guest_id
+            SELECT FROM message_deliveries d JOIN guests g ON g.id = d.guest_id
             WHERE d.batch_id = b.id AND d.status = 'pending' AND NOT {as_sql(is_in_audience(G, M.c.audience))}
           )
     ))
@@ -131,7 +131,7 @@ class BatchRepo:
                         SELECT b.id
                         FROM unnest(CAST(:ids AS uuid[])) WITH ORDINALITY AS queue (id, place)
                         CROSS JOIN LATERAL (
-                            SELECT b.id FROM guestguard.delivery_batches b
+                            SELECT b.id FROM delivery_batches b
                             WHERE b.queue_id = queue.id AND b.state <> 'done' AND b.state <> 'sending' AND {FREE}
                               AND {BATCH_MAY_LEAVE}
                               AND (b.not_before IS NULL OR b.not_before <= clock_timestamp())
@@ -139,14 +139,14 @@ class BatchRepo:
                         ) b
                         ORDER BY queue.place LIMIT {limit:d}  -- in figures: a plan kept for later would guess them
                     ), leased AS (
-                        UPDATE guestguard.delivery_batches b
+                        UPDATE delivery_batches b
                         SET state = 'leased', lease_token = :token, lease_expires_at = clock_timestamp() + :duration
                         FROM picked WHERE b.id = picked.id
                         RETURNING b.id, b.key, b.queue_id, b.message_id
                     )
                     SELECT {BATCH_COLUMNS}, {FACTS}
                     FROM leased b
-                    LEFT JOIN guestguard.message_deliveries d ON d.batch_id = b.id AND d.status = 'pending' {GUEST}
+                    LEFT JOIN message_deliveries d ON d.batch_id = b.id AND d.status = 'pending' {GUEST}
                     ORDER BY b.id, d.id
                     """
                 ),
@@ -176,7 +176,7 @@ class BatchRepo:
         marked = connection.execute(
             sql(
                 f"""
-                UPDATE guestguard.delivery_batches b
+                UPDATE delivery_batches b
                 SET state = 'sending', provider = :provider, account = :account, run_id = :run_id,
                     endpoint = r.endpoint, members = CAST(r.members AS bigint[]), body = r.body,
                     handed_off_at = COALESCE(b.handed_off_at, clock_timestamp()),
@@ -223,7 +223,7 @@ class BatchRepo:
             connection.execute(
                 sql(
                     """
-                    UPDATE guestguard.delivery_batches
+                    UPDATE delivery_batches
                     SET state = CASE WHEN :repeats THEN 'sending' ELSE 'done' END, lease_token = NULL,
                         recorded_at = CASE WHEN :recorded THEN clock_timestamp() ELSE recorded_at END,
                         lease_expires_at = CASE WHEN :repeats THEN clock_timestamp() + CAST(:wait AS interval) END
@@ -256,14 +256,14 @@ class BatchRepo:
             sql(
                 """
                 WITH formed AS (
-                    INSERT INTO guestguard.delivery_batches (queue_id, message_id, size, not_before, state,
+                    INSERT INTO delivery_batches (queue_id, message_id, size, not_before, state,
                         lease_token, lease_expires_at)
                     VALUES (:queue_id, :message_id, :size, clock_timestamp() + CAST(:wait AS interval),
                         CASE WHEN CAST(:token AS uuid) IS NULL THEN 'pending' ELSE 'leased' END,
                         :token, clock_timestamp() + CAST(:duration AS interval))
                     RETURNING id, key
                 ), moved AS (
-                    UPDATE guestguard.message_deliveries d SET batch_id = formed.id FROM formed
+                    UPDATE message_deliveries d SET batch_id = formed.id FROM formed
                     WHERE d.id = ANY(CAST(:ids AS bigint[])) AND d.batch_id = :origin AND d.status = 'pending'
                 )
                 SELECT id, key FROM formed
@@ -291,7 +291,7 @@ class BatchRepo:
             connection.execute(
                 sql(
                     """
-                    UPDATE guestguard.delivery_batches
+                    UPDATE delivery_batches
                     SET state = 'pending', lease_token = NULL, lease_expires_at = NULL,
                         endpoint = NULL, members = NULL, body = NULL, handed_off_at = NULL
                     WHERE id = ANY(CAST(:ids AS bigint[])) AND lease_token = :token
@@ -311,7 +311,7 @@ class BatchRepo:
                            COALESCE(sum(size) FILTER (WHERE state = 'sending'), 0) AS sending,
                            min(GREATEST(not_before, lease_expires_at, clock_timestamp()))
                                - clock_timestamp() AS wake_in
-                    FROM guestguard.delivery_batches
+                    FROM delivery_batches
                     WHERE queue_id = ANY(CAST(:queue_ids AS uuid[])) AND state <> 'done'
                     GROUP BY queue_id
                     """

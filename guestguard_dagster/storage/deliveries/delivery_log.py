@@ -100,7 +100,7 @@ class DeliveryLogRepo:
                     """
                     SELECT count(*) AS total, count(*) FILTER (WHERE status = 'pending') AS unsettled,
                            count(*) FILTER (WHERE settled_at > clock_timestamp() - CAST(:window AS interval)) AS recent
-                    FROM guestguard.message_deliveries WHERE message_id = :message_id
+                    FROM message_deliveries WHERE message_id = :message_id
                     """
                 ),
                 {"message_id": message_id, "window": RATE_WINDOW},

@@ -47,19 +47,19 @@ class InterruptedRepo:
                 sql(
                     f"""
                     WITH picked AS (
-                        SELECT b.id FROM guestguard.delivery_batches b
+                        SELECT b.id FROM delivery_batches b
                         WHERE b.queue_id = ANY(CAST(:queue_ids AS uuid[])) AND b.state <> 'done'
                           AND b.state = 'sending' AND {FREE} AND {_REPEATABLE}
                         ORDER BY b.id LIMIT 1 FOR UPDATE SKIP LOCKED
                     ), leased AS (
-                        UPDATE guestguard.delivery_batches b
+                        UPDATE delivery_batches b
                         SET lease_token = :token, lease_expires_at = clock_timestamp() + :duration
                         FROM picked WHERE b.id = picked.id
                         RETURNING b.id, b.key, b.queue_id, b.message_id, b.endpoint, b.members, b.body
                     )
                     SELECT {BATCH_COLUMNS}, {FACTS}, b.endpoint, b.members, b.body
                     FROM leased b
-                    LEFT JOIN guestguard.message_deliveries d ON d.batch_id = b.id AND d.status = 'pending' {GUEST}
+                    LEFT JOIN message_deliveries d ON d.batch_id = b.id AND d.status = 'pending' {GUEST}
                     ORDER BY d.id
                     """
                 ),
@@ -88,13 +88,13 @@ class InterruptedRepo:
                 sql(
                     f"""
                     WITH ended AS (
-                        UPDATE guestguard.delivery_batches b
+                        UPDATE delivery_batches b
                         SET state = 'done', lease_token = NULL, lease_expires_at = NULL
                         WHERE b.queue_id = ANY(CAST(:queue_ids AS uuid[])) AND b.state <> 'done'
                           AND b.state = 'sending' AND {FREE} AND ({_REPEATABLE}) IS NOT TRUE
                         RETURNING b.id, b.provider, b.account, b.handed_off_at
                     )
-                    UPDATE guestguard.message_deliveries d
+                    UPDATE message_deliveries d
                     SET status = 'unknown', reason = 'hand_off_interrupted', outcome = 'unknown',
                         provider = ended.provider, account = ended.account, attempted_at = ended.handed_off_at,
                         settled_at = clock_timestamp(), updated_at = clock_timestamp()

@@ -42,4 +42,4 @@ def facts(*, queue: str) -> str:
 
 # One look-up by key for each delivery, whatever the planner believes: OFFSET 0 keeps it from reading all guests
 # instead, which it would as soon as its statistics know a large event.
-GUEST = "LEFT JOIN LATERAL (SELECT * FROM guestguard.guests WHERE id = d.guest_id OFFSET 0) g ON true"
+GUEST = "LEFT JOIN LATERAL (SELECT * FROM guests WHERE id = d.guest_id OFFSET 0) g ON true"

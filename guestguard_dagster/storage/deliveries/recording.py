@@ -96,7 +96,7 @@ def refuse(connection: Connection, refusals: Sequence[Refusal]) -> None:
     connection.execute(
         sql(
             """
-            UPDATE guestguard.message_deliveries d
+            UPDATE message_deliveries d
             SET status = r.status, reason = r.reason, retryable = false,
                 settled_at = clock_timestamp(), updated_at = clock_timestamp()
             FROM unnest(CAST(:ids AS bigint[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]))
@@ -154,7 +154,7 @@ _NEWS = """
         AS n (id, round, provider_message_id, duration_ms)
 """
 _SETTLE = f"""
-    UPDATE guestguard.message_deliveries d
+    UPDATE message_deliveries d
     SET status = :status, reason = :reason, retryable = :retryable,
         attempts = d.attempts + CAST(:counts AS int),
         provider_refusals = d.provider_refusals + CAST(:blames_recipient AS int),
@@ -175,7 +175,7 @@ _SETTLE = f"""
 # Another attempt follows: this one gets a row of its own.
 _KEEP_TRYING = f"""
     WITH tried AS (
-        UPDATE guestguard.message_deliveries d
+        UPDATE message_deliveries d
         SET reason = :reason, attempts = d.attempts + CAST(:counts AS int),
             provider_refusals = d.provider_refusals + CAST(:blames_recipient AS int),
             first_attempt_at = COALESCE(d.first_attempt_at, clock_timestamp() - CAST(:ago AS interval)),
@@ -185,7 +185,7 @@ _KEEP_TRYING = f"""
         WHERE d.id = n.id AND d.status = 'pending' AND d.batch_id = ANY(CAST(:held AS bigint[]))
         RETURNING d.id, n.round, n.provider_message_id, n.duration_ms
     )
-    INSERT INTO guestguard.delivery_attempts (delivery_id, round, run_id, provider, account, outcome,
+    INSERT INTO delivery_attempts (delivery_id, round, run_id, provider, account, outcome,
         provider_message_id, error_class, error_code, error_detail, duration_ms, attempted_at)
     SELECT id, round, :run_id, :provider, :account, :outcome, provider_message_id,
         :error_class, :error_code, :error_detail, duration_ms, clock_timestamp() - CAST(:ago AS interval)
@@ -235,9 +235,9 @@ def _close_if_settled(connection: Connection, batch_id: int) -> None:
     connection.execute(
         sql(
             """
-            UPDATE guestguard.delivery_batches b SET state = 'done', lease_token = NULL, lease_expires_at = NULL
+            UPDATE delivery_batches b SET state = 'done', lease_token = NULL, lease_expires_at = NULL
             WHERE b.id = :id AND b.state = 'sending' AND NOT EXISTS (
-                SELECT FROM guestguard.message_deliveries d WHERE d.batch_id = b.id AND d.status = 'pending')
+                SELECT FROM message_deliveries d WHERE d.batch_id = b.id AND d.status = 'pending')
             """
         ),
         {"id": batch_id},

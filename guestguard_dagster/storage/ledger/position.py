@@ -64,20 +64,20 @@ def settle_what_had_left(connection: Connection, ids: Sequence[UUID | str]) -> N
     connection.execute(
         sql(
             """
-            UPDATE guestguard.message_deliveries d
+            UPDATE message_deliveries d
             SET status = 'unknown', outcome = 'unknown', reason = found.reason, attempted_at = found.left_at,
                 settled_at = clock_timestamp(), updated_at = clock_timestamp()
             FROM (
                 SELECT written.id, l.left_at, CASE WHEN l.id IS NULL THEN :may_have_left ELSE :left END AS reason
                 FROM unnest(CAST(:ids AS uuid[])) AS written (id)
-                LEFT JOIN guestguard.ledger_left l ON l.id = written.id
+                LEFT JOIN ledger_left l ON l.id = written.id
                 WHERE l.id IS NOT NULL OR EXISTS (
-                    SELECT FROM guestguard.notifications n JOIN guestguard.ledger_gaps g ON n.published_at <= g.until
+                    SELECT FROM notifications n JOIN ledger_gaps g ON n.published_at <= g.until
                     WHERE n.id = written.id)
             ) found
             WHERE d.message_id IS NULL AND d.status = 'pending' AND d.id IN (
-                SELECT id FROM guestguard.message_deliveries WHERE notification_id = found.id
-                UNION ALL SELECT id FROM guestguard.message_deliveries WHERE memo_id = found.id)
+                SELECT id FROM message_deliveries WHERE notification_id = found.id
+                UNION ALL SELECT id FROM message_deliveries WHERE memo_id = found.id)
             """
         ),
         {"ids": [str(id) for id in ids], "left": LEFT_BEFORE_RESTORE, "may_have_left": MAY_HAVE_LEFT},
@@ -92,14 +92,14 @@ class LedgerRepo:
         """Who it is that is held against the ledger, and when."""
         with self._database.transaction() as connection:
             row = connection.execute(
-                sql(f"SELECT clock_timestamp(), {DATABASE_IDENTITY}, (SELECT id FROM guestguard.installation)")
+                sql(f"SELECT clock_timestamp(), {DATABASE_IDENTITY}, (SELECT id FROM installation)")
             ).one()
         return ThisDatabase(*row)
 
     def position(self) -> Position | None:
         """None before the first check."""
         with self._database.transaction() as connection:
-            row = connection.execute(sql(f"SELECT {POSITION} FROM guestguard.ledger_position")).one_or_none()
+            row = connection.execute(sql(f"SELECT {POSITION} FROM ledger_position")).one_or_none()
         return None if row is None else Position(*row)
 
     def begin(self, stream: str, created_at: datetime) -> Position:
@@ -107,20 +107,20 @@ class LedgerRepo:
         with self._database.transaction() as connection:
             connection.execute(
                 sql(
-                    "INSERT INTO guestguard.ledger_position "
+                    "INSERT INTO ledger_position "
                     "(stream, stream_created_at, sequence, verified_at, complete_from) "
                     "VALUES (:stream, :created_at, 0, :created_at, clock_timestamp()) ON CONFLICT DO NOTHING"
                 ),
                 {"stream": stream, "created_at": created_at},
             )
-            return Position(*connection.execute(sql(f"SELECT {POSITION} FROM guestguard.ledger_position")).one())
+            return Position(*connection.execute(sql(f"SELECT {POSITION} FROM ledger_position")).one())
 
     def begin_anew(self, stream: str, created_at: datetime, sequence: int) -> Position:
         """The stream is another one, or has lost its end: look behind `sequence`, and write the last day down again."""
         with self._database.transaction() as connection:
             row = connection.execute(
                 sql(
-                    "UPDATE guestguard.ledger_position SET stream = :stream, stream_created_at = :created_at, "
+                    "UPDATE ledger_position SET stream = :stream, stream_created_at = :created_at, "
                     "sequence = :sequence, "
                     "complete_from = GREATEST(complete_from, clock_timestamp() - CAST(:again AS interval)) "
                     f"RETURNING {POSITION}"
@@ -130,7 +130,7 @@ class LedgerRepo:
             position = Position(*row)
             connection.execute(
                 sql(
-                    "UPDATE guestguard.delivery_batches SET recorded_at = NULL "
+                    "UPDATE delivery_batches SET recorded_at = NULL "
                     "WHERE recorded_at IS NOT NULL AND handed_off_at >= :since"
                 ),
                 {"since": position.complete_from},
@@ -148,10 +148,10 @@ class LedgerRepo:
                     SELECT e.place
                     FROM unnest(CAST(:ids AS bigint[]), CAST(:keys AS uuid[])) WITH ORDINALITY AS e (id, key, place)
                     WHERE NOT EXISTS (
-                        SELECT FROM guestguard.delivery_batches b
+                        SELECT FROM delivery_batches b
                         WHERE b.id = e.id AND b.key = e.key AND b.handed_off_at IS NOT NULL
                     ) AND NOT EXISTS (
-                        SELECT FROM guestguard.ledger_deleted_batches b WHERE b.key = e.key AND b.batch_id = e.id
+                        SELECT FROM ledger_deleted_batches b WHERE b.key = e.key AND b.batch_id = e.id
                     )
                     ORDER BY e.place
                     """
@@ -163,7 +163,7 @@ class LedgerRepo:
     def knows_mark(self, number: int) -> bool:
         """Whether this database has counted so far."""
         with self._database.transaction() as connection:
-            counted: int = connection.execute(sql("SELECT mark_number FROM guestguard.ledger_position")).scalar_one()
+            counted: int = connection.execute(sql("SELECT mark_number FROM ledger_position")).scalar_one()
         return number <= counted
 
     def count_mark(self, complete_until: datetime) -> LedgerMark | None:
@@ -171,10 +171,10 @@ class LedgerRepo:
         with self._database.transaction() as connection:
             row = connection.execute(
                 sql(
-                    "UPDATE guestguard.ledger_position SET mark_number = mark_number + 1 "
+                    "UPDATE ledger_position SET mark_number = mark_number + 1 "
                     "WHERE complete_from < :until AND behind_since IS NULL "
                     "RETURNING mark_number, clock_timestamp() AS now, complete_from, "
-                    "(SELECT id FROM guestguard.installation) AS installation_id"
+                    "(SELECT id FROM installation) AS installation_id"
                 ),
                 {"until": complete_until},
             ).one_or_none()
@@ -189,7 +189,7 @@ class LedgerRepo:
         with self._database.transaction(durable=False) as connection:
             connection.execute(
                 sql(
-                    "UPDATE guestguard.ledger_position SET sequence = GREATEST(sequence, :sequence), "
+                    "UPDATE ledger_position SET sequence = GREATEST(sequence, :sequence), "
                     "verified_at = GREATEST(verified_at, CAST(:verified_at AS timestamptz)) "
                     "WHERE stream = :stream AND stream_created_at = :created_at AND behind_since IS NULL"
                 ),
@@ -206,7 +206,7 @@ class LedgerRepo:
         with self._database.transaction() as connection:
             connection.execute(
                 sql(
-                    "UPDATE guestguard.ledger_position "
+                    "UPDATE ledger_position "
                     "SET behind_since = clock_timestamp(), unknown_batches = :unknown "
                     "WHERE behind_since IS NULL AND stream = :stream AND stream_created_at = :created_at "
                     "AND sequence < :sequence"
@@ -224,7 +224,7 @@ class LedgerRepo:
         with self._database.transaction() as connection:
             connection.execute(
                 sql(
-                    "UPDATE guestguard.ledger_position SET behind_since = clock_timestamp(), unknown_batches = 0 "
+                    "UPDATE ledger_position SET behind_since = clock_timestamp(), unknown_batches = 0 "
                     "WHERE behind_since IS NULL"
                 )
             )
@@ -244,17 +244,17 @@ class LedgerRepo:
                     """
                     SELECT b.id, b.key, b.queue_id, b.message_id, b.handed_off_at, COALESCE(b.provider, '') AS provider,
                         COALESCE(b.account, '') AS account, b.endpoint IS NOT NULL AS repeatable,
-                        (SELECT id FROM guestguard.installation) AS installation_id, members.*
+                        (SELECT id FROM installation) AS installation_id, members.*
                     FROM (
-                        SELECT * FROM guestguard.delivery_batches
+                        SELECT * FROM delivery_batches
                         WHERE handed_off_at IS NOT NULL AND recorded_at IS NULL AND handed_off_at < :until
-                          AND handed_off_at >= (SELECT complete_from FROM guestguard.ledger_position)
+                          AND handed_off_at >= (SELECT complete_from FROM ledger_position)
                         ORDER BY handed_off_at LIMIT :limit
                     ) b
                     CROSS JOIN LATERAL (
                         SELECT COALESCE(array_agg(COALESCE(d.notification_id, d.memo_id, d.guest_id)), '{}')
                                 AS recipients, COALESCE(max(d.id), 0) AS highest
-                        FROM guestguard.message_deliveries d WHERE d.batch_id = b.id
+                        FROM message_deliveries d WHERE d.batch_id = b.id
                     ) members
                     ORDER BY b.handed_off_at
                     """
@@ -285,7 +285,7 @@ class LedgerRepo:
         with self._database.transaction() as connection:
             connection.execute(
                 sql(
-                    "UPDATE guestguard.delivery_batches b SET recorded_at = clock_timestamp() "
+                    "UPDATE delivery_batches b SET recorded_at = clock_timestamp() "
                     "FROM unnest(CAST(:ids AS bigint[]), CAST(:keys AS uuid[])) AS e (id, key) "
                     "WHERE b.id = e.id AND b.key = e.key AND b.recorded_at IS NULL"
                 ),
@@ -297,14 +297,12 @@ class LedgerRepo:
         with self._database.transaction() as connection:
             connection.execute(
                 sql(
-                    "DELETE FROM guestguard.ledger_deleted_batches WHERE deleted_at < "
-                    "(SELECT verified_at - interval '1 day' FROM guestguard.ledger_position)"
+                    "DELETE FROM ledger_deleted_batches WHERE deleted_at < "
+                    "(SELECT verified_at - interval '1 day' FROM ledger_position)"
                 )
             )
             for table in ("ledger_left", "ledger_gaps"):
                 connection.execute(
-                    sql(
-                        f"DELETE FROM guestguard.{table} WHERE created_at < clock_timestamp() - CAST(:keep AS interval)"
-                    ),
+                    sql(f"DELETE FROM {table} WHERE created_at < clock_timestamp() - CAST(:keep AS interval)"),
                     {"keep": keep},
                 )

@@ -33,13 +33,13 @@ class InDoubt:
 
 def lock(connection: Connection) -> Position:
     """The position, after a check; nobody else can replay from it until the end of the transaction."""
-    row = connection.execute(sql(f"SELECT {POSITION} FROM guestguard.ledger_position FOR UPDATE")).one()
+    row = connection.execute(sql(f"SELECT {POSITION} FROM ledger_position FOR UPDATE")).one()
     return Position(*row)
 
 
 def known_messages(connection: Connection, message_ids: Sequence[UUID]) -> set[UUID]:
     rows = connection.execute(
-        sql("SELECT id FROM guestguard.scheduled_messages WHERE id = ANY(CAST(:ids AS uuid[]))"),
+        sql("SELECT id FROM scheduled_messages WHERE id = ANY(CAST(:ids AS uuid[]))"),
         {"ids": list(message_ids)},
     )
     return set(rows.scalars())
@@ -62,19 +62,19 @@ def mark_guests_left(connection: Connection, entries: Sequence[LedgerEntry]) -> 
                     CAST(:accounts AS text[])) AS l (message_id, guest_id, left_at, provider, account)
                 ORDER BY message_id, guest_id, left_at DESC
             ), updated AS (
-                UPDATE guestguard.message_deliveries d
+                UPDATE message_deliveries d
                 SET {_UNKNOWN}, attempted_at = l.left_at, provider = l.provider, account = l.account
                 FROM left_us l
                 WHERE d.message_id = l.message_id AND d.guest_id = l.guest_id AND d.status IN {_NOT_KNOWN_TO_HAVE_LEFT}
                 RETURNING d.message_id
             ), written AS (
-                INSERT INTO guestguard.message_deliveries (message_id, event_id, guest_id, channel, status, reason,
+                INSERT INTO message_deliveries (message_id, event_id, guest_id, channel, status, reason,
                     outcome, attempted_at, provider, account, settled_at)
                 SELECT m.id, m.event_id, g.id, m.channel, 'unknown', :reason, 'unknown', l.left_at, l.provider,
                     l.account, clock_timestamp()
                 FROM left_us l
-                JOIN guestguard.scheduled_messages m ON m.id = l.message_id AND m.audience_frozen_at IS NULL
-                JOIN guestguard.guests g ON g.id = l.guest_id AND g.event_id = m.event_id
+                JOIN scheduled_messages m ON m.id = l.message_id AND m.audience_frozen_at IS NULL
+                JOIN guests g ON g.id = l.guest_id AND g.event_id = m.event_id
                 ON CONFLICT (message_id, guest_id, channel) DO NOTHING
                 RETURNING message_id
             )
@@ -110,11 +110,11 @@ def mark_others_left(connection: Connection, entries: Sequence[LedgerEntry]) -> 
     connection.execute(
         sql(
             """
-            INSERT INTO guestguard.ledger_left (id, left_at)
+            INSERT INTO ledger_left (id, left_at)
             SELECT l.id, max(l.left_at)
             FROM unnest(CAST(:ids AS uuid[]), CAST(:instants AS timestamptz[])) AS l (id, left_at)
-            WHERE NOT EXISTS (SELECT FROM guestguard.notifications n WHERE n.id = l.id)
-              AND NOT EXISTS (SELECT FROM guestguard.memos m WHERE m.id = l.id)
+            WHERE NOT EXISTS (SELECT FROM notifications n WHERE n.id = l.id)
+              AND NOT EXISTS (SELECT FROM memos m WHERE m.id = l.id)
             GROUP BY l.id ON CONFLICT DO NOTHING
             """
         ),
@@ -123,7 +123,7 @@ def mark_others_left(connection: Connection, entries: Sequence[LedgerEntry]) -> 
     return connection.execute(
         sql(
             f"""
-            UPDATE guestguard.message_deliveries d
+            UPDATE message_deliveries d
             SET {_UNKNOWN}, attempted_at = l.left_at, provider = l.provider, account = l.account
             FROM (
                 SELECT DISTINCT ON (id) * FROM unnest(CAST(:ids AS uuid[]), CAST(:instants AS timestamptz[]),
@@ -143,9 +143,9 @@ def end_emptied_batches(connection: Connection) -> None:
     connection.execute(
         sql(
             """
-            UPDATE guestguard.delivery_batches b SET state = 'done', lease_token = NULL, lease_expires_at = NULL
+            UPDATE delivery_batches b SET state = 'done', lease_token = NULL, lease_expires_at = NULL
             WHERE b.state IN ('pending', 'leased') AND NOT EXISTS (
-                SELECT FROM guestguard.message_deliveries d WHERE d.batch_id = b.id AND d.status = 'pending')
+                SELECT FROM message_deliveries d WHERE d.batch_id = b.id AND d.status = 'pending')
             """
         )
     )
@@ -162,7 +162,7 @@ def hold_what_may_have_left(connection: Connection, gaps: Sequence[Span]) -> InD
     end = max(gap.until for gap in gaps)
     connection.execute(
         sql(
-            "INSERT INTO guestguard.ledger_gaps (since, until) "
+            "INSERT INTO ledger_gaps (since, until) "
             "SELECT * FROM unnest(CAST(:since AS timestamptz[]), CAST(:until AS timestamptz[]))"
         ),
         {"since": [gap.since for gap in gaps], "until": [gap.until for gap in gaps]},
@@ -170,11 +170,11 @@ def hold_what_may_have_left(connection: Connection, gaps: Sequence[Span]) -> InD
     may_have_left = connection.execute(
         sql(
             """
-            SELECT m.id FROM guestguard.scheduled_messages m
+            SELECT m.id FROM scheduled_messages m
             WHERE m.status IN ('scheduled', 'sending') AND m.held_at IS NULL
               AND m.send_at <= :end
               AND (m.audience_frozen_at IS NULL OR EXISTS (
-                SELECT FROM guestguard.message_deliveries d WHERE d.message_id = m.id AND d.status = 'pending'))
+                SELECT FROM message_deliveries d WHERE d.message_id = m.id AND d.status = 'pending'))
             """
         ),
         {"end": end},
@@ -183,7 +183,7 @@ def hold_what_may_have_left(connection: Connection, gaps: Sequence[Span]) -> InD
     deliveries = connection.execute(
         sql(
             f"""
-            UPDATE guestguard.message_deliveries d SET {_UNKNOWN}
+            UPDATE message_deliveries d SET {_UNKNOWN}
             WHERE d.message_id IS NULL AND d.status = 'pending' AND d.created_at <= :end
             """
         ),
@@ -199,7 +199,7 @@ def skip_ids(connection: Connection, *, highest_delivery_id: int, highest_batch_
             sql(
                 f"""
                 SELECT setval(sequence, :highest) FROM (
-                    SELECT CAST(pg_get_serial_sequence('guestguard.{table}', 'id') AS regclass) AS sequence
+                    SELECT CAST(pg_get_serial_sequence('{table}', 'id') AS regclass) AS sequence
                 ) s WHERE :highest > COALESCE(pg_sequence_last_value(sequence), 0)
                 """
             ),
@@ -211,7 +211,7 @@ def go_on(connection: Connection, sequence: int, *, complete_from: datetime | No
     """The ledger is replayed up to this sequence: what is not held goes on."""
     connection.execute(
         sql(
-            "UPDATE guestguard.ledger_position SET behind_since = NULL, unknown_batches = NULL, "
+            "UPDATE ledger_position SET behind_since = NULL, unknown_batches = NULL, "
             "sequence = GREATEST(sequence, :sequence), verified_at = clock_timestamp(), "
             "complete_from = GREATEST(complete_from, CAST(:complete_from AS timestamptz))"
         ),

@@ -20,7 +20,7 @@ class ProgressRepo:
         """How each of these messages stands; ids that do not exist are missing."""
         with self._database.transaction() as connection:
             rows = connection.execute(
-                text("SELECT id, status FROM guestguard.scheduled_messages WHERE id = ANY(CAST(:ids AS uuid[]))"),
+                text("SELECT id, status FROM scheduled_messages WHERE id = ANY(CAST(:ids AS uuid[]))"),
                 {"ids": list(message_ids)},
             )
             return {row.id: MessageStatus(row.status) for row in rows}

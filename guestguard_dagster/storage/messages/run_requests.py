@@ -52,9 +52,7 @@ class BlockedChannel:
 
 
 # in the order of storage.locks
-_LOCKED = (
-    "SELECT id FROM guestguard.scheduled_messages WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE"
-)
+_LOCKED = "SELECT id FROM scheduled_messages WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE"
 
 
 class RunRequestRepo:
@@ -74,7 +72,7 @@ class RunRequestRepo:
                 text(
                     """
                     WITH wanted AS (
-                        SELECT id, asked_until IS NOT NULL AS ran_out FROM guestguard.scheduled_messages
+                        SELECT id, asked_until IS NOT NULL AS ran_out FROM scheduled_messages
                         WHERE id = ANY(CAST(:ids AS uuid[])) AND held_at IS NULL
                           AND (asked_until IS NULL OR asked_until <= now())
                           AND CASE status
@@ -83,7 +81,7 @@ class RunRequestRepo:
                               ELSE false END
                         ORDER BY id FOR UPDATE SKIP LOCKED
                     )
-                    UPDATE guestguard.scheduled_messages m
+                    UPDATE scheduled_messages m
                     SET ask_no = m.ask_no + 1, updated_at = clock_timestamp(),
                         asked_until = GREATEST(m.send_at, m.not_before, clock_timestamp()) + :holds,
                         waiting_reason = CASE WHEN m.not_before > now() THEN m.waiting_reason END
@@ -115,11 +113,11 @@ class RunRequestRepo:
             connection.execute(
                 text(
                     """
-                    UPDATE guestguard.scheduled_messages
+                    UPDATE scheduled_messages
                     SET asked_until = :holds + GREATEST(
                         clock_timestamp(), CASE status WHEN 'scheduled' THEN GREATEST(send_at, not_before) END)
                     WHERE id IN (
-                        SELECT id FROM guestguard.scheduled_messages
+                        SELECT id FROM scheduled_messages
                         WHERE id = ANY(CAST(:ids AS uuid[])) AND status IN ('scheduled', 'sending')
                           AND (asked_until IS NOT NULL OR status = 'sending')
                         ORDER BY id FOR UPDATE SKIP LOCKED
@@ -135,7 +133,7 @@ class RunRequestRepo:
             connection.execute(
                 text(
                     f"""
-                    UPDATE guestguard.scheduled_messages
+                    UPDATE scheduled_messages
                     SET not_before = clock_timestamp() + :wait, waiting_reason = :reason, asked_until = NULL,
                         updated_at = clock_timestamp()
                     WHERE id IN ({_LOCKED}) AND status = 'sending'
@@ -152,7 +150,7 @@ class RunRequestRepo:
             connection.execute(
                 text(
                     f"""
-                    UPDATE guestguard.scheduled_messages m
+                    UPDATE scheduled_messages m
                     SET not_before = w.until, waiting_reason = w.reason, asked_until = NULL,
                         updated_at = clock_timestamp()
                     FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS integer[]), CAST(:untils AS timestamptz[]),
@@ -174,12 +172,12 @@ class RunRequestRepo:
             connection.execute(
                 text(
                     """
-                    UPDATE guestguard.scheduled_messages
+                    UPDATE scheduled_messages
                     SET not_before = NULL, waiting_reason = NULL, updated_at = clock_timestamp(),
                         asked_until = CASE WHEN asked_until > clock_timestamp()
                             THEN LEAST(asked_until, clock_timestamp() + :holds) END
                     WHERE id IN (
-                        SELECT id FROM guestguard.scheduled_messages
+                        SELECT id FROM scheduled_messages
                         WHERE status IN ('scheduled', 'sending') AND waiting_reason = :reason
                         ORDER BY id FOR NO KEY UPDATE
                     )
@@ -194,11 +192,11 @@ class RunRequestRepo:
             taken = connection.execute(
                 text(
                     """
-                    UPDATE guestguard.scheduled_messages
+                    UPDATE scheduled_messages
                     SET not_before = NULL, waiting_reason = NULL, updated_at = clock_timestamp(),
                         asked_until = clock_timestamp() + :holds
                     WHERE id IN (
-                        SELECT id FROM guestguard.scheduled_messages
+                        SELECT id FROM scheduled_messages
                         WHERE status = 'sending' AND waiting_reason = :reason AND held_at IS NULL
                         ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
                     ) AND status = 'sending'
@@ -214,7 +212,7 @@ class RunRequestRepo:
         with self._database.transaction() as connection:
             connection.execute(
                 text(
-                    "UPDATE guestguard.scheduled_messages SET asked_until = NULL "
+                    "UPDATE scheduled_messages SET asked_until = NULL "
                     f"WHERE id IN ({_LOCKED}) AND status IN ('scheduled', 'sending')"
                 ),
                 {"ids": list(message_ids)},
@@ -228,7 +226,7 @@ def _defer_all_but_a_probe(connection: Connection, channel: MessageChannel, bloc
     of its own keeps the provider from taking anything, the next probe is another one.
     """
     candidates = """
-        SELECT id FROM guestguard.scheduled_messages
+        SELECT id FROM scheduled_messages
         WHERE channel = :channel AND held_at IS NULL
           AND ((status = 'scheduled' AND send_at <= now() + :look_ahead) OR status = 'sending')
           AND (not_before IS NULL OR not_before <= now())
@@ -240,16 +238,13 @@ def _defer_all_but_a_probe(connection: Connection, channel: MessageChannel, bloc
         first = f"{candidates} ORDER BY {without_run}, probed_at NULLS FIRST, send_at, id LIMIT 1"
         probe = connection.execute(text(first), values).scalar_one_or_none()
         connection.execute(
-            text(
-                "UPDATE guestguard.scheduled_messages SET probed_at = clock_timestamp() "
-                f"WHERE id = :probe AND {without_run}"
-            ),
+            text(f"UPDATE scheduled_messages SET probed_at = clock_timestamp() WHERE id = :probe AND {without_run}"),
             {"probe": probe},
         )
     connection.execute(
         text(
             f"""
-            UPDATE guestguard.scheduled_messages
+            UPDATE scheduled_messages
             SET not_before = GREATEST(:until, clock_timestamp() + interval '30 seconds'),
                 waiting_reason = :reason, updated_at = clock_timestamp()
             WHERE id IN (

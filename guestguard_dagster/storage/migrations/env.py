@@ -19,8 +19,11 @@ def _only_our_schema(name: str | None, type_: str, _parents: object) -> bool:
     return type_ != "schema" or name == SCHEMA
 
 
+connection = context.config.attributes["connection"]
+# What is compared with the code is read with the names of schemas.
+connection.exec_driver_sql("SET LOCAL search_path = public")
 context.configure(
-    connection=context.config.attributes["connection"],
+    connection=connection,
     target_metadata=metadata,
     version_table="alembic_version",
     version_table_schema=SCHEMA,
@@ -30,3 +33,4 @@ context.configure(
 
 with context.begin_transaction():
     context.run_migrations()
+connection.exec_driver_sql(f"SET LOCAL search_path = {SCHEMA}")

@@ -209,7 +209,7 @@ class _Recording:
                 SELECT n.stream, n.sequence, n.published_at
                 FROM unnest(CAST(:streams AS text[]), CAST(:sequences AS bigint[]), CAST(:instants AS timestamptz[]))
                     AS a (stream, sequence, published_at)
-                JOIN guestguard.notifications n USING (stream, sequence, published_at)
+                JOIN notifications n USING (stream, sequence, published_at)
                 """
             ),
             {
@@ -223,14 +223,14 @@ class _Recording:
     def _events_here(self) -> set[UUID | None]:
         ids = {each.payload.event_id for each in self._incoming}
         rows = self._connection.execute(
-            sql("SELECT id FROM guestguard.events WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": list(ids)}
+            sql("SELECT id FROM events WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": list(ids)}
         )
         return set(rows.scalars())
 
     def _events_of_guests(self) -> dict[UUID | None, UUID]:
         ids = {each.payload.guest_id for each in self._incoming}
         rows = self._connection.execute(
-            sql("SELECT id, event_id FROM guestguard.guests WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": list(ids)}
+            sql("SELECT id, event_id FROM guests WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": list(ids)}
         )
         return {row.id: row.event_id for row in rows}
 
@@ -239,7 +239,7 @@ class _Recording:
         earlier: defaultdict[str, list[tuple[datetime, UUID]]] = defaultdict(list)
         rows = self._connection.execute(
             sql(
-                "SELECT identity, published_at, id FROM guestguard.notifications "
+                "SELECT identity, published_at, id FROM notifications "
                 "WHERE type = :kind AND identity = ANY(CAST(:keys AS text[])) AND status <> 'duplicate' "
                 "ORDER BY published_at"
             ),
@@ -261,7 +261,7 @@ class _Recording:
         (payload_class,) = telling
         rows = self._connection.execute(
             sql(
-                "SELECT guest_id, published_at, payload FROM guestguard.notifications "
+                "SELECT guest_id, published_at, payload FROM notifications "
                 "WHERE type = :kind AND guest_id = ANY(CAST(:guests AS uuid[])) "
                 "AND NOT (status = 'duplicate' AND identity LIKE 'id:%')"
             ),
@@ -283,7 +283,7 @@ class _Recording:
                         status text, reason text, duplicate_of uuid, stream text, sequence bigint,
                         published_at timestamptz, identity text, payload jsonb)
                 ), written AS (
-                    INSERT INTO guestguard.notifications (id, type, event_id, guest_id, status, reason, duplicate_of,
+                    INSERT INTO notifications (id, type, event_id, guest_id, status, reason, duplicate_of,
                         stream, sequence, published_at, identity, payload)
                     SELECT id, :kind, event_id, guest_id, status, reason, duplicate_of,
                         stream, sequence, published_at, identity, payload
@@ -292,13 +292,13 @@ class _Recording:
                     SELECT id, event_id, guest_id, (row_number() OVER (ORDER BY sequence) - 1) / :batch_size AS number
                     FROM new WHERE status = 'pending'
                 ), formed AS (
-                    INSERT INTO guestguard.delivery_batches (queue_id, size)
+                    INSERT INTO delivery_batches (queue_id, size)
                     SELECT :queue_id, count(*) FROM chosen GROUP BY number ORDER BY number
                     RETURNING id
                 ), numbered AS (
                     SELECT id, row_number() OVER (ORDER BY id) - 1 AS number FROM formed
                 )
-                INSERT INTO guestguard.message_deliveries (notification_id, event_id, guest_id, channel, batch_id)
+                INSERT INTO message_deliveries (notification_id, event_id, guest_id, channel, batch_id)
                 SELECT chosen.id, event_id, guest_id, 'email', numbered.id
                 FROM chosen JOIN numbered USING (number) ORDER BY numbered.id, chosen.id
                 """

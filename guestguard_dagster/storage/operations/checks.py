@@ -56,7 +56,7 @@ class CheckRepo:
         return self._check(
             """
             SELECT m.id AS message, m.event_id AS event, m.status, m.recipient_count AS frozen, count(d.id) AS rows
-            FROM guestguard.scheduled_messages m LEFT JOIN guestguard.message_deliveries d ON d.message_id = m.id
+            FROM scheduled_messages m LEFT JOIN message_deliveries d ON d.message_id = m.id
             WHERE m.status IN ('sent', 'failed') AND m.send_at >= :since
             GROUP BY m.id HAVING m.recipient_count IS DISTINCT FROM count(d.id)
             """,
@@ -68,12 +68,12 @@ class CheckRepo:
         return self._check(
             """
             SELECT d.message_id AS message, d.guest_id AS guest, d.channel, count(*) AS deliveries
-            FROM guestguard.scheduled_messages m JOIN guestguard.message_deliveries d ON d.message_id = m.id
+            FROM scheduled_messages m JOIN message_deliveries d ON d.message_id = m.id
             WHERE m.status IN ('sending', 'sent', 'failed') AND m.send_at >= :since
             GROUP BY d.message_id, d.guest_id, d.channel HAVING count(*) > 1
             UNION ALL
             SELECT COALESCE(notification_id, memo_id), CAST(min(CAST(guest_id AS text)) AS uuid), channel, count(*)
-            FROM guestguard.message_deliveries
+            FROM message_deliveries
             WHERE message_id IS NULL AND created_at >= :since AND COALESCE(notification_id, memo_id) IS NOT NULL
             GROUP BY 1, channel HAVING count(*) > 1
             """,
@@ -99,19 +99,19 @@ class CheckRepo:
                         WHEN d.channel = 'email' THEN g.email
                         ELSE g.phone
                     END AS address, owner.user_id AS host_id
-                FROM guestguard.message_deliveries d
-                LEFT JOIN guestguard.guests g ON g.id = d.guest_id
-                LEFT JOIN guestguard.notifications n ON n.id = d.notification_id
-                LEFT JOIN guestguard.memos memo ON memo.id = d.memo_id
-                LEFT JOIN guestguard.event_collaborators owner ON owner.event_id = d.event_id AND owner.role = 'owner'
-                LEFT JOIN guestguard.users host ON host.id = owner.user_id
+                FROM message_deliveries d
+                LEFT JOIN guests g ON g.id = d.guest_id
+                LEFT JOIN notifications n ON n.id = d.notification_id
+                LEFT JOIN memos memo ON memo.id = d.memo_id
+                LEFT JOIN event_collaborators owner ON owner.event_id = d.event_id AND owner.role = 'owner'
+                LEFT JOIN users host ON host.id = owner.user_id
                 -- what was handed off since then was also changed since then, which an index knows
                 WHERE d.updated_at >= :since AND d.handed_off_at >= :since
             )
             SELECT h.id AS delivery, h.message_id AS message, h.event_id AS event, h.guest_id AS guest, h.channel,
                 s.reason, s.source, s.created_at AS suppressed_at, h.handed_off_at
             FROM handed_off h
-            JOIN guestguard.suppressions s ON s.channel = h.channel AND s.address = lower(h.address)
+            JOIN suppressions s ON s.channel = h.channel AND s.address = lower(h.address)
                 AND s.created_at < h.handed_off_at - CAST(:takes AS interval)
                 AND (s.lifted_at IS NULL OR s.lifted_at > h.handed_off_at)
             WHERE s.scope = 'all'
@@ -134,8 +134,8 @@ class CheckRepo:
             """
             SELECT b.id AS batch, b.message_id AS message, m.event_id AS event, b.size AS deliveries, b.provider,
                 b.lease_expires_at
-            FROM guestguard.delivery_batches b
-            LEFT JOIN guestguard.scheduled_messages m ON m.id = b.message_id
+            FROM delivery_batches b
+            LEFT JOIN scheduled_messages m ON m.id = b.message_id
             WHERE b.state <> 'done' AND b.state = 'sending'
                 AND b.lease_expires_at < clock_timestamp() - CAST(:stuck AS interval)
                 AND m.held_at IS NULL AND (m.not_before IS NULL OR m.not_before <= clock_timestamp())
@@ -148,7 +148,7 @@ class CheckRepo:
         return self._check(
             """
             SELECT m.id AS message, m.event_id AS event, m.status, m.send_at AS due_at, m.asked_until
-            FROM guestguard.scheduled_messages m
+            FROM scheduled_messages m
             WHERE m.status IN ('scheduled', 'sending') AND m.held_at IS NULL
                 AND GREATEST(m.send_at, m.not_before) < clock_timestamp() - CAST(:late AS interval)
                 -- a run that works on it renews the run request
@@ -157,12 +157,12 @@ class CheckRepo:
             UNION ALL
             SELECT COALESCE(d.notification_id, d.memo_id), d.event_id, d.status,
                 GREATEST(d.created_at, b.not_before), NULL
-            FROM guestguard.delivery_batches b JOIN guestguard.message_deliveries d ON d.batch_id = b.id
+            FROM delivery_batches b JOIN message_deliveries d ON d.batch_id = b.id
             WHERE b.message_id IS NULL AND b.state IN ('pending', 'leased') AND d.status = 'pending'
                 AND GREATEST(b.created_at, b.not_before, b.lease_expires_at)
                     < clock_timestamp() - CAST(:late AS interval)
                 -- while a provider takes nothing, its breaker says so
-                AND NOT EXISTS (SELECT 1 FROM guestguard.breakers)
+                AND NOT EXISTS (SELECT 1 FROM breakers)
             """,
             {"late": LATE},
         )
@@ -170,7 +170,7 @@ class CheckRepo:
     def open_dead_letters(self) -> Check:
         """Events from NATS that could not be used, and that nobody has replayed or dismissed."""
         return self._check(
-            "SELECT id AS dead_letter, type, sequence, reason, created_at AS since FROM guestguard.dead_letters "
+            "SELECT id AS dead_letter, type, sequence, reason, created_at AS since FROM dead_letters "
             "WHERE replayed_at IS NULL AND dismissed_at IS NULL",
             {},
         )

@@ -32,7 +32,7 @@ class GaugeRepo:
         with self._database.transaction() as connection:
             messages = connection.execute(
                 sql(
-                    "SELECT status, count(*) AS messages FROM guestguard.scheduled_messages "
+                    "SELECT status, count(*) AS messages FROM scheduled_messages "
                     "WHERE status IN ('scheduled', 'sending') GROUP BY status"
                 )
             ).all()
@@ -42,8 +42,8 @@ class GaugeRepo:
                     SELECT COALESCE(m.channel, 'email') AS channel,
                         CASE b.state WHEN 'sending' THEN 'sending' ELSE 'pending' END AS status,
                         sum(b.size) AS deliveries
-                    FROM guestguard.delivery_batches b
-                    LEFT JOIN guestguard.scheduled_messages m ON m.id = b.message_id
+                    FROM delivery_batches b
+                    LEFT JOIN scheduled_messages m ON m.id = b.message_id
                     WHERE b.state <> 'done' GROUP BY 1, 2
                     """
                 )
@@ -52,32 +52,29 @@ class GaugeRepo:
                 sql(
                     """
                     SELECT
-                        (SELECT count(*) FROM guestguard.scheduled_messages
+                        (SELECT count(*) FROM scheduled_messages
                          WHERE status IN ('scheduled', 'sending') AND held_at IS NOT NULL) AS held,
                         (SELECT date_part('epoch', clock_timestamp() - min(GREATEST(send_at, not_before)))
-                         FROM guestguard.scheduled_messages WHERE status = 'scheduled' AND held_at IS NULL
+                         FROM scheduled_messages WHERE status = 'scheduled' AND held_at IS NULL
                              AND GREATEST(send_at, not_before) < clock_timestamp()) AS oldest_due,
-                        (SELECT count(*) FROM guestguard.breakers) AS breakers,
-                        (SELECT count(*) FROM guestguard.dead_letters
+                        (SELECT count(*) FROM breakers) AS breakers,
+                        (SELECT count(*) FROM dead_letters
                          WHERE replayed_at IS NULL AND dismissed_at IS NULL) AS dead_letters,
-                        (SELECT count(*) FROM guestguard.alerts WHERE closed_at IS NULL) AS alerts,
-                        EXISTS (SELECT FROM guestguard.ledger_position WHERE behind_since IS NOT NULL) AS behind,
+                        (SELECT count(*) FROM alerts WHERE closed_at IS NULL) AS alerts,
+                        EXISTS (SELECT FROM ledger_position WHERE behind_since IS NOT NULL) AS behind,
                         (SELECT date_part('epoch', clock_timestamp() - verified_at)
-                         FROM guestguard.ledger_position) AS ledger_age
+                         FROM ledger_position) AS ledger_age
                     """
                 )
             ).one()
             ticks = connection.execute(
-                sql(
-                    "SELECT sensor, date_part('epoch', clock_timestamp() - ticked_at) AS age "
-                    "FROM guestguard.sensor_ticks"
-                )
+                sql("SELECT sensor, date_part('epoch', clock_timestamp() - ticked_at) AS age FROM sensor_ticks")
             ).all()
             answers = connection.execute(
                 sql(
                     """
                     SELECT provider, account, answer.name, sum(answer.hand_offs) AS hand_offs
-                    FROM guestguard.provider_health
+                    FROM provider_health
                     CROSS JOIN LATERAL (VALUES ('taken', taken), ('permanent', permanent), ('transient', transient),
                         ('provider_wide', provider_wide), ('unknown', unknown)) AS answer (name, hand_offs)
                     GROUP BY provider, account, answer.name

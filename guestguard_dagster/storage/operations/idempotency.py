@@ -28,7 +28,7 @@ class IdempotencyRepo:
         with self._database.transaction() as connection:
             claimed = connection.execute(
                 sql(
-                    "INSERT INTO guestguard.idempotency_keys AS k (user_id, key, request_digest) "
+                    "INSERT INTO idempotency_keys AS k (user_id, key, request_digest) "
                     "VALUES (:user_id, :key, :digest) ON CONFLICT (user_id, key) DO UPDATE "
                     "SET request_digest = :digest, created_at = clock_timestamp(), status = NULL, body = NULL, "
                     "media_type = NULL WHERE k.created_at < clock_timestamp() - CAST(:kept AS interval)"
@@ -39,7 +39,7 @@ class IdempotencyRepo:
                 return None
             row = connection.execute(
                 sql(
-                    "SELECT request_digest, status, body, media_type FROM guestguard.idempotency_keys "
+                    "SELECT request_digest, status, body, media_type FROM idempotency_keys "
                     "WHERE user_id = :user_id AND key = :key"
                 ),
                 {"user_id": user_id, "key": key},
@@ -50,7 +50,7 @@ class IdempotencyRepo:
         with self._database.transaction() as connection:
             connection.execute(
                 sql(
-                    "UPDATE guestguard.idempotency_keys SET status = :status, body = :body, media_type = :media_type "
+                    "UPDATE idempotency_keys SET status = :status, body = :body, media_type = :media_type "
                     "WHERE user_id = :user_id AND key = :key"
                 ),
                 {"user_id": user_id, "key": key, "status": status, "body": body, "media_type": media_type},
@@ -60,9 +60,7 @@ class IdempotencyRepo:
         """The first request changed nothing: the key may be used again."""
         with self._database.transaction() as connection:
             connection.execute(
-                sql(
-                    "DELETE FROM guestguard.idempotency_keys WHERE user_id = :user_id AND key = :key AND status IS NULL"
-                ),
+                sql("DELETE FROM idempotency_keys WHERE user_id = :user_id AND key = :key AND status IS NULL"),
                 {"user_id": user_id, "key": key},
             )
 
@@ -70,9 +68,6 @@ class IdempotencyRepo:
         """Delete what is kept no longer; returns how many."""
         with self._database.transaction() as connection:
             return connection.execute(
-                sql(
-                    "DELETE FROM guestguard.idempotency_keys "
-                    "WHERE created_at < clock_timestamp() - CAST(:kept AS interval)"
-                ),
+                sql("DELETE FROM idempotency_keys WHERE created_at < clock_timestamp() - CAST(:kept AS interval)"),
                 {"kept": KEPT_FOR},
             ).rowcount

@@ -35,38 +35,38 @@ class _Chunks:
 
 
 _ATTEMPTS = _Chunks(
-    "SELECT max(id) FROM guestguard.delivery_attempts WHERE attempted_at < :before",
+    "SELECT max(id) FROM delivery_attempts WHERE attempted_at < :before",
     """
-    DELETE FROM guestguard.delivery_attempts WHERE id IN (
-        SELECT id FROM guestguard.delivery_attempts WHERE id <= :last AND attempted_at < :before
+    DELETE FROM delivery_attempts WHERE id IN (
+        SELECT id FROM delivery_attempts WHERE id <= :last AND attempted_at < :before
         ORDER BY id LIMIT :chunk
     )
     """,
 )
 _CALLBACKS = _Chunks(
-    "SELECT max(id) FROM guestguard.provider_callbacks WHERE received_at < :before AND payload IS NOT NULL",
+    "SELECT max(id) FROM provider_callbacks WHERE received_at < :before AND payload IS NOT NULL",
     """
-    UPDATE guestguard.provider_callbacks SET payload = NULL WHERE id IN (
-        SELECT id FROM guestguard.provider_callbacks
+    UPDATE provider_callbacks SET payload = NULL WHERE id IN (
+        SELECT id FROM provider_callbacks
         WHERE id <= :last AND received_at < :before AND payload IS NOT NULL AND applied_at IS NOT NULL
         ORDER BY id LIMIT :chunk
     )
     """,
 )
 _BODIES = """
-    UPDATE guestguard.delivery_batches SET body = NULL WHERE id IN (
-        SELECT id FROM guestguard.delivery_batches WHERE body IS NOT NULL AND handed_off_at < :before
+    UPDATE delivery_batches SET body = NULL WHERE id IN (
+        SELECT id FROM delivery_batches WHERE body IS NOT NULL AND handed_off_at < :before
         ORDER BY handed_off_at LIMIT :chunk
     )
 """
 _PUBLISHED = """
-    DELETE FROM guestguard.outgoing_events WHERE id IN (
-        SELECT id FROM guestguard.outgoing_events WHERE published_at < :before LIMIT :chunk
+    DELETE FROM outgoing_events WHERE id IN (
+        SELECT id FROM outgoing_events WHERE published_at < :before LIMIT :chunk
     )
 """
 _HEARTBEATS = """
-    DELETE FROM guestguard.run_heartbeats WHERE run_id IN (
-        SELECT run_id FROM guestguard.run_heartbeats WHERE beat_at < :before LIMIT :chunk
+    DELETE FROM run_heartbeats WHERE run_id IN (
+        SELECT run_id FROM run_heartbeats WHERE beat_at < :before LIMIT :chunk
     )
 """
 

@@ -16,7 +16,10 @@ def delete_run_logs(dagster: Database, older_than: timedelta, *, chunk: int = CH
     with dagster.transaction() as connection:
         last: int | None = connection.execute(
             # Dagster writes instants without a zone, in UTC.
-            sql("SELECT max(id) FROM event_logs WHERE timestamp < CAST(:before AS timestamptz) AT TIME ZONE 'UTC'"),
+            sql(
+                "SELECT max(id) FROM public.event_logs "
+                "WHERE timestamp < CAST(:before AS timestamptz) AT TIME ZONE 'UTC'"
+            ),
             {"before": before},
         ).scalar_one()
     after = 0
@@ -26,10 +29,10 @@ def delete_run_logs(dagster: Database, older_than: timedelta, *, chunk: int = CH
                 sql(
                     """
                     WITH looked_at AS (
-                        SELECT id, asset_key, dagster_event_type FROM event_logs
+                        SELECT id, asset_key, dagster_event_type FROM public.event_logs
                         WHERE id > :after AND id <= :last ORDER BY id LIMIT :chunk
                     ), deleted AS (
-                        DELETE FROM event_logs WHERE id IN (
+                        DELETE FROM public.event_logs WHERE id IN (
                             SELECT id FROM looked_at
                             WHERE asset_key IS NULL
                                 AND dagster_event_type IS DISTINCT FROM 'ASSET_CHECK_EVALUATION'

@@ -33,8 +33,8 @@ class RunRepo:
         with self._database.transaction() as connection:
             noted = connection.execute(
                 text(
-                    "INSERT INTO guestguard.message_runs (message_id, run_id, created_at) "
-                    "SELECT id, :run_id, clock_timestamp() FROM guestguard.scheduled_messages "
+                    "INSERT INTO message_runs (message_id, run_id, created_at) "
+                    "SELECT id, :run_id, clock_timestamp() FROM scheduled_messages "
                     "WHERE id = ANY(CAST(:ids AS uuid[])) ON CONFLICT DO NOTHING RETURNING message_id"
                 ),
                 {"run_id": run_id, "ids": list(message_ids)},
@@ -53,13 +53,13 @@ class RunRepo:
             left = connection.execute(
                 text(
                     """
-                    INSERT INTO guestguard.message_runs AS r (message_id, run_id, held_at)
-                    SELECT id, :run_id, clock_timestamp() FROM guestguard.scheduled_messages
+                    INSERT INTO message_runs AS r (message_id, run_id, held_at)
+                    SELECT id, :run_id, clock_timestamp() FROM scheduled_messages
                     WHERE id = ANY(CAST(:ids AS uuid[]))
                     ON CONFLICT (message_id, run_id) DO UPDATE SET held_at = clock_timestamp()
                         WHERE r.held_at IS NULL
                     RETURNING message_id, EXISTS (
-                        SELECT FROM guestguard.message_runs later
+                        SELECT FROM message_runs later
                         WHERE later.message_id = r.message_id AND later.run_id <> :run_id
                           AND later.created_at > COALESCE(:terminated_at, clock_timestamp())
                     ) AS taken_up
@@ -75,9 +75,7 @@ class RunRepo:
         with self._database.transaction() as connection:
             return list(
                 connection.execute(
-                    text(
-                        "SELECT run_id FROM guestguard.message_runs WHERE message_id = :id ORDER BY created_at, run_id"
-                    ),
+                    text("SELECT run_id FROM message_runs WHERE message_id = :id ORDER BY created_at, run_id"),
                     {"id": message_id},
                 ).scalars()
             )
@@ -87,7 +85,7 @@ class RunRepo:
         with self._database.transaction(durable=False) as connection:
             connection.execute(
                 text(
-                    "INSERT INTO guestguard.run_heartbeats (run_id, host, pid, beat_at) "
+                    "INSERT INTO run_heartbeats (run_id, host, pid, beat_at) "
                     "VALUES (:run_id, :host, :pid, clock_timestamp()) "
                     "ON CONFLICT (run_id) DO UPDATE SET host = :host, pid = :pid, beat_at = clock_timestamp()"
                 ),
@@ -100,7 +98,7 @@ class RunRepo:
             rows = connection.execute(
                 text(
                     "SELECT run_id, host, pid, beat_at, clock_timestamp() - beat_at AS age "
-                    "FROM guestguard.run_heartbeats WHERE run_id = ANY(:ids)"
+                    "FROM run_heartbeats WHERE run_id = ANY(:ids)"
                 ),
                 {"ids": list(run_ids)},
             )

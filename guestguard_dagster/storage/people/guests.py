@@ -138,7 +138,7 @@ def record_answers(connection: Connection, answers: Sequence[Answer]) -> int:
     return connection.execute(
         sql(
             """
-            UPDATE guestguard.guests g
+            UPDATE guests g
             SET rsvp_status = a.status, responded_at = a.responded_at, plus_ones = COALESCE(a.plus_ones, g.plus_ones)
             FROM unnest(CAST(:ids AS uuid[]), CAST(:statuses AS text[]), CAST(:instants AS timestamptz[]),
                 CAST(:plus_ones AS int[])) AS a (id, status, responded_at, plus_ones)

@@ -41,7 +41,7 @@ class BreakerRepo:
                     "SELECT account, reason, opened_at, open_until, "
                     "GREATEST(open_until - clock_timestamp(), interval '0') AS remaining, "
                     "make_interval(secs => open_seconds) AS open_for "
-                    "FROM guestguard.breakers WHERE account = :account"
+                    "FROM breakers WHERE account = :account"
                 ),
                 {"account": account},
             ).one_or_none()
@@ -63,7 +63,7 @@ class BreakerRepo:
             row = connection.execute(
                 text(
                     """
-                    INSERT INTO guestguard.breakers AS b (account, reason, opened_at, open_until, open_seconds)
+                    INSERT INTO breakers AS b (account, reason, opened_at, open_until, open_seconds)
                     VALUES (:account, :reason, clock_timestamp(),
                             clock_timestamp() + make_interval(secs => :first), :first)
                     ON CONFLICT (account) DO UPDATE SET
@@ -93,7 +93,7 @@ class BreakerRepo:
         with self._database.transaction() as connection:
             won = connection.execute(
                 text(
-                    "UPDATE guestguard.breakers SET probe_token = :token, "
+                    "UPDATE breakers SET probe_token = :token, "
                     "probe_expires_at = clock_timestamp() + :holds "
                     "WHERE account = :account AND open_until <= clock_timestamp() "
                     "AND (probe_expires_at IS NULL OR probe_expires_at <= clock_timestamp())"
@@ -107,7 +107,7 @@ class BreakerRepo:
         with self._database.transaction() as connection:
             connection.execute(
                 text(
-                    "UPDATE guestguard.breakers SET probe_token = NULL, probe_expires_at = NULL "
+                    "UPDATE breakers SET probe_token = NULL, probe_expires_at = NULL "
                     "WHERE account = :account AND probe_token = :token"
                 ),
                 {"account": account, "token": token},
@@ -117,7 +117,7 @@ class BreakerRepo:
         """The account takes mail again. Returns the reason that messages were waiting for, if it was open."""
         with self._database.transaction() as connection:
             reason: str | None = connection.execute(
-                text("DELETE FROM guestguard.breakers WHERE account = :account RETURNING reason"),
+                text("DELETE FROM breakers WHERE account = :account RETURNING reason"),
                 {"account": account},
             ).scalar_one_or_none()
             return reason
@@ -126,7 +126,7 @@ class BreakerRepo:
         """Forget the breakers of accounts that are not used any more; returns what messages were waiting for."""
         with self._database.transaction() as connection:
             reasons = connection.execute(
-                text("DELETE FROM guestguard.breakers WHERE account <> ALL(:accounts) RETURNING reason"),
+                text("DELETE FROM breakers WHERE account <> ALL(:accounts) RETURNING reason"),
                 {"accounts": list(accounts)},
             ).scalars()
             return list(reasons)

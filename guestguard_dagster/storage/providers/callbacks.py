@@ -40,7 +40,7 @@ class CallbackRepo:
         with self._database.transaction() as connection:
             stored: int | None = connection.execute(
                 sql(
-                    "INSERT INTO guestguard.provider_callbacks (provider, callback_key, payload, thread) "
+                    "INSERT INTO provider_callbacks (provider, callback_key, payload, thread) "
                     "VALUES (:provider, :key, CAST(:payload AS jsonb), :thread) "
                     "ON CONFLICT (provider, callback_key) DO NOTHING RETURNING id"
                 ),
@@ -54,7 +54,7 @@ class CallbackRepo:
             rows = connection.execute(
                 sql(
                     "SELECT id, provider, payload, received_at, clock_timestamp() - received_at AS age "
-                    "FROM guestguard.provider_callbacks WHERE applied_at IS NULL AND next_try_at <= clock_timestamp() "
+                    "FROM provider_callbacks WHERE applied_at IS NULL AND next_try_at <= clock_timestamp() "
                     "ORDER BY id LIMIT :limit"
                 ),
                 {"limit": limit},
@@ -67,7 +67,7 @@ class CallbackRepo:
             return bool(
                 connection.execute(
                     sql(
-                        "SELECT EXISTS (SELECT 1 FROM guestguard.provider_callbacks "
+                        "SELECT EXISTS (SELECT 1 FROM provider_callbacks "
                         "WHERE applied_at IS NULL AND next_try_at <= now() - CAST(:waited AS interval))"
                     ),
                     {"waited": for_at_least},
@@ -120,9 +120,7 @@ class CallbackRepo:
         with self._database.transaction() as connection:
             connection.execute(sql("SELECT pg_advisory_xact_lock(hashtextextended(:thread, 0))"), {"thread": thread})
             payload: Mapping[str, Any] | None = connection.execute(
-                sql(
-                    "SELECT payload FROM guestguard.provider_callbacks WHERE thread = :thread ORDER BY id DESC LIMIT 1"
-                ),
+                sql("SELECT payload FROM provider_callbacks WHERE thread = :thread ORDER BY id DESC LIMIT 1"),
                 {"thread": thread},
             ).scalar_one_or_none()
             yield payload or {}
@@ -131,7 +129,7 @@ class CallbackRepo:
         with self._database.transaction() as connection:
             connection.execute(
                 sql(
-                    "UPDATE guestguard.provider_callbacks SET applied_at = clock_timestamp(), outcome = :outcome, "
+                    "UPDATE provider_callbacks SET applied_at = clock_timestamp(), outcome = :outcome, "
                     "next_try_at = NULL WHERE id = :id AND applied_at IS NULL"
                 ),
                 {"id": callback_id, "outcome": outcome},
@@ -142,7 +140,7 @@ class CallbackRepo:
         with self._database.transaction() as connection:
             connection.execute(
                 sql(
-                    "UPDATE guestguard.provider_callbacks "
+                    "UPDATE provider_callbacks "
                     "SET next_try_at = clock_timestamp() + CAST(:after AS interval) "
                     "WHERE id = :id AND applied_at IS NULL"
                 ),

@@ -25,7 +25,7 @@ class RateRepo:
             wait: timedelta | None = connection.execute(
                 sql(
                     """
-                    INSERT INTO guestguard.rate_buckets AS b (account, theoretical_arrival)
+                    INSERT INTO rate_buckets AS b (account, theoretical_arrival)
                     VALUES (:account, clock_timestamp() + :spent)
                     ON CONFLICT (account) DO UPDATE
                         SET theoretical_arrival = GREATEST(b.theoretical_arrival, clock_timestamp()) + :spent
@@ -48,7 +48,7 @@ class RateRepo:
             connection.execute(
                 sql(
                     """
-                    INSERT INTO guestguard.rate_buckets AS b (account, theoretical_arrival)
+                    INSERT INTO rate_buckets AS b (account, theoretical_arrival)
                     VALUES (:account, clock_timestamp() + :wait)
                     ON CONFLICT (account) DO UPDATE
                         SET theoretical_arrival = GREATEST(b.theoretical_arrival, clock_timestamp() + :wait)
@@ -64,7 +64,7 @@ class RateRepo:
                 connection.execute(
                     sql(
                         """
-                        UPDATE guestguard.rate_buckets SET run_token = :token, run_until = clock_timestamp() + :holds
+                        UPDATE rate_buckets SET run_token = :token, run_until = clock_timestamp() + :holds
                         WHERE account = :account
                           AND (run_token = :token OR run_until IS NULL OR run_until <= clock_timestamp())
                         """
@@ -78,7 +78,7 @@ class RateRepo:
         with self._database.transaction(durable=False) as connection:
             connection.execute(
                 sql(
-                    "UPDATE guestguard.rate_buckets SET run_token = NULL, run_until = NULL "
+                    "UPDATE rate_buckets SET run_token = NULL, run_until = NULL "
                     "WHERE account = :account AND run_token = :token"
                 ),
                 {"account": account, "token": token},

@@ -50,18 +50,18 @@ _UNTIL = """
 
 _CHANGED = {
     Source.MESSAGES: """
-        SELECT CAST(send_at AT TIME ZONE :zone AS date) AS day, count(*) AS rows FROM guestguard.scheduled_messages
+        SELECT CAST(send_at AT TIME ZONE :zone AS date) AS day, count(*) AS rows FROM scheduled_messages
         WHERE updated_at >= :since AND updated_at < :until AND status IN ('sending', 'sent', 'failed')
         GROUP BY 1 ORDER BY 1
     """,
     Source.DELIVERIES: """
         SELECT CAST(m.send_at AT TIME ZONE :zone AS date) AS day, count(*) AS rows
-        FROM guestguard.message_deliveries d JOIN guestguard.scheduled_messages m ON m.id = d.message_id
+        FROM message_deliveries d JOIN scheduled_messages m ON m.id = d.message_id
         WHERE d.updated_at >= :since AND d.updated_at < :until
         GROUP BY 1 ORDER BY 1
     """,
     Source.NOTIFICATIONS: """
-        SELECT CAST(created_at AT TIME ZONE :zone AS date) AS day, count(*) AS rows FROM guestguard.message_deliveries
+        SELECT CAST(created_at AT TIME ZONE :zone AS date) AS day, count(*) AS rows FROM message_deliveries
         WHERE updated_at >= :since AND updated_at < :until AND message_id IS NULL
         GROUP BY 1 ORDER BY 1
     """,
@@ -69,10 +69,10 @@ _CHANGED = {
     Source.ATTEMPTS: """
         SELECT CAST(attempted_at AT TIME ZONE :zone AS date) AS day, count(*) AS rows
         FROM (
-            SELECT attempted_at FROM guestguard.delivery_attempts
+            SELECT attempted_at FROM delivery_attempts
             WHERE attempted_at >= CAST(:since AS timestamptz) - CAST(:lease AS interval) AND attempted_at < :until
             UNION ALL
-            SELECT attempted_at FROM guestguard.message_deliveries
+            SELECT attempted_at FROM message_deliveries
             WHERE updated_at >= :since AND updated_at < :until AND attempted_at IS NOT NULL
         ) attempts
         GROUP BY 1 ORDER BY 1

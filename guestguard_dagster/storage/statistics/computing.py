@@ -14,9 +14,9 @@ from guestguard_dagster.storage.operations.retention import Kept, kept_since
 
 # All attempts: those that were followed by another one, and each delivery's newest.
 _ATTEMPTS = """
-    SELECT provider, account, outcome, duration_ms, error_class, attempted_at FROM guestguard.delivery_attempts
+    SELECT provider, account, outcome, duration_ms, error_class, attempted_at FROM delivery_attempts
     UNION ALL
-    SELECT provider, account, outcome, duration_ms, error_class, attempted_at FROM guestguard.message_deliveries
+    SELECT provider, account, outcome, duration_ms, error_class, attempted_at FROM message_deliveries
     -- an attempt is written down when it is answered, and the row may change later on
     WHERE attempted_at IS NOT NULL AND updated_at >= :start
 """
@@ -33,15 +33,15 @@ _DUE_DELIVERIES = f"""
     FROM (
         SELECT d.message_id, d.event_id, d.channel, d.status, d.retryable, d.round, d.provider, d.account,
             d.error_class, d.handed_off_at, d.settled_at, m.kind, m.send_at AS due_at
-        FROM guestguard.scheduled_messages m
-        JOIN guestguard.message_deliveries d ON d.message_id = m.id
+        FROM scheduled_messages m
+        JOIN message_deliveries d ON d.message_id = m.id
         WHERE {_BEGAN} AND m.send_at >= :start AND m.send_at < :end
         UNION ALL
         SELECT d.message_id, d.event_id, d.channel, d.status, d.retryable, d.round, d.provider, d.account,
             d.error_class, d.handed_off_at, d.settled_at, COALESCE(n.type, memo.kind, 'other'), d.created_at
-        FROM guestguard.message_deliveries d
-        LEFT JOIN guestguard.notifications n ON n.id = d.notification_id
-        LEFT JOIN guestguard.memos memo ON memo.id = d.memo_id
+        FROM message_deliveries d
+        LEFT JOIN notifications n ON n.id = d.notification_id
+        LEFT JOIN memos memo ON memo.id = d.memo_id
         WHERE d.message_id IS NULL AND d.created_at >= :start AND d.created_at < :end
     ) b
 """
@@ -80,11 +80,11 @@ class StatsRepo:
             day,
             f"""
             WITH due AS ({_DUE_DELIVERIES})
-            INSERT INTO guestguard.message_delivery_stats ({_MESSAGE_COLUMNS})
+            INSERT INTO message_delivery_stats ({_MESSAGE_COLUMNS})
             SELECT m.id, :day, m.event_id, m.kind, m.channel, m.status, m.send_at,
                 {_OUTCOMES}, min(b.handed_off_at), max(b.handed_off_at),
                 {_percentiles("b.hand_off", 0.5, 0.95)}, {_percentiles("b.arrival", 0.5, 0.95)}
-            FROM guestguard.scheduled_messages m LEFT JOIN due b ON b.message_id = m.id
+            FROM scheduled_messages m LEFT JOIN due b ON b.message_id = m.id
             WHERE {_BEGAN} AND m.send_at >= :start AND m.send_at < :end
             GROUP BY m.id
             ON CONFLICT (message_id) DO UPDATE SET ({_MESSAGE_COLUMNS}, computed_at) = ({_EXCLUDED}, now())
@@ -101,11 +101,11 @@ class StatsRepo:
             day,
             f"""
             WITH due AS ({_DUE_DELIVERIES})
-            INSERT INTO guestguard.event_delivery_stats (day, event_id, messages, {_OUTCOME_COLUMNS})
+            INSERT INTO event_delivery_stats (day, event_id, messages, {_OUTCOME_COLUMNS})
             SELECT :day, event_id, sum(messages), {_SUMMED_OUTCOMES}
             FROM (
                 SELECT event_id, 1 AS messages, {_OUTCOME_COLUMNS}
-                FROM guestguard.message_delivery_stats WHERE day = :day
+                FROM message_delivery_stats WHERE day = :day
                 UNION ALL
                 SELECT b.event_id, 0, {_OUTCOMES}
                 FROM due b WHERE b.message_id IS NULL AND b.event_id IS NOT NULL GROUP BY b.event_id
@@ -121,7 +121,7 @@ class StatsRepo:
             day,
             f"""
             WITH due AS ({_DUE_DELIVERIES})
-            INSERT INTO guestguard.daily_latency_stats (day, channel, handed_off, delivered,
+            INSERT INTO daily_latency_stats (day, channel, handed_off, delivered,
                 hand_off_p50, hand_off_p95, hand_off_p99, delivered_p50, delivered_p95, delivered_p99)
             SELECT :day, b.channel, count(b.hand_off), count(b.arrival),
                 {_percentiles("b.hand_off", 0.5, 0.95, 0.99)}, {_percentiles("b.arrival", 0.5, 0.95, 0.99)}
@@ -133,7 +133,7 @@ class StatsRepo:
             day,
             f"""
             WITH due AS ({_DUE_DELIVERIES})
-            INSERT INTO guestguard.daily_delivery_stats (day, channel, kind, provider, outcome, deliveries,
+            INSERT INTO daily_delivery_stats (day, channel, kind, provider, outcome, deliveries,
                 hand_off_p50, hand_off_p95, delivered_p50, delivered_p95)
             SELECT :day, b.channel, b.kind, COALESCE(b.provider, 'none'), b.status, count(*),
                 {_percentiles("b.hand_off", 0.5, 0.95)}, {_percentiles("b.arrival", 0.5, 0.95)}
@@ -175,7 +175,7 @@ class StatsRepo:
                 FROM due b WHERE b.provider IS NOT NULL AND b.account IS NOT NULL
                 GROUP BY b.provider, b.account
             )
-            INSERT INTO guestguard.provider_health (day, provider, account, attempts, taken, permanent, transient,
+            INSERT INTO provider_health (day, provider, account, attempts, taken, permanent, transient,
                 provider_wide, unknown, answer_p50, answer_p95, commonest_error,
                 handed_off, delivered, bounced, complained, refused_mailboxes)
             SELECT :day, provider, account, COALESCE(attempts, 0), COALESCE(taken, 0), COALESCE(permanent, 0),
@@ -193,7 +193,7 @@ class StatsRepo:
                 sql("SELECT pg_advisory_xact_lock(hashtext(:table), CAST(:day AS date) - DATE '2000-01-01')"),
                 {"table": table, "day": day.first},
             )
-            connection.execute(sql(f"DELETE FROM guestguard.{table} WHERE day = :day"), {"day": day.first})
+            connection.execute(sql(f"DELETE FROM {table} WHERE day = :day"), {"day": day.first})
             return connection.execute(sql(insertion), _values(day)).rowcount
 
 

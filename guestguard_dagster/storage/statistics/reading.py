@@ -112,7 +112,7 @@ class StatsReader:
                 **_computed(row) | {"channel": MessageChannel(row.channel), "outcome": DeliveryStatus(row.outcome)}
             )
             for row in self._read(
-                "SELECT * FROM guestguard.daily_delivery_stats WHERE day BETWEEN :first AND :last "
+                "SELECT * FROM daily_delivery_stats WHERE day BETWEEN :first AND :last "
                 "ORDER BY day, channel, kind, provider, outcome",
                 days,
             )
@@ -122,7 +122,7 @@ class StatsReader:
         return [
             LatencyRow(**_computed(row) | {"channel": MessageChannel(row.channel)})
             for row in self._read(
-                "SELECT * FROM guestguard.daily_latency_stats WHERE day BETWEEN :first AND :last ORDER BY day, channel",
+                "SELECT * FROM daily_latency_stats WHERE day BETWEEN :first AND :last ORDER BY day, channel",
                 days,
             )
         ]
@@ -131,8 +131,7 @@ class StatsReader:
         return [
             ProviderRow(**_computed(row))
             for row in self._read(
-                "SELECT * FROM guestguard.provider_health WHERE day BETWEEN :first AND :last "
-                "ORDER BY day, provider, account",
+                "SELECT * FROM provider_health WHERE day BETWEEN :first AND :last ORDER BY day, provider, account",
                 days,
             )
         ]
@@ -141,7 +140,7 @@ class StatsReader:
         """Deliveries by where they stand; days without any are missing."""
         found: dict[date, dict[DeliveryStatus, int]] = {}
         for row in self._read(
-            "SELECT day, outcome, sum(deliveries) AS deliveries FROM guestguard.daily_delivery_stats "
+            "SELECT day, outcome, sum(deliveries) AS deliveries FROM daily_delivery_stats "
             "WHERE day BETWEEN :first AND :last GROUP BY day, outcome ORDER BY day, outcome",
             days,
         ):
@@ -152,7 +151,7 @@ class StatsReader:
         """The messages' deliveries by the hour, on the operator's clock, at which they were due."""
         rows = self._read(
             "SELECT CAST(date_part('hour', send_at AT TIME ZONE :zone) AS int) AS hour, "
-            f"{_summed(*DeliveryStatus)} FROM guestguard.message_delivery_stats "
+            f"{_summed(*DeliveryStatus)} FROM message_delivery_stats "
             "WHERE day BETWEEN :first AND :last GROUP BY 1 ORDER BY 1",
             days,
             zone=days.zone.key,
@@ -162,7 +161,7 @@ class StatsReader:
     def events_by_day(self, days: Days) -> dict[date, int]:
         """How many events were written about; days without any are missing."""
         rows = self._read(
-            "SELECT day, count(*) AS events FROM guestguard.event_delivery_stats "
+            "SELECT day, count(*) AS events FROM event_delivery_stats "
             "WHERE day BETWEEN :first AND :last GROUP BY day ORDER BY day",
             days,
         )
@@ -171,8 +170,8 @@ class StatsReader:
     def messages(self, days: Days, *, limit: int) -> list[MessageRow]:
         """The messages with the most recipients."""
         rows = self._read(
-            "SELECT s.*, e.name AS event_name FROM guestguard.message_delivery_stats s "
-            "LEFT JOIN guestguard.events e ON e.id = s.event_id "
+            "SELECT s.*, e.name AS event_name FROM message_delivery_stats s "
+            "LEFT JOIN events e ON e.id = s.event_id "
             "WHERE s.day BETWEEN :first AND :last ORDER BY s.recipients DESC, s.message_id LIMIT :limit",
             days,
             limit=limit,
@@ -186,8 +185,8 @@ class StatsReader:
             SELECT s.*, e.name AS event_name
             FROM (
                 SELECT event_id, {_summed("messages", "recipients", *DeliveryStatus)}
-                FROM guestguard.event_delivery_stats WHERE day BETWEEN :first AND :last GROUP BY event_id
-            ) s LEFT JOIN guestguard.events e ON e.id = s.event_id
+                FROM event_delivery_stats WHERE day BETWEEN :first AND :last GROUP BY event_id
+            ) s LEFT JOIN events e ON e.id = s.event_id
             ORDER BY s.recipients DESC, s.event_id LIMIT :limit
             """,
             days,

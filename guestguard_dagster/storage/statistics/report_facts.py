@@ -63,11 +63,11 @@ class ReportFacts:
                     SELECT b.status, b.provider, COALESCE(b.error_class, b.reason, 'no reason given') AS error,
                         count(*) AS deliveries, count(*) FILTER (WHERE b.retryable) AS retryable
                     FROM (
-                        SELECT d.* FROM guestguard.scheduled_messages m
-                        JOIN guestguard.message_deliveries d ON d.message_id = m.id
+                        SELECT d.* FROM scheduled_messages m
+                        JOIN message_deliveries d ON d.message_id = m.id
                         WHERE m.status IN ('sending', 'sent', 'failed') AND m.send_at >= :start AND m.send_at < :end
                         UNION ALL
-                        SELECT d.* FROM guestguard.message_deliveries d
+                        SELECT d.* FROM message_deliveries d
                         WHERE d.message_id IS NULL AND d.created_at >= :start AND d.created_at < :end
                     ) b
                     WHERE b.status IN ('failed', 'unknown')
@@ -112,8 +112,8 @@ class ReportFacts:
                 sql(
                     """
                     SELECT m.id, m.kind, m.channel, m.send_at, d.status, count(*) AS deliveries
-                    FROM guestguard.scheduled_messages m
-                    JOIN guestguard.message_deliveries d ON d.message_id = m.id
+                    FROM scheduled_messages m
+                    JOIN message_deliveries d ON d.message_id = m.id
                     WHERE m.event_id = :event_id AND m.status IN ('sending', 'sent', 'failed')
                     GROUP BY m.id, d.status ORDER BY m.send_at, m.id, d.status
                     """
@@ -146,15 +146,15 @@ class ReportFacts:
                 sql(
                     """
                     SELECT g.name, last.status, last.reason
-                    FROM guestguard.guests g
+                    FROM guests g
                     JOIN LATERAL (
-                        SELECT d.status, d.reason FROM guestguard.message_deliveries d
+                        SELECT d.status, d.reason FROM message_deliveries d
                         WHERE d.guest_id = g.id AND d.message_id IS NOT NULL
                             AND (d.status <> 'skipped' OR d.reason = 'no_address')
                         ORDER BY d.id DESC LIMIT 1
                     ) last ON true
                     WHERE g.event_id = :event_id AND g.removed_at IS NULL AND NOT EXISTS (
-                        SELECT 1 FROM guestguard.message_deliveries d
+                        SELECT 1 FROM message_deliveries d
                         WHERE d.guest_id = g.id AND d.status IN ('sent', 'delivered', 'complained')
                     )
                     ORDER BY lower(g.name), g.id LIMIT :limit

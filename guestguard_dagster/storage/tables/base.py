@@ -12,7 +12,11 @@ from sqlalchemy import (
     func,
 )
 
-SCHEMA = "guestguard"
+# Not the name of a role: a role finds a schema of its own name before any other, and would find our tables in place of
+# its own.
+SCHEMA = "guestguard_messaging"
+# What it was called before; `storage.migrate` renames it.
+FORMER_SCHEMA = "guestguard"
 
 
 metadata = MetaData(

@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from guestguard_dagster.domain.messages import MessageChannel
 from guestguard_dagster.domain.notifications import NotificationStatus
-from guestguard_dagster.storage.tables.base import created_at, id_column, instant, metadata, one_of, updated_at
+from guestguard_dagster.storage.tables.base import SCHEMA, created_at, id_column, instant, metadata, one_of, updated_at
 from guestguard_dagster.storage.tables.people import events, guests
 
 notifications = Table(
@@ -36,7 +36,7 @@ notifications = Table(
     Column("reason", Text),
     Column("provider_message_id", Text),
     Column("error", Text),
-    Column("duplicate_of", Uuid, ForeignKey("guestguard.notifications.id", ondelete="SET NULL")),
+    Column("duplicate_of", Uuid, ForeignKey(f"{SCHEMA}.notifications.id", ondelete="SET NULL")),
     Column("stream", Text, nullable=False),
     Column("sequence", BigInteger, nullable=False),
     # when JetStream stored the event

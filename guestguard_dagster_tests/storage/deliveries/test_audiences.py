@@ -95,7 +95,7 @@ class TestFreezing:
             event_id = message.event_id
             connection.execute(
                 text(
-                    "INSERT INTO guestguard.guests (event_id, name, rsvp_token) "
+                    "INSERT INTO guests (event_id, name, rsvp_token) "
                     "VALUES (:event, 'Late', 'late'), (:event, 'Later', 'later')"
                 ),
                 {"event": event_id},
@@ -128,7 +128,7 @@ class TestFreezing:
         locked, free = a_message(database, 1), a_message(database, 1)
         with database.transaction() as elsewhere:
             elsewhere.execute(
-                text("SELECT id FROM guestguard.scheduled_messages WHERE id = :id FOR NO KEY UPDATE"), {"id": locked.id}
+                text("SELECT id FROM scheduled_messages WHERE id = :id FOR NO KEY UPDATE"), {"id": locked.id}
             )
             assert audiences.load_recipients([locked.id, free.id], chunk=10, sizes=SIZES) == 1
         assert audiences.stages([locked.id, free.id]) == {locked.id: Stage.UNFROZEN, free.id: Stage.UNCHECKED}

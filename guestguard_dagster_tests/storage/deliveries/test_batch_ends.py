@@ -189,7 +189,7 @@ def test_closing_waits_for_who_writes_the_batch_at_present_and_then_holds_nothin
     process.mark(lease)
     with ThreadPoolExecutor(1) as pool, database.transaction() as elsewhere:
         elsewhere.execute(
-            text("UPDATE guestguard.delivery_batches SET lease_token = gen_random_uuid() WHERE id = :id"),
+            text("UPDATE delivery_batches SET lease_token = gen_random_uuid() WHERE id = :id"),
             {"id": lease.batches[0].id},
         )
         closing = pool.submit(process.settle, lease)

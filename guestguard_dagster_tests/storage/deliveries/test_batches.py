@@ -85,9 +85,7 @@ class TestLeasing:
         message = a_message(database, 1, 2)
         locked, free = batches_of(database, message)
         with database.transaction() as elsewhere:
-            elsewhere.execute(
-                text("SELECT id FROM guestguard.delivery_batches WHERE id = :id FOR UPDATE"), {"id": locked.id}
-            )
+            elsewhere.execute(text("SELECT id FROM delivery_batches WHERE id = :id FOR UPDATE"), {"id": locked.id})
             assert [batch.id for batch in process.lease(message).batches] == [free.id]
         assert [batch.id for batch in process.lease(message).batches] == [locked.id]
 

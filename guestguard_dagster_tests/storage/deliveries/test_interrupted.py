@@ -65,9 +65,7 @@ def end_interrupted(repo: InterruptedRepo, *messages: Message, account: str | No
 
 def let_batches_grow_old(database: Database, age: timedelta) -> None:
     with database.transaction() as connection:
-        connection.execute(
-            text("UPDATE guestguard.delivery_batches SET handed_off_at = clock_timestamp() - :age"), {"age": age}
-        )
+        connection.execute(text("UPDATE delivery_batches SET handed_off_at = clock_timestamp() - :age"), {"age": age})
 
 
 class TestRepeating:

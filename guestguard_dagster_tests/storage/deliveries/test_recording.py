@@ -214,7 +214,7 @@ class TestSettling:
             with database.transaction() as connection:  # another process has taken them over
                 state = BatchState.SENDING if status is DeliveryStatus.SENDING else BatchState.PENDING
                 connection.execute(
-                    text("UPDATE guestguard.delivery_batches SET lease_token = :token, state = :state WHERE id = :id"),
+                    text("UPDATE delivery_batches SET lease_token = :token, state = :state WHERE id = :id"),
                     {"token": uuid4(), "state": state, "id": lease.batches[0].id},
                 )
             if status is not DeliveryStatus.SENDING:
@@ -300,7 +300,7 @@ class TestSettling:
         deleted, deleted_too, kept = ids_of(lease)
         with database.transaction() as connection:
             connection.execute(
-                text("DELETE FROM guestguard.message_deliveries WHERE id = ANY(:ids)"), {"ids": [deleted, deleted_too]}
+                text("DELETE FROM message_deliveries WHERE id = ANY(:ids)"), {"ids": [deleted, deleted_too]}
             )
         process.settle(
             lease,
@@ -335,7 +335,7 @@ class TestSettling:
         process.mark(lease)
         with ThreadPoolExecutor(1) as pool, database.transaction() as callback:
             callback.execute(
-                text("UPDATE guestguard.message_deliveries SET status = 'bounced' WHERE id = :id"), {"id": delivery_id}
+                text("UPDATE message_deliveries SET status = 'bounced' WHERE id = :id"), {"id": delivery_id}
             )
             settling = pool.submit(process.settle, lease, settlement(delivery_id, DeliveryStatus.SENT, SENT))
             wait_until_blocked(database)
@@ -352,7 +352,7 @@ class TestLiveStatus:
         settled, still_open = ids_of(HandingOff(database).lease(message))
         set_columns(database, settled, status=DeliveryStatus.FAILED)
         with database.transaction() as connection:
-            connection.execute(text("UPDATE guestguard.delivery_batches SET state = :state"), {"state": state})
+            connection.execute(text("UPDATE delivery_batches SET state = :state"), {"state": state})
         assert batch.size == 2
         expected = "sending" if state is BatchState.SENDING else "pending"
         assert statuses(database, [settled, still_open]) == ["failed", expected]

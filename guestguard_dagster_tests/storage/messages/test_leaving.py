@@ -174,9 +174,7 @@ def test_a_move_of_the_event_that_a_cancellation_waits_for_keeps_also_a_broadcas
             expiring = threads.submit(messages.expire, [(seen, CancelReason.EVENT_STARTED)])
             wait_until_blocked(database)
             connection.execute(
-                text(
-                    "UPDATE guestguard.events SET starts_at = now() + interval '1 day', updated_at = clock_timestamp()"
-                )
+                text("UPDATE events SET starts_at = now() + interval '1 day', updated_at = clock_timestamp()")
             )
         assert expiring.result() == []
     assert messages.claim_for_sending([late.id]) == [late.id]
@@ -219,14 +217,14 @@ def test_what_is_due_is_found_by_the_index_without_reading_what_is_not(database:
     with database.transaction() as connection:
         connection.execute(
             text(
-                "INSERT INTO guestguard.scheduled_messages "
+                "INSERT INTO scheduled_messages "
                 "(event_id, kind, channel, audience, subject, body, status, send_at) "
                 "SELECT :event_id, 'broadcast', 'email', 'everyone', '', '', 'scheduled', "
                 "now() + n * interval '1 minute' FROM generate_series(1, 20000) n"
             ),
             {"event_id": event.id},
         )
-        connection.execute(text("ANALYZE guestguard.scheduled_messages"))
+        connection.execute(text("ANALYZE scheduled_messages"))
     due = make_message(database, event)
 
     statements: list[tuple[str, Any]] = []

@@ -73,7 +73,7 @@ def test_what_became_too_late_after_the_plan_is_left_with_the_reason(database: D
     assert message.send_at is not None
     plan = plan_retry(database, Days.containing(message.send_at, ZONE), ALL_RETRYABLE)
     with database.transaction() as connection:
-        connection.exec_driver_sql("UPDATE guestguard.events SET starts_at = now()")
+        connection.exec_driver_sql("UPDATE events SET starts_at = now()")
     report = retry(database, plan)
     assert report.reopened == {}
     assert "its event has started" in report.left[message.id]

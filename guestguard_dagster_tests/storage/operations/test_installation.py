@@ -24,4 +24,4 @@ def test_two_databases_are_two_installations(database: Database, empty_database_
 
 def test_a_database_cannot_have_two_ids(database: Database) -> None:
     with pytest.raises(DatabaseFailed, match="uq_installation_one_row"), database.transaction() as connection:
-        connection.execute(text("INSERT INTO guestguard.installation DEFAULT VALUES"))
+        connection.execute(text("INSERT INTO installation DEFAULT VALUES"))

@@ -29,7 +29,7 @@ def rows(database: Database) -> RetentionRepo:
 
 def count(database: Database, table: str, where: str = "true") -> int:
     with database.transaction() as connection:
-        found: int = connection.execute(text(f"SELECT count(*) FROM guestguard.{table} WHERE {where}")).scalar_one()  # noqa: S608 - a constant of this test
+        found: int = connection.execute(text(f"SELECT count(*) FROM {table} WHERE {where}")).scalar_one()  # noqa: S608 - a constant of this test
         return found
 
 

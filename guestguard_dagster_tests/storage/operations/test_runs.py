@@ -135,7 +135,7 @@ def test_what_a_terminated_run_holds_has_no_run_that_could_have_crashed(
 def test_a_heartbeat_is_measured_on_the_databases_clock(runs: RunRepo, database: Database) -> None:
     runs.beat("run", host="host-1", pid=7)
     with database.transaction() as connection:
-        connection.execute(text("UPDATE guestguard.run_heartbeats SET beat_at = beat_at - interval '10 minutes'"))
+        connection.execute(text("UPDATE run_heartbeats SET beat_at = beat_at - interval '10 minutes'"))
     old = runs.heartbeats(["run", "silent"])
     assert old.keys() == {"run"}
     assert 10 * A_MINUTE <= old["run"].age < 11 * A_MINUTE

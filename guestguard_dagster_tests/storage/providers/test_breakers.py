@@ -21,12 +21,12 @@ def breakers(database: Database) -> BreakerRepo:
 
 def let_the_open_time_pass(database: Database) -> None:
     with database.transaction() as connection:
-        connection.execute(text("UPDATE guestguard.breakers SET open_until = clock_timestamp()"))
+        connection.execute(text("UPDATE breakers SET open_until = clock_timestamp()"))
 
 
 def let_the_probe_expire(database: Database) -> None:
     with database.transaction() as connection:
-        connection.execute(text("UPDATE guestguard.breakers SET probe_expires_at = clock_timestamp()"))
+        connection.execute(text("UPDATE breakers SET probe_expires_at = clock_timestamp()"))
 
 
 def is_about(actual: timedelta, expected: timedelta) -> bool:

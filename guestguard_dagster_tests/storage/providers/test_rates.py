@@ -26,7 +26,7 @@ def reserve(rates: RateRepo, *, cost: int = 1, per_second: float = 1, bounded: b
 def backlog_ends_at(database: Database) -> datetime:
     with database.transaction() as connection:
         ends: datetime = connection.execute(
-            text("SELECT theoretical_arrival FROM guestguard.rate_buckets WHERE account = 'account'")
+            text("SELECT theoretical_arrival FROM rate_buckets WHERE account = 'account'")
         ).scalar_one()
         return ends
 
@@ -68,9 +68,7 @@ def test_two_processes_never_reserve_more_than_the_rate(database_url: str) -> No
 def test_time_without_reservations_is_not_saved_up(rates: RateRepo, database: Database) -> None:
     reserve(rates)
     with database.transaction() as connection:
-        connection.execute(
-            text("UPDATE guestguard.rate_buckets SET theoretical_arrival = clock_timestamp() - interval '1 hour'")
-        )
+        connection.execute(text("UPDATE rate_buckets SET theoretical_arrival = clock_timestamp() - interval '1 hour'"))
     assert reserve(rates) == timedelta()
     assert about(reserve(rates)) == 1
 

@@ -85,7 +85,7 @@ def test_the_day_is_that_of_the_operators_zone(database: Database, changes: Chan
 def test_a_transaction_that_commits_after_a_look_is_found_by_the_next(database: Database, changes: ChangeRepo) -> None:
     [slow, quick] = sent_deliveries(database, 2)
     since = changes.look(None, BERLIN).until
-    touch = text("UPDATE guestguard.message_deliveries SET updated_at = clock_timestamp() WHERE id = :id")
+    touch = text("UPDATE message_deliveries SET updated_at = clock_timestamp() WHERE id = :id")
 
     with database.engine.begin() as open_for_long:
         open_for_long.execute(touch, {"id": slow})

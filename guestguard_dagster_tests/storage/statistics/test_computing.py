@@ -303,7 +303,7 @@ def test_a_day_whose_attempts_were_deleted_keeps_what_was_counted(
     stats.refresh_providers(DAY)
     before = reader.providers(DAY)
     with database.transaction() as connection:
-        connection.execute(text("DELETE FROM guestguard.delivery_attempts"))
+        connection.execute(text("DELETE FROM delivery_attempts"))
         connection.execute(insert(retention_marks).values(what=Kept.ATTEMPTS, kept_since=NOON + timedelta(days=30)))
 
     assert stats.refresh_providers(DAY) is None
@@ -316,7 +316,7 @@ def test_statistics_outlive_the_event(database: Database, stats: StatsRepo, read
     stats.refresh_messages(DAY)
 
     with database.transaction() as connection:
-        connection.execute(text("DELETE FROM guestguard.events WHERE id = :id"), {"id": message.event_id})
+        connection.execute(text("DELETE FROM events WHERE id = :id"), {"id": message.event_id})
 
     assert [(row.event_name, row.recipients) for row in reader.messages(DAY, limit=9)] == [(None, 2)]
 
@@ -336,7 +336,7 @@ def test_a_message_counts_once_after_the_operators_zone_has_changed(
 
 def delivery_ids(database: Database, message: Message) -> list[int]:
     with database.transaction() as connection:
-        query = text("SELECT id FROM guestguard.message_deliveries WHERE message_id = :id ORDER BY id")
+        query = text("SELECT id FROM message_deliveries WHERE message_id = :id ORDER BY id")
         return list(connection.execute(query, {"id": message.id}).scalars())
 
 
@@ -362,5 +362,5 @@ def write_notification(
 
 def make_guests_of(database: Database, message: Message) -> list[UUID]:
     with database.transaction() as connection:
-        query = text("SELECT id FROM guestguard.guests WHERE event_id = :id LIMIT 1")
+        query = text("SELECT id FROM guests WHERE event_id = :id LIMIT 1")
         return list(connection.execute(query, {"id": message.event_id}).scalars())

@@ -20,7 +20,7 @@ def upgrade() -> None:
         sa.Column("probe_token", sa.Uuid(), nullable=True),
         sa.Column("probe_expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("account", name=op.f("pk_breakers")),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_table(
         "events",
@@ -35,7 +35,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_table(
         "provider_batches",
@@ -48,14 +48,14 @@ def upgrade() -> None:
         sa.Column("first_called_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("answered_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_provider_batches")),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_table(
         "rate_buckets",
         sa.Column("account", sa.Text(), nullable=False),
         sa.Column("theoretical_arrival", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("account", name=op.f("pk_rate_buckets")),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_table(
         "run_heartbeats",
@@ -64,7 +64,7 @@ def upgrade() -> None:
         sa.Column("pid", sa.Integer(), nullable=False),
         sa.Column("beat_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("run_id", name=op.f("pk_run_heartbeats")),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_table(
         "suppressions",
@@ -78,14 +78,14 @@ def upgrade() -> None:
         sa.Column("lifted_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("channel IN ('email', 'sms')", name=op.f("ck_suppressions_channel")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_suppressions")),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_index(
         "uq_suppressions_active",
         "suppressions",
         ["channel", "address", "scope"],
         unique=True,
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("lifted_at IS NULL"),
     )
     op.create_table(
@@ -95,14 +95,14 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_index(
         "uq_users_email_folded",
         "users",
         [sa.literal_column("lower(email)")],
         unique=True,
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_table(
         "event_collaborators",
@@ -113,32 +113,32 @@ def upgrade() -> None:
         sa.CheckConstraint("role IN ('owner', 'editor', 'viewer')", name=op.f("ck_event_collaborators_role")),
         sa.ForeignKeyConstraint(
             ["event_id"],
-            ["guestguard.events.id"],
+            ["guestguard_messaging.events.id"],
             name=op.f("fk_event_collaborators_event_id_events"),
             ondelete="CASCADE",
         ),
         sa.ForeignKeyConstraint(
             ["user_id"],
-            ["guestguard.users.id"],
+            ["guestguard_messaging.users.id"],
             name=op.f("fk_event_collaborators_user_id_users"),
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("event_id", "user_id", name=op.f("pk_event_collaborators")),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_index(
         op.f("ix_event_collaborators_user_id"),
         "event_collaborators",
         ["user_id"],
         unique=False,
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_index(
         "uq_event_collaborators_owner",
         "event_collaborators",
         ["event_id"],
         unique=True,
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("role = 'owner'"),
     )
     op.create_table(
@@ -158,18 +158,18 @@ def upgrade() -> None:
             "rsvp_status IN ('pending', 'attending', 'declined', 'maybe')", name=op.f("ck_guests_rsvp_status")
         ),
         sa.ForeignKeyConstraint(
-            ["event_id"], ["guestguard.events.id"], name=op.f("fk_guests_event_id_events"), ondelete="CASCADE"
+            ["event_id"], ["guestguard_messaging.events.id"], name=op.f("fk_guests_event_id_events"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_guests")),
         sa.UniqueConstraint("rsvp_token", name=op.f("uq_guests_rsvp_token")),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_index(
         "ix_guests_event_id_rsvp_status",
         "guests",
         ["event_id", "rsvp_status"],
         unique=False,
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_table(
         "scheduled_messages",
@@ -219,25 +219,25 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(
             ["created_by"],
-            ["guestguard.users.id"],
+            ["guestguard_messaging.users.id"],
             name=op.f("fk_scheduled_messages_created_by_users"),
             ondelete="SET NULL",
         ),
         sa.ForeignKeyConstraint(
             ["event_id"],
-            ["guestguard.events.id"],
+            ["guestguard_messaging.events.id"],
             name=op.f("fk_scheduled_messages_event_id_events"),
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_scheduled_messages")),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_index(
         "ix_scheduled_messages_due",
         "scheduled_messages",
         ["send_at"],
         unique=False,
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("status = 'scheduled'"),
     )
     op.create_index(
@@ -245,14 +245,14 @@ def upgrade() -> None:
         "scheduled_messages",
         ["event_id"],
         unique=False,
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_index(
         "ix_scheduled_messages_sending",
         "scheduled_messages",
         ["id"],
         unique=False,
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("status = 'sending'"),
     )
     op.create_index(
@@ -260,7 +260,7 @@ def upgrade() -> None:
         "scheduled_messages",
         ["event_id", "kind"],
         unique=True,
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("kind <> 'broadcast'"),
     )
     op.create_table(
@@ -297,25 +297,25 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(
             ["batch_id"],
-            ["guestguard.provider_batches.id"],
+            ["guestguard_messaging.provider_batches.id"],
             name=op.f("fk_message_deliveries_batch_id_provider_batches"),
             ondelete="SET NULL",
         ),
         sa.ForeignKeyConstraint(
             ["event_id"],
-            ["guestguard.events.id"],
+            ["guestguard_messaging.events.id"],
             name=op.f("fk_message_deliveries_event_id_events"),
             ondelete="CASCADE",
         ),
         sa.ForeignKeyConstraint(
             ["guest_id"],
-            ["guestguard.guests.id"],
+            ["guestguard_messaging.guests.id"],
             name=op.f("fk_message_deliveries_guest_id_guests"),
             ondelete="CASCADE",
         ),
         sa.ForeignKeyConstraint(
             ["message_id"],
-            ["guestguard.scheduled_messages.id"],
+            ["guestguard_messaging.scheduled_messages.id"],
             name=op.f("fk_message_deliveries_message_id_scheduled_messages"),
             ondelete="CASCADE",
         ),
@@ -326,7 +326,7 @@ def upgrade() -> None:
             "channel",
             name=op.f("uq_message_deliveries_message_id_guest_id_channel"),
         ),
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_with={"fillfactor": "70"},
     )
     op.create_index(
@@ -334,7 +334,7 @@ def upgrade() -> None:
         "message_deliveries",
         ["batch_id"],
         unique=False,
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("status = 'sending'"),
     )
     op.create_index(
@@ -342,14 +342,14 @@ def upgrade() -> None:
         "message_deliveries",
         ["guest_id"],
         unique=False,
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_index(
         "ix_message_deliveries_pending",
         "message_deliveries",
         ["message_id", "id"],
         unique=False,
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("status = 'pending'"),
     )
     op.create_index(
@@ -357,7 +357,7 @@ def upgrade() -> None:
         "message_deliveries",
         ["provider_message_id"],
         unique=False,
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("provider_message_id IS NOT NULL"),
     )
     op.create_index(
@@ -365,7 +365,7 @@ def upgrade() -> None:
         "message_deliveries",
         ["message_id", "id"],
         unique=False,
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("status = 'sending'"),
     )
     op.create_table(
@@ -376,14 +376,16 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.ForeignKeyConstraint(
             ["message_id"],
-            ["guestguard.scheduled_messages.id"],
+            ["guestguard_messaging.scheduled_messages.id"],
             name=op.f("fk_message_runs_message_id_scheduled_messages"),
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("message_id", "run_id", name=op.f("pk_message_runs")),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
-    op.create_index(op.f("ix_message_runs_run_id"), "message_runs", ["run_id"], unique=False, schema="guestguard")
+    op.create_index(
+        op.f("ix_message_runs_run_id"), "message_runs", ["run_id"], unique=False, schema="guestguard_messaging"
+    )
     op.create_table(
         "delivery_attempts",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -406,87 +408,93 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(
             ["delivery_id"],
-            ["guestguard.message_deliveries.id"],
+            ["guestguard_messaging.message_deliveries.id"],
             name=op.f("fk_delivery_attempts_delivery_id_message_deliveries"),
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_delivery_attempts")),
         sa.UniqueConstraint("delivery_id", "lease_token", name=op.f("uq_delivery_attempts_delivery_id_lease_token")),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
 
 
 def downgrade() -> None:
-    op.drop_table("delivery_attempts", schema="guestguard")
-    op.drop_index(op.f("ix_message_runs_run_id"), table_name="message_runs", schema="guestguard")
-    op.drop_table("message_runs", schema="guestguard")
+    op.drop_table("delivery_attempts", schema="guestguard_messaging")
+    op.drop_index(op.f("ix_message_runs_run_id"), table_name="message_runs", schema="guestguard_messaging")
+    op.drop_table("message_runs", schema="guestguard_messaging")
     op.drop_index(
         "ix_message_deliveries_sending",
         table_name="message_deliveries",
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("status = 'sending'"),
     )
     op.drop_index(
         "ix_message_deliveries_provider_message_id",
         table_name="message_deliveries",
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("provider_message_id IS NOT NULL"),
     )
     op.drop_index(
         "ix_message_deliveries_pending",
         table_name="message_deliveries",
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("status = 'pending'"),
     )
-    op.drop_index(op.f("ix_message_deliveries_guest_id"), table_name="message_deliveries", schema="guestguard")
+    op.drop_index(
+        op.f("ix_message_deliveries_guest_id"), table_name="message_deliveries", schema="guestguard_messaging"
+    )
     op.drop_index(
         "ix_message_deliveries_batch_id",
         table_name="message_deliveries",
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("status = 'sending'"),
     )
-    op.drop_table("message_deliveries", schema="guestguard")
+    op.drop_table("message_deliveries", schema="guestguard_messaging")
     op.drop_index(
         "uq_scheduled_messages_event_reminder",
         table_name="scheduled_messages",
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("kind <> 'broadcast'"),
     )
     op.drop_index(
         "ix_scheduled_messages_sending",
         table_name="scheduled_messages",
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("status = 'sending'"),
     )
-    op.drop_index(op.f("ix_scheduled_messages_event_id"), table_name="scheduled_messages", schema="guestguard")
+    op.drop_index(
+        op.f("ix_scheduled_messages_event_id"), table_name="scheduled_messages", schema="guestguard_messaging"
+    )
     op.drop_index(
         "ix_scheduled_messages_due",
         table_name="scheduled_messages",
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("status = 'scheduled'"),
     )
-    op.drop_table("scheduled_messages", schema="guestguard")
-    op.drop_index("ix_guests_event_id_rsvp_status", table_name="guests", schema="guestguard")
-    op.drop_table("guests", schema="guestguard")
+    op.drop_table("scheduled_messages", schema="guestguard_messaging")
+    op.drop_index("ix_guests_event_id_rsvp_status", table_name="guests", schema="guestguard_messaging")
+    op.drop_table("guests", schema="guestguard_messaging")
     op.drop_index(
         "uq_event_collaborators_owner",
         table_name="event_collaborators",
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("role = 'owner'"),
     )
-    op.drop_index(op.f("ix_event_collaborators_user_id"), table_name="event_collaborators", schema="guestguard")
-    op.drop_table("event_collaborators", schema="guestguard")
-    op.drop_index("uq_users_email_folded", table_name="users", schema="guestguard")
-    op.drop_table("users", schema="guestguard")
+    op.drop_index(
+        op.f("ix_event_collaborators_user_id"), table_name="event_collaborators", schema="guestguard_messaging"
+    )
+    op.drop_table("event_collaborators", schema="guestguard_messaging")
+    op.drop_index("uq_users_email_folded", table_name="users", schema="guestguard_messaging")
+    op.drop_table("users", schema="guestguard_messaging")
     op.drop_index(
         "uq_suppressions_active",
         table_name="suppressions",
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("lifted_at IS NULL"),
     )
-    op.drop_table("suppressions", schema="guestguard")
-    op.drop_table("run_heartbeats", schema="guestguard")
-    op.drop_table("rate_buckets", schema="guestguard")
-    op.drop_table("provider_batches", schema="guestguard")
-    op.drop_table("events", schema="guestguard")
-    op.drop_table("breakers", schema="guestguard")
+    op.drop_table("suppressions", schema="guestguard_messaging")
+    op.drop_table("run_heartbeats", schema="guestguard_messaging")
+    op.drop_table("rate_buckets", schema="guestguard_messaging")
+    op.drop_table("provider_batches", schema="guestguard_messaging")
+    op.drop_table("events", schema="guestguard_messaging")
+    op.drop_table("breakers", schema="guestguard_messaging")

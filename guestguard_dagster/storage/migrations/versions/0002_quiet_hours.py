@@ -18,9 +18,9 @@ _COLUMNS = (
 
 def upgrade() -> None:
     for name, default in _COLUMNS:
-        op.add_column("events", sa.Column(name, sa.Time(), server_default=default), schema="guestguard")
+        op.add_column("events", sa.Column(name, sa.Time(), server_default=default), schema="guestguard_messaging")
 
 
 def downgrade() -> None:
     for name, _ in reversed(_COLUMNS):
-        op.drop_column("events", name, schema="guestguard")
+        op.drop_column("events", name, schema="guestguard_messaging")

@@ -14,7 +14,7 @@ _BRANDING = ("accent", "logo_url", "sender_name", "postal_address")
 
 def upgrade() -> None:
     for name in _BRANDING:
-        op.add_column("events", sa.Column(name, sa.Text()), schema="guestguard")
+        op.add_column("events", sa.Column(name, sa.Text()), schema="guestguard_messaging")
     op.create_table(
         "idempotency_keys",
         sa.Column("user_id", sa.Uuid(), nullable=False),
@@ -26,11 +26,11 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("user_id", "key", name="pk_idempotency_keys"),
         sa.ForeignKeyConstraint(
-            ["user_id"], ["guestguard.users.id"], name="fk_idempotency_keys_user_id_users", ondelete="CASCADE"
+            ["user_id"], ["guestguard_messaging.users.id"], name="fk_idempotency_keys_user_id_users", ondelete="CASCADE"
         ),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
-    op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"], schema="guestguard")
+    op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"], schema="guestguard_messaging")
     op.create_table(
         "provider_callbacks",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -43,13 +43,13 @@ def upgrade() -> None:
         sa.Column("outcome", sa.Text()),
         sa.PrimaryKeyConstraint("id", name="pk_provider_callbacks"),
         sa.UniqueConstraint("provider", "callback_key", name="uq_provider_callbacks_provider_callback_key"),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_index(
         "ix_provider_callbacks_waiting",
         "provider_callbacks",
         ["next_try_at"],
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("applied_at IS NULL"),
     )
     op.create_table(
@@ -60,20 +60,20 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("published_at", sa.DateTime(timezone=True)),
         sa.PrimaryKeyConstraint("id", name="pk_outgoing_events"),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_index(
         "ix_outgoing_events_waiting",
         "outgoing_events",
         ["created_at", "id"],
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("published_at IS NULL"),
     )
 
 
 def downgrade() -> None:
-    op.drop_table("outgoing_events", schema="guestguard")
-    op.drop_table("provider_callbacks", schema="guestguard")
-    op.drop_table("idempotency_keys", schema="guestguard")
+    op.drop_table("outgoing_events", schema="guestguard_messaging")
+    op.drop_table("provider_callbacks", schema="guestguard_messaging")
+    op.drop_table("idempotency_keys", schema="guestguard_messaging")
     for name in reversed(_BRANDING):
-        op.drop_column("events", name, schema="guestguard")
+        op.drop_column("events", name, schema="guestguard_messaging")

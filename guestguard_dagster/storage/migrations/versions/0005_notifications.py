@@ -17,9 +17,9 @@ _STATUSES = (
 
 # A notification stands as its delivery does, whoever moves that one: a run, a callback, a retry.
 _FOLLOW = """
-CREATE FUNCTION guestguard.notification_follows_delivery() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION guestguard_messaging.notification_follows_delivery() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE guestguard.notifications
+    UPDATE guestguard_messaging.notifications
     SET status = NEW.status, reason = NEW.reason, provider_message_id = NEW.provider_message_id,
         error = NULLIF(concat_ws(' ', NEW.error_class, NEW.error_code, NEW.error_detail), ''),
         updated_at = clock_timestamp()
@@ -29,13 +29,13 @@ END
 $$
 """
 _TRIGGER = """
-CREATE TRIGGER notification_follows_delivery AFTER UPDATE OF status ON guestguard.message_deliveries
+CREATE TRIGGER notification_follows_delivery AFTER UPDATE OF status ON guestguard_messaging.message_deliveries
 FOR EACH ROW WHEN (
     NEW.notification_id IS NOT NULL
     AND (OLD.status, OLD.reason, OLD.provider_message_id, OLD.error_class, OLD.error_code)
         IS DISTINCT FROM (NEW.status, NEW.reason, NEW.provider_message_id, NEW.error_class, NEW.error_code)
 )
-EXECUTE FUNCTION guestguard.notification_follows_delivery()
+EXECUTE FUNCTION guestguard_messaging.notification_follows_delivery()
 """
 
 
@@ -65,28 +65,34 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_notifications"),
         sa.UniqueConstraint("stream", "sequence", "published_at", name="uq_notifications_stream_sequence_published_at"),
         sa.ForeignKeyConstraint(
-            ["event_id"], ["guestguard.events.id"], name="fk_notifications_event_id_events", ondelete="CASCADE"
+            ["event_id"],
+            ["guestguard_messaging.events.id"],
+            name="fk_notifications_event_id_events",
+            ondelete="CASCADE",
         ),
         sa.ForeignKeyConstraint(
-            ["guest_id"], ["guestguard.guests.id"], name="fk_notifications_guest_id_guests", ondelete="CASCADE"
+            ["guest_id"],
+            ["guestguard_messaging.guests.id"],
+            name="fk_notifications_guest_id_guests",
+            ondelete="CASCADE",
         ),
         sa.ForeignKeyConstraint(
             ["duplicate_of"],
-            ["guestguard.notifications.id"],
+            ["guestguard_messaging.notifications.id"],
             name="fk_notifications_duplicate_of_notifications",
             ondelete="SET NULL",
         ),
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_with={"fillfactor": "80"},
     )
     for column in ("event_id", "guest_id"):
-        op.create_index(f"ix_notifications_{column}", "notifications", [column], schema="guestguard")
-    op.create_index("ix_notifications_identity", "notifications", ["type", "identity"], schema="guestguard")
+        op.create_index(f"ix_notifications_{column}", "notifications", [column], schema="guestguard_messaging")
+    op.create_index("ix_notifications_identity", "notifications", ["type", "identity"], schema="guestguard_messaging")
     op.create_index(
         "ix_notifications_duplicate_of",
         "notifications",
         ["duplicate_of"],
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("duplicate_of IS NOT NULL"),
     )
     op.create_table(
@@ -107,18 +113,21 @@ def upgrade() -> None:
         sa.CheckConstraint(_TYPES, name=op.f("ck_dead_letters_type")),
         sa.PrimaryKeyConstraint("id", name="pk_dead_letters"),
         sa.UniqueConstraint("stream", "sequence", "published_at", name="uq_dead_letters_stream_sequence_published_at"),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_index(
         "ix_dead_letters_open",
         "dead_letters",
         ["id"],
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("replayed_at IS NULL AND dismissed_at IS NULL"),
     )
-    op.add_column("message_deliveries", sa.Column("notification_id", sa.Uuid()), schema="guestguard")
+    op.add_column("message_deliveries", sa.Column("notification_id", sa.Uuid()), schema="guestguard_messaging")
     op.create_unique_constraint(
-        "uq_message_deliveries_notification_id", "message_deliveries", ["notification_id"], schema="guestguard"
+        "uq_message_deliveries_notification_id",
+        "message_deliveries",
+        ["notification_id"],
+        schema="guestguard_messaging",
     )
     op.create_foreign_key(
         "fk_message_deliveries_notification_id_notifications",
@@ -126,8 +135,8 @@ def upgrade() -> None:
         "notifications",
         ["notification_id"],
         ["id"],
-        source_schema="guestguard",
-        referent_schema="guestguard",
+        source_schema="guestguard_messaging",
+        referent_schema="guestguard_messaging",
         ondelete="CASCADE",
     )
     op.execute(_FOLLOW)
@@ -135,9 +144,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DELETE FROM guestguard.message_deliveries WHERE notification_id IS NOT NULL")
-    op.execute("DROP TRIGGER notification_follows_delivery ON guestguard.message_deliveries")
-    op.execute("DROP FUNCTION guestguard.notification_follows_delivery")
-    op.drop_column("message_deliveries", "notification_id", schema="guestguard")
-    op.drop_table("dead_letters", schema="guestguard")
-    op.drop_table("notifications", schema="guestguard")
+    op.execute("DELETE FROM guestguard_messaging.message_deliveries WHERE notification_id IS NOT NULL")
+    op.execute("DROP TRIGGER notification_follows_delivery ON guestguard_messaging.message_deliveries")
+    op.execute("DROP FUNCTION guestguard_messaging.notification_follows_delivery")
+    op.drop_column("message_deliveries", "notification_id", schema="guestguard_messaging")
+    op.drop_table("dead_letters", schema="guestguard_messaging")
+    op.drop_table("notifications", schema="guestguard_messaging")

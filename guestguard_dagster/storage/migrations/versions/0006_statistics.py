@@ -65,10 +65,12 @@ def upgrade() -> None:
         *_seconds("hand_off_p50", "hand_off_p95", "delivered_p50", "delivered_p95"),
         _computed_at(),
         sa.PrimaryKeyConstraint("message_id", name=op.f("pk_message_delivery_stats")),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     for column in ("day", "event_id"):
-        op.create_index(f"ix_message_delivery_stats_{column}", "message_delivery_stats", [column], schema="guestguard")
+        op.create_index(
+            f"ix_message_delivery_stats_{column}", "message_delivery_stats", [column], schema="guestguard_messaging"
+        )
     op.create_table(
         "event_delivery_stats",
         _day(),
@@ -77,9 +79,11 @@ def upgrade() -> None:
         *_counts("recipients", *_STATUSES, "retryable"),
         _computed_at(),
         sa.PrimaryKeyConstraint("day", "event_id", name=op.f("pk_event_delivery_stats")),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
-    op.create_index("ix_event_delivery_stats_event_id", "event_delivery_stats", ["event_id"], schema="guestguard")
+    op.create_index(
+        "ix_event_delivery_stats_event_id", "event_delivery_stats", ["event_id"], schema="guestguard_messaging"
+    )
     op.create_table(
         "daily_delivery_stats",
         _day(),
@@ -88,7 +92,7 @@ def upgrade() -> None:
         *_seconds("hand_off_p50", "hand_off_p95", "delivered_p50", "delivered_p95"),
         _computed_at(),
         sa.PrimaryKeyConstraint("day", "channel", "kind", "provider", "outcome", name=op.f("pk_daily_delivery_stats")),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_table(
         "daily_latency_stats",
@@ -98,7 +102,7 @@ def upgrade() -> None:
         *_seconds("hand_off_p50", "hand_off_p95", "hand_off_p99", "delivered_p50", "delivered_p95", "delivered_p99"),
         _computed_at(),
         sa.PrimaryKeyConstraint("day", "channel", name=op.f("pk_daily_latency_stats")),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_table(
         "provider_health",
@@ -110,27 +114,27 @@ def upgrade() -> None:
         *_counts("handed_off", "delivered", "bounced", "complained"),
         _computed_at(),
         sa.PrimaryKeyConstraint("day", "provider", "account", name=op.f("pk_provider_health")),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_table(
         "retention_marks",
         sa.Column("what", sa.Text(), nullable=False),
         _instant("kept_since", required=True),
         sa.PrimaryKeyConstraint("what", name=op.f("pk_retention_marks")),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_index(
         "ix_scheduled_messages_began",
         "scheduled_messages",
         ["send_at"],
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("status IN ('sending', 'sent', 'failed')"),
     )
     op.create_index(
         "ix_message_deliveries_without_message",
         "message_deliveries",
         ["created_at"],
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("message_id IS NULL"),
     )
     for table, column in _LATEST:
@@ -138,7 +142,7 @@ def upgrade() -> None:
             f"ix_{table}_{column}",
             table,
             [column],
-            schema="guestguard",
+            schema="guestguard_messaging",
             postgresql_using="brin",
             postgresql_with={"pages_per_range": "16", "autosummarize": "on"},
         )
@@ -146,9 +150,11 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     for table, column in _LATEST:
-        op.drop_index(f"ix_{table}_{column}", table_name=table, schema="guestguard")
-    op.drop_index("ix_message_deliveries_without_message", table_name="message_deliveries", schema="guestguard")
-    op.drop_index("ix_scheduled_messages_began", table_name="scheduled_messages", schema="guestguard")
+        op.drop_index(f"ix_{table}_{column}", table_name=table, schema="guestguard_messaging")
+    op.drop_index(
+        "ix_message_deliveries_without_message", table_name="message_deliveries", schema="guestguard_messaging"
+    )
+    op.drop_index("ix_scheduled_messages_began", table_name="scheduled_messages", schema="guestguard_messaging")
     for table in (
         "retention_marks",
         "provider_health",
@@ -157,4 +163,4 @@ def downgrade() -> None:
         "event_delivery_stats",
         "message_delivery_stats",
     ):
-        op.drop_table(table, schema="guestguard")
+        op.drop_table(table, schema="guestguard_messaging")

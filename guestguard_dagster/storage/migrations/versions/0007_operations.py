@@ -41,14 +41,14 @@ def upgrade() -> None:
         sa.CheckConstraint("kind IN ('daily', 'weekly', 'event')", name=op.f("ck_delivery_reports_kind")),
         sa.CheckConstraint("(kind = 'event') = (event_id IS NOT NULL)", name=op.f("ck_delivery_reports_event_known")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_delivery_reports")),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_index(
         "uq_delivery_reports_period",
         "delivery_reports",
         ["kind", "first_day"],
         unique=True,
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("event_id IS NULL"),
     )
     op.create_index(
@@ -56,7 +56,7 @@ def upgrade() -> None:
         "delivery_reports",
         ["event_id"],
         unique=True,
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("event_id IS NOT NULL"),
     )
     op.create_table(
@@ -68,14 +68,14 @@ def upgrade() -> None:
         _instant("closed_at"),
         _instant("told_at"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_alerts")),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_index(
         "uq_alerts_open",
         "alerts",
         ["subject"],
         unique=True,
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("closed_at IS NULL"),
     )
     op.create_table(
@@ -83,7 +83,7 @@ def upgrade() -> None:
         *_texts("sensor"),
         _now("ticked_at"),
         sa.PrimaryKeyConstraint("sensor", name=op.f("pk_sensor_ticks")),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_table(
         "memos",
@@ -92,39 +92,41 @@ def upgrade() -> None:
         _now("created_at"),
         sa.CheckConstraint("kind IN ('report', 'alert')", name=op.f("ck_memos_kind")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_memos")),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_index(
         "uq_memos_occasion_address_folded",
         "memos",
         ["occasion", sa.text("lower(address)")],
         unique=True,
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
-    op.add_column("message_deliveries", sa.Column("memo_id", sa.Uuid()), schema="guestguard")
-    op.create_unique_constraint("uq_message_deliveries_memo_id", "message_deliveries", ["memo_id"], schema="guestguard")
+    op.add_column("message_deliveries", sa.Column("memo_id", sa.Uuid()), schema="guestguard_messaging")
+    op.create_unique_constraint(
+        "uq_message_deliveries_memo_id", "message_deliveries", ["memo_id"], schema="guestguard_messaging"
+    )
     op.create_foreign_key(
         "fk_message_deliveries_memo_id_memos",
         "message_deliveries",
         "memos",
         ["memo_id"],
         ["id"],
-        source_schema="guestguard",
-        referent_schema="guestguard",
+        source_schema="guestguard_messaging",
+        referent_schema="guestguard_messaging",
         ondelete="CASCADE",
     )
-    op.alter_column("message_deliveries", "event_id", nullable=True, schema="guestguard")
+    op.alter_column("message_deliveries", "event_id", nullable=True, schema="guestguard_messaging")
     op.add_column(
         "provider_health",
         sa.Column("refused_mailboxes", sa.BigInteger(), server_default="0", nullable=False),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
 
 
 def downgrade() -> None:
-    op.drop_column("provider_health", "refused_mailboxes", schema="guestguard")
-    op.execute("DELETE FROM guestguard.message_deliveries WHERE event_id IS NULL")
-    op.alter_column("message_deliveries", "event_id", nullable=False, schema="guestguard")
-    op.drop_column("message_deliveries", "memo_id", schema="guestguard")
+    op.drop_column("provider_health", "refused_mailboxes", schema="guestguard_messaging")
+    op.execute("DELETE FROM guestguard_messaging.message_deliveries WHERE event_id IS NULL")
+    op.alter_column("message_deliveries", "event_id", nullable=False, schema="guestguard_messaging")
+    op.drop_column("message_deliveries", "memo_id", schema="guestguard_messaging")
     for table in ("memos", "sensor_ticks", "alerts", "delivery_reports"):
-        op.drop_table(table, schema="guestguard")
+        op.drop_table(table, schema="guestguard_messaging")

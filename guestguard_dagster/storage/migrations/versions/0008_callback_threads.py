@@ -10,15 +10,15 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("provider_callbacks", sa.Column("thread", sa.Text()), schema="guestguard")
+    op.add_column("provider_callbacks", sa.Column("thread", sa.Text()), schema="guestguard_messaging")
     op.create_index(
         "ix_provider_callbacks_thread",
         "provider_callbacks",
         ["thread", "id"],
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("thread IS NOT NULL"),
     )
 
 
 def downgrade() -> None:
-    op.drop_column("provider_callbacks", "thread", schema="guestguard")
+    op.drop_column("provider_callbacks", "thread", schema="guestguard_messaging")

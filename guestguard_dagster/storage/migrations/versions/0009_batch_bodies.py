@@ -14,10 +14,10 @@ def upgrade() -> None:
         "ix_provider_batches_with_body",
         "provider_batches",
         ["first_called_at"],
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("body IS NOT NULL"),
     )
 
 
 def downgrade() -> None:
-    op.drop_index("ix_provider_batches_with_body", table_name="provider_batches", schema="guestguard")
+    op.drop_index("ix_provider_batches_with_body", table_name="provider_batches", schema="guestguard_messaging")

@@ -14,21 +14,21 @@ _ONE_PER = ("notification_id", "memo_id")
 def upgrade() -> None:
     for column in _ONE_PER:
         name = f"uq_message_deliveries_{column}"
-        op.drop_constraint(name, "message_deliveries", schema="guestguard")
+        op.drop_constraint(name, "message_deliveries", schema="guestguard_messaging")
         op.create_index(
             name,
             "message_deliveries",
             [column],
-            schema="guestguard",
+            schema="guestguard_messaging",
             unique=True,
             postgresql_where=sa.text(f"{column} IS NOT NULL"),
         )
-    op.execute("ALTER TABLE guestguard.message_deliveries SET (fillfactor = 45)")
+    op.execute("ALTER TABLE guestguard_messaging.message_deliveries SET (fillfactor = 45)")
 
 
 def downgrade() -> None:
-    op.execute("ALTER TABLE guestguard.message_deliveries SET (fillfactor = 70)")
+    op.execute("ALTER TABLE guestguard_messaging.message_deliveries SET (fillfactor = 70)")
     for column in _ONE_PER:
         name = f"uq_message_deliveries_{column}"
-        op.drop_index(name, table_name="message_deliveries", schema="guestguard")
-        op.create_unique_constraint(name, "message_deliveries", [column], schema="guestguard")
+        op.drop_index(name, table_name="message_deliveries", schema="guestguard_messaging")
+        op.create_unique_constraint(name, "message_deliveries", [column], schema="guestguard_messaging")

@@ -26,7 +26,9 @@ def upgrade() -> None:
     _rewrite_guests(connection)
     _rewrite_users(connection)
     _rewrite_suppressions(connection)
-    op.execute("UPDATE guestguard.guests SET responded_at = clock_timestamp() WHERE responded_at > clock_timestamp()")
+    op.execute(
+        "UPDATE guestguard_messaging.guests SET responded_at = clock_timestamp() WHERE responded_at > clock_timestamp()"
+    )
 
 
 def downgrade() -> None:
@@ -35,12 +37,12 @@ def downgrade() -> None:
 
 def _rewrite_guests(connection: sa.Connection) -> None:
     for chunk in _chunks(
-        connection, "SELECT id, email AS address FROM guestguard.guests WHERE email !~ :plain", _PLAIN
+        connection, "SELECT id, email AS address FROM guestguard_messaging.guests WHERE email !~ :plain", _PLAIN
     ):
         changed = {row.id: kept for row in chunk if (kept := email_as_kept(row.address)) != row.address}
         connection.execute(
             sa.text(
-                "UPDATE guestguard.guests g SET email = c.email "
+                "UPDATE guestguard_messaging.guests g SET email = c.email "
                 "FROM unnest(CAST(:ids AS uuid[]), CAST(:emails AS text[])) AS c (id, email) WHERE g.id = c.id"
             ),
             {"ids": list(changed), "emails": list(changed.values())},
@@ -51,10 +53,10 @@ def _rewrite_users(connection: sa.Connection) -> None:
     """Of two users with one address, the one who has it in its canonical form, or the first, is found by it from now
     on; the other's spelling stays, and so does everything that is theirs."""
     rename = sa.text(
-        "UPDATE guestguard.users SET email = :email WHERE id = :id AND NOT EXISTS "
-        "(SELECT 1 FROM guestguard.users other WHERE lower(other.email) = lower(:email) AND other.id <> :id)"
+        "UPDATE guestguard_messaging.users SET email = :email WHERE id = :id AND NOT EXISTS "
+        "(SELECT 1 FROM guestguard_messaging.users other WHERE lower(other.email) = lower(:email) AND other.id <> :id)"
     )
-    odd = "SELECT id, email AS address, created_at FROM guestguard.users WHERE email !~ :plain"
+    odd = "SELECT id, email AS address, created_at FROM guestguard_messaging.users WHERE email !~ :plain"
     for row in sorted(
         (row for chunk in _chunks(connection, odd, _PLAIN) for row in chunk), key=lambda row: (row.created_at, row.id)
     ):
@@ -64,7 +66,7 @@ def _rewrite_users(connection: sa.Connection) -> None:
 
 def _rewrite_suppressions(connection: sa.Connection) -> None:
     """Where two become one, the first goes on to hold; the other stays on record as lifted."""
-    odd = "SELECT id, address FROM guestguard.suppressions WHERE channel = 'email' AND address !~ :plain"
+    odd = "SELECT id, address FROM guestguard_messaging.suppressions WHERE channel = 'email' AND address !~ :plain"
     for chunk in _chunks(connection, odd, _PLAIN_KEY):
         for row in chunk:
             if (key := email_key(row.address)) != row.address:
@@ -74,17 +76,17 @@ def _rewrite_suppressions(connection: sa.Connection) -> None:
 
 _LIFT_THE_LATER = sa.text(
     """
-    UPDATE guestguard.suppressions SET lifted_at = clock_timestamp()
+    UPDATE guestguard_messaging.suppressions SET lifted_at = clock_timestamp()
     WHERE id = (
         SELECT CASE WHEN (other.created_at, other.id) < (mine.created_at, mine.id) THEN mine.id ELSE other.id END
-        FROM guestguard.suppressions mine
-        JOIN guestguard.suppressions other ON other.channel = mine.channel AND other.scope = mine.scope
+        FROM guestguard_messaging.suppressions mine
+        JOIN guestguard_messaging.suppressions other ON other.channel = mine.channel AND other.scope = mine.scope
             AND other.address = :key AND other.id <> mine.id AND other.lifted_at IS NULL
         WHERE mine.id = :id AND mine.lifted_at IS NULL
     )
     """
 )
-_SET_KEY = sa.text("UPDATE guestguard.suppressions SET address = :key WHERE id = :id")
+_SET_KEY = sa.text("UPDATE guestguard_messaging.suppressions SET address = :key WHERE id = :id")
 
 
 def _chunks(connection: sa.Connection, query: str, plain: str) -> Iterator[list[sa.Row[tuple[UUID, str]]]]:

@@ -14,11 +14,13 @@ def upgrade() -> None:
         "installation",
         sa.Column("id", sa.Uuid(), server_default=sa.func.gen_random_uuid(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_installation")),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
-    op.create_index("uq_installation_one_row", "installation", [sa.text("(true)")], unique=True, schema="guestguard")
-    op.execute("INSERT INTO guestguard.installation DEFAULT VALUES")
+    op.create_index(
+        "uq_installation_one_row", "installation", [sa.text("(true)")], unique=True, schema="guestguard_messaging"
+    )
+    op.execute("INSERT INTO guestguard_messaging.installation DEFAULT VALUES")
 
 
 def downgrade() -> None:
-    op.drop_table("installation", schema="guestguard")
+    op.drop_table("installation", schema="guestguard_messaging")

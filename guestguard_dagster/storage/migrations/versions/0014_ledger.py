@@ -11,19 +11,19 @@ depends_on = None
 # A batch that the ledger knows and the database has deleted is not one that the database has lost. What was recorded
 # before the last look was seen by it.
 _FUNCTIONS = """
-CREATE FUNCTION guestguard.remember_deleted_batch() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION guestguard_messaging.remember_deleted_batch() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO guestguard.ledger_deleted_batches (batch_id, key)
-    SELECT OLD.id, OLD.key FROM guestguard.ledger_position p
+    INSERT INTO guestguard_messaging.ledger_deleted_batches (batch_id, key)
+    SELECT OLD.id, OLD.key FROM guestguard_messaging.ledger_position p
     WHERE OLD.recorded_at IS NULL OR OLD.recorded_at >= p.verified_at
     ON CONFLICT DO NOTHING;
     RETURN NULL;
 END
 $$;
-CREATE FUNCTION guestguard.rename_returned_batch() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION guestguard_messaging.rename_returned_batch() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO guestguard.ledger_deleted_batches (batch_id, key)
-    SELECT OLD.id, OLD.key FROM guestguard.ledger_position ON CONFLICT DO NOTHING;
+    INSERT INTO guestguard_messaging.ledger_deleted_batches (batch_id, key)
+    SELECT OLD.id, OLD.key FROM guestguard_messaging.ledger_position ON CONFLICT DO NOTHING;
     NEW.key = gen_random_uuid();
     NEW.recorded_at = NULL;
     RETURN NEW;
@@ -32,11 +32,11 @@ $$
 """
 # One that was marked and given back, because nothing of it left, is another one when it is marked again.
 _TRIGGERS = """
-CREATE TRIGGER deleted_batch_is_remembered AFTER DELETE ON guestguard.delivery_batches
-FOR EACH ROW WHEN (OLD.handed_off_at IS NOT NULL) EXECUTE FUNCTION guestguard.remember_deleted_batch();
-CREATE TRIGGER returned_batch_is_another BEFORE UPDATE OF handed_off_at ON guestguard.delivery_batches
+CREATE TRIGGER deleted_batch_is_remembered AFTER DELETE ON guestguard_messaging.delivery_batches
+FOR EACH ROW WHEN (OLD.handed_off_at IS NOT NULL) EXECUTE FUNCTION guestguard_messaging.remember_deleted_batch();
+CREATE TRIGGER returned_batch_is_another BEFORE UPDATE OF handed_off_at ON guestguard_messaging.delivery_batches
 FOR EACH ROW WHEN (OLD.handed_off_at IS NOT NULL AND NEW.handed_off_at IS NULL)
-EXECUTE FUNCTION guestguard.rename_returned_batch()
+EXECUTE FUNCTION guestguard_messaging.rename_returned_batch()
 """
 
 
@@ -49,12 +49,12 @@ def _now(name: str) -> sa.Column[object]:
 
 
 def upgrade() -> None:
-    op.add_column("delivery_batches", _instant("recorded_at", nullable=True), schema="guestguard")
+    op.add_column("delivery_batches", _instant("recorded_at", nullable=True), schema="guestguard_messaging")
     op.create_index(
         "ix_delivery_batches_unrecorded",
         "delivery_batches",
         ["handed_off_at"],
-        schema="guestguard",
+        schema="guestguard_messaging",
         postgresql_where=sa.text("handed_off_at IS NOT NULL AND recorded_at IS NULL"),
     )
     op.create_table(
@@ -73,7 +73,7 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "(behind_since IS NULL) = (unknown_batches IS NULL)", name=op.f("ck_ledger_position_behind")
         ),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_table(
         "ledger_deleted_batches",
@@ -81,7 +81,7 @@ def upgrade() -> None:
         sa.Column("key", sa.Uuid(), nullable=False),
         _now("deleted_at"),
         sa.PrimaryKeyConstraint("key", "batch_id", name="pk_ledger_deleted_batches"),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_table(
         "ledger_left",
@@ -89,7 +89,7 @@ def upgrade() -> None:
         _instant("left_at"),
         _now("created_at"),
         sa.PrimaryKeyConstraint("id", name="pk_ledger_left"),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.create_table(
         "ledger_gaps",
@@ -98,18 +98,18 @@ def upgrade() -> None:
         _instant("until"),
         _now("created_at"),
         sa.PrimaryKeyConstraint("id", name="pk_ledger_gaps"),
-        schema="guestguard",
+        schema="guestguard_messaging",
     )
     op.execute(_FUNCTIONS)
     op.execute(_TRIGGERS)
 
 
 def downgrade() -> None:
-    op.execute("DROP TRIGGER deleted_batch_is_remembered ON guestguard.delivery_batches")
-    op.execute("DROP TRIGGER returned_batch_is_another ON guestguard.delivery_batches")
-    op.execute("DROP FUNCTION guestguard.remember_deleted_batch()")
-    op.execute("DROP FUNCTION guestguard.rename_returned_batch()")
+    op.execute("DROP TRIGGER deleted_batch_is_remembered ON guestguard_messaging.delivery_batches")
+    op.execute("DROP TRIGGER returned_batch_is_another ON guestguard_messaging.delivery_batches")
+    op.execute("DROP FUNCTION guestguard_messaging.remember_deleted_batch()")
+    op.execute("DROP FUNCTION guestguard_messaging.rename_returned_batch()")
     for table in ("ledger_gaps", "ledger_left", "ledger_deleted_batches", "ledger_position"):
-        op.drop_table(table, schema="guestguard")
-    op.drop_index("ix_delivery_batches_unrecorded", table_name="delivery_batches", schema="guestguard")
-    op.drop_column("delivery_batches", "recorded_at", schema="guestguard")
+        op.drop_table(table, schema="guestguard_messaging")
+    op.drop_index("ix_delivery_batches_unrecorded", table_name="delivery_batches", schema="guestguard_messaging")
+    op.drop_column("delivery_batches", "recorded_at", schema="guestguard_messaging")

@@ -10,10 +10,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("rate_buckets", sa.Column("run_token", sa.Uuid()), schema="guestguard")
-    op.add_column("rate_buckets", sa.Column("run_until", sa.DateTime(timezone=True)), schema="guestguard")
+    op.add_column("rate_buckets", sa.Column("run_token", sa.Uuid()), schema="guestguard_messaging")
+    op.add_column("rate_buckets", sa.Column("run_until", sa.DateTime(timezone=True)), schema="guestguard_messaging")
 
 
 def downgrade() -> None:
-    op.drop_column("rate_buckets", "run_until", schema="guestguard")
-    op.drop_column("rate_buckets", "run_token", schema="guestguard")
+    op.drop_column("rate_buckets", "run_until", schema="guestguard_messaging")
+    op.drop_column("rate_buckets", "run_token", schema="guestguard_messaging")
