@@ -5,10 +5,10 @@ A recipient that cannot be composed fails alone, whatever the reason is.
 
 import logging
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -28,6 +28,8 @@ from guestguard_dagster.storage.deliveries.recipient_facts import RecipientFacts
 from guestguard_dagster.storage.deliveries.recording import Refusal, Settlement
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _Items = list[tuple[RecipientFacts, Mail | Text]]
 
@@ -194,28 +196,40 @@ def _repeat_in(answers: BatchAnswers) -> timedelta | None:
 
 
 def _compose(composer: Composer, recipients: Sequence[RecipientFacts]) -> Composed:
+    parts = fault_by_fault(composer.compose, recipients, refused=lambda refusal: Composed([], [refusal], frozenset()))
+    composed = Composed([], [], frozenset())
+    for part in parts:
+        composed.items.extend(part.items)
+        composed.refusals.extend(part.refusals)
+        composed = replace(composed, stopped=composed.stopped | part.stopped)
+    return composed
+
+
+def fault_by_fault(
+    work: Callable[[Sequence[RecipientFacts]], T],
+    recipients: Sequence[RecipientFacts],
+    *,
+    refused: Callable[[Refusal], T],
+) -> list[T]:
+    """What `work` makes of all of them together; where one breaks it, of each alone, and of that one a refusal.
+
+    Raises DatabaseFailed, which is nobody's fault.
+    """
     try:
-        return composer.compose(recipients)
+        return [work(recipients)]
     except DatabaseFailed:
         raise
     except Exception:
-        return _compose_one_by_one(composer, recipients)
+        return [_alone(work, facts, refused) for facts in recipients]
 
 
-def _compose_one_by_one(composer: Composer, recipients: Sequence[RecipientFacts]) -> Composed:
-    composed = Composed([], [], frozenset())
-    for facts in recipients:
-        try:
-            alone = composer.compose([facts])
-        except DatabaseFailed:
-            raise
-        except Exception as error:
-            composed.refusals.append(refusal_of(facts.delivery_id, error))
-            continue
-        composed.items.extend(alone.items)
-        composed.refusals.extend(alone.refusals)
-        composed = replace(composed, stopped=composed.stopped | alone.stopped)
-    return composed
+def _alone(work: Callable[[Sequence[RecipientFacts]], T], facts: RecipientFacts, refused: Callable[[Refusal], T]) -> T:
+    try:
+        return work([facts])
+    except DatabaseFailed:
+        raise
+    except Exception as error:
+        return refused(refusal_of(facts.delivery_id, error))
 
 
 def refusal_of(delivery_id: int, error: Exception) -> Refusal:

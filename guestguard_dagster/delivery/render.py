@@ -3,15 +3,14 @@ nothing of it is sent; a recipient whom it does not fit fails alone."""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from guestguard_dagster.clock import boot_seconds
 from guestguard_dagster.delivery.composing import CheckReport, MessageComposer
-from guestguard_dagster.delivery.hand_off import refusal_of
+from guestguard_dagster.delivery.hand_off import fault_by_fault
 from guestguard_dagster.delivery.send_context import SendContext
 from guestguard_dagster.senders.grouping import groups_of
-from guestguard_dagster.storage.database import DatabaseFailed
 from guestguard_dagster.storage.deliveries.audiences import Findings, Stage
 from guestguard_dagster.storage.deliveries.recipient_facts import RecipientFacts
 
@@ -57,23 +56,11 @@ class Preflight:
         return checked.refusals, checked.stopped
 
     def _check(self, recipients: Sequence[RecipientFacts]) -> CheckReport:
-        try:
-            return self._composer.check(recipients)
-        except DatabaseFailed:
-            raise
-        except Exception:
-            return self._check_one_by_one(recipients)
-
-    def _check_one_by_one(self, recipients: Sequence[RecipientFacts]) -> CheckReport:
-        report = CheckReport(0, [], {}, frozenset())
-        for facts in recipients:
-            try:
-                report += self._composer.check([facts])
-            except DatabaseFailed:
-                raise
-            except Exception as error:
-                report += CheckReport(0, [refusal_of(facts.delivery_id, error)], {}, frozenset())
-        return report
+        none = CheckReport(0, [], {}, frozenset())
+        parts = fault_by_fault(
+            self._composer.check, recipients, refused=lambda refusal: replace(none, refusals=[refusal])
+        )
+        return sum(parts, start=none)
 
 
 def render(

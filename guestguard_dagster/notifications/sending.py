@@ -135,7 +135,7 @@ class _ReceiveAndSend:
         queue_id = self._kind.queue_id
         self._worker.recover([queue_id])
         left = self._sending.batches.unsettled([queue_id])
-        self._left = sum(row.pending + row.sending for row in left)
+        self._left = sum(row.recipients for row in left)
         self._wakes_in = min((row.wake_in for row in left), default=None)
         is_free = self._wakes_in == _NO_WAIT and self._worker.blocked is None
         if is_free:

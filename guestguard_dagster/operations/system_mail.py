@@ -41,7 +41,7 @@ def send_waiting_mail(sending: SendContext, stop: Event) -> SystemMailReport:
         worker.close()
     left = sending.batches.unsettled(SYSTEM_MAIL_QUEUES)
     reason = worker.blocked.reason if worker.blocked else None
-    return SystemMailReport(worker.outcomes, sum(row.pending + row.sending for row in left), reason)
+    return SystemMailReport(worker.outcomes, sum(row.recipients for row in left), reason)
 
 
 class _SystemMailComposer:

@@ -83,6 +83,10 @@ class OpenBatches:
     sending: int
     wake_in: timedelta
 
+    @property
+    def recipients(self) -> int:
+        return self.pending + self.sending
+
 
 FACTS = facts(queue="b.queue_id")
 BATCH_COLUMNS = "b.id AS batch_id, b.key, b.queue_id, b.message_id"
